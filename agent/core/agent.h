@@ -1,0 +1,155 @@
+/* Everything that an agent decides, as a pure function: (state, event, now) -> effects. No sockets, clocks, files,
+ * threads, randomness. The shell (agent/main.c and its rooms) turns what happened into events and carries effects out;
+ * what an effect achieved comes back as an event and is never assumed.
+ *
+ * What it decides: which units run (the standing worker, workers and the coordinator of an epoch), which commands are
+ * obeyed (newest epoch only, written to disk first; each command id once), leases, backoff, what is reported when. */
+#ifndef CARAVAN_AGENT_CORE_AGENT_H
+#define CARAVAN_AGENT_CORE_AGENT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/core/protocol.h"
+
+enum {
+    AGENT_EPOCHS_MAX = 256, /* instances whose newest epoch is remembered; the oldest unused one is forgotten */
+    AGENT_REPORT_MS = 500,
+    AGENT_FULL_REPORT_MS = 10000,
+    AGENT_STOP_GRACE_MS = 3000, /* SIGTERM -> SIGKILL */
+    AGENT_EMPTY_MS = 1000,      /* a worker that is not empty by then is restarted */
+    AGENT_WORKER_START_MS = 15000,
+    AGENT_BACKOFF_MIN_MS = 1000,
+    AGENT_BACKOFF_MAX_MS = 30000
+};
+
+struct agent;
+
+struct agent_config {
+    char addr[PROTO_ADDR_MAX]; /* the node's chosen address: workers and coordinators bind it (transport direct) */
+    bool standing;             /* keep one standing worker */
+    size_t n_devices;          /* what a worker exposes: CPU, or the GPUs that llama.cpp lists */
+    char device[PROTO_DEVICES_MAX][PROTO_DEVICE_MAX];
+    uint64_t memory_limit_bytes; /* `memory =`; 0: none */
+    bool can_run;                /* llama.cpp was found; else every start is refused with build_problem */
+    char build_problem[PROTO_TEXT_MAX];
+};
+
+/* The newest epoch of an instance that this node has seen: kept on disk by the shell. */
+struct agent_epoch {
+    struct id128 instance;
+    uint64_t epoch;
+};
+
+enum agent_ev_kind {
+    AGENT_EV_ADOPT = 1, /* at start, one per record on disk: unit (state RUNNING, or EXITED with exit) */
+    AGENT_EV_BEGIN,     /* all records were told: start what is missing */
+    AGENT_EV_LINK_UP,   /* a controller welcomed us: full report */
+    AGENT_EV_LINK_DOWN,
+    AGENT_EV_COMMAND,      /* message of kind COMMAND */
+    AGENT_EV_PERSISTED,    /* token, ok */
+    AGENT_EV_SPAWNED,      /* unit_id, pid, addr, port */
+    AGENT_EV_SPAWN_FAILED, /* unit_id, reason, text; port_clash where every port was held by others */
+    AGENT_EV_PROBED,       /* unit_id, ok, rpc, device totals: HELLO answered, or did not by the deadline */
+    AGENT_EV_DYING,        /* unit_id */
+    AGENT_EV_EXITED,       /* unit_id, exit, text: the last lines of its output that matter */
+    AGENT_EV_SAMPLE,       /* sample: memory, devices, per-unit figures */
+    AGENT_EV_MODELS,       /* models: the whole inventory, whenever it changed */
+    AGENT_EV_COORDINATOR,  /* unit_id, facts.kind LOADING, RANK_BUFFERS or LISTENING with its data */
+    AGENT_EV_PORT_CLASH,   /* text names the holder: passed on as an event */
+    AGENT_EV_TICK
+};
+
+struct agent_unit_sample {
+    char id[PROTO_NAME_MAX];
+    uint64_t rss_bytes, cpu_ms;
+    char proc_state;
+};
+
+struct agent_sample {
+    uint32_t load_permille;
+    uint64_t uptime_ms, host_total_bytes, host_free_bytes;
+    size_t n_devices;
+    struct device_facts device[PROTO_DEVICES_MAX];
+    size_t n_units;
+    struct agent_unit_sample unit[PROTO_UNITS_MAX];
+};
+
+struct agent_ev {
+    enum agent_ev_kind kind;
+    const char *unit_id; /* borrowed; names the unit where the kind says so */
+    bool ok;
+    uint64_t token;
+    int32_t pid;
+    const char *addr;
+    uint16_t port;
+    const char *reason; /* stable word */
+    const char *text;   /* sentence */
+    struct exit_facts exit;
+    struct rpc_version rpc;
+    size_t n_devices;
+    uint64_t device_total_bytes[PROTO_DEVICES_MAX];
+    const struct unit_facts *unit;         /* ADOPT; borrowed */
+    const struct message *message;         /* COMMAND; borrowed */
+    const struct agent_sample *sample;     /* SAMPLE; borrowed */
+    const struct agent_event_facts *facts; /* COORDINATOR; borrowed */
+    struct model_facts *model;             /* MODELS; array, consumed on success, borrowed on failure */
+    size_t n_models;
+};
+
+enum agent_fx_kind {
+    AGENT_FX_SEND = 1,      /* message (REPORT, RESULT, EVENT) to the controller; dropped where there is no link */
+    AGENT_FX_PERSIST_EPOCH, /* epoch to disk, then AGENT_EV_PERSISTED with token */
+    AGENT_FX_SPAWN,         /* prove a port free, start the unit under a shim -> SPAWNED | SPAWN_FAILED */
+    AGENT_FX_SIGNAL,        /* signal to the unit's process group; nothing where it is gone */
+    AGENT_FX_PROBE,     /* HELLO and devices until deadline_ms from now -> PROBED. Never for a leased, running rank */
+    AGENT_FX_FORGET,    /* delete the record of an ended unit */
+    AGENT_FX_ADVERTISE, /* the standing worker: unit, `state` idle|leased|loading; withdrawn where unit is empty */
+    AGENT_FX_TRANSITION /* for the log and counters: machine, id, from, to, event, verdict */
+};
+
+struct agent_transition {
+    const char *machine; /* "process" */
+    char id[PROTO_NAME_MAX];
+    const char *from, *to, *event, *verdict; /* static; verdict: "go", "refuse", "ignore" */
+    const char *sentence;                    /* static; what a person is shown for refuse and ignore; NULL for go */
+};
+
+struct agent_fx {
+    enum agent_fx_kind kind;
+    char unit_id[PROTO_NAME_MAX];
+    struct message *message; /* SEND; owned by the list */
+    struct agent_epoch epoch;
+    uint64_t token;
+    struct unit_facts unit; /* SPAWN: what to start (role, standing, instance, epoch, rank, addr, devices) */
+    uint16_t port_hint;     /* SPAWN: first port to try; 0: the first of its range */
+    struct coordinator_spec *coordinator; /* SPAWN of a coordinator; owned by the list (with its args) */
+    int signal;
+    uint64_t deadline_ms;  /* PROBE: how long from now */
+    const char *advertise; /* "idle", "leased", "loading"; NULL: withdraw */
+    struct agent_transition transition;
+};
+
+struct agent_effects {
+    size_t n, cap;
+    struct agent_fx item[];
+};
+
+/* epochs: borrowed. 0, -ENOMEM. */
+int agent_new(const struct agent_config *config, const struct agent_epoch *epochs, size_t n_epochs, struct agent **ret);
+void agent_destroy(struct agent **a);
+
+/* Returns the effects in the order in which they must be carried out, owned by the caller (agent_effects_destroy); NULL
+ * only when memory is short: the agent is then as it was before the call. */
+struct agent_effects *agent_step(struct agent *a, const struct agent_ev *ev, uint64_t now_ms);
+void agent_effects_destroy(struct agent_effects **fx);
+
+/* When AGENT_EV_TICK is wanted next (monotonic ms); UINT64_MAX: not at all. */
+uint64_t agent_deadline_ms(const struct agent *a);
+
+/* Borrowed views, valid until the next step. */
+size_t agent_units(const struct agent *a, const struct unit_facts **ret);
+const struct unit_facts *agent_unit(const struct agent *a, const char *unit_id); /* NULL: none */
+
+#endif

@@ -1,0 +1,72 @@
+/* Children that outlive the agent: each under its own caravan-shim, in its own session, with its record on disk.
+ *
+ *   STATE_DIR/units/ID/spec     what it is (role, instance, epoch, rank, addr, port): written before it starts
+ *                 .../record    by the shim: boot id, shim pid and start time, child pid and start time, then its wait
+ *                               status
+ *                 .../log       its output, O_APPEND, bounded by hole punching
+ *
+ * Adoption opens the pidfd first, then compares boot id and start time, then polls it: a zombie keeps both. */
+#ifndef CARAVAN_AGENT_PROCESS_H
+#define CARAVAN_AGENT_PROCESS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/core/protocol.h"
+
+struct event_base;
+struct process_table;
+
+enum {
+    PROCESS_LOG_MAX_BYTES = 16 * 1024 * 1024, /* kept of each child's output */
+    PROCESS_ARGV_MAX = 160
+};
+enum { PROCESS_E_EXISTS = 1, PROCESS_E_EXEC /* the program could not be executed */, PROCESS_E_UNKNOWN };
+
+struct process_callbacks {
+    /* The process is gone (pidfd readable) and the shim's word is in, or the shim is gone too. tail: the last lines of
+     * its output, borrowed. */
+    void (*exited)(void *ctx, const char *id, const struct exit_facts *exit, const char *tail);
+    void (*dying)(void *ctx, const char *id); /* PF_EXITING seen by process_sample */
+    void *ctx;
+};
+
+/* shim_path: caravan-shim. state_dir exists. 0 or negative errno. */
+int process_table_new(struct event_base *base, const char *state_dir, const char *shim_path,
+                      const struct process_callbacks *cb, struct process_table **ret);
+/* Lets the children live. */
+void process_table_destroy(struct process_table **t);
+
+/* Writes the spec, starts argv under a shim with SIGPIPE ignored and env added (NULL-terminated "K=V"), waits for the
+ * shim's word that exec succeeded (bounded, 5 s). unit: id, role, ... as in the spec. *ret_pid: the child's.
+ * 0; PROCESS_E_EXISTS; PROCESS_E_EXEC; negative errno. */
+int process_spawn(struct process_table *t, const struct unit_facts *unit, const char *const *argv,
+                  const char *const *env, int32_t *ret_pid);
+
+/* To the child's whole process group, through its pidfd where that is possible. 0; PROCESS_E_UNKNOWN (gone). */
+int process_signal(struct process_table *t, const char *id, int signal);
+
+/* Reads every record of this boot: for each unit found calls `found` with state RUNNING (now watched) or EXITED (with
+ * exit; the record stays until process_forget). Unreadable records are logged and moved aside. 0 or negative errno. */
+int process_adopt(struct process_table *t, void (*found)(void *ctx, const struct unit_facts *unit), void *ctx);
+
+/* Deletes the unit's directory. Refused (PROCESS_E_EXISTS) while it runs. */
+int process_forget(struct process_table *t, const char *id);
+
+struct process_sample {
+    uint64_t rss_bytes, cpu_ms;
+    char state;
+    bool dying;
+};
+/* false: unknown unit or gone. Also bounds its log. */
+bool process_sample(struct process_table *t, const char *id, struct process_sample *ret);
+
+/* Path of the unit's output file, for the log reader. false: unknown. */
+bool process_log_path(const struct process_table *t, const char *id, char *buf, size_t size);
+
+/* Ends every child recorded in state_dir, group by group: SIGTERM, SIGKILL after grace_ms, waits until all are gone.
+ * For `caravan-agent --purge`; needs no table. Returns the number ended, or negative errno. */
+int process_purge(const char *state_dir, uint32_t grace_ms);
+
+#endif

@@ -1,0 +1,282 @@
+/* What agents and controllers tell each other, as plain checked values. common/message.c turns these into bytes and
+ * back; the cores of both daemons work on these types alone. Every string is NUL-terminated and every count is within
+ * its bound by the time a value exists: message_unpack refuses what is not.
+ *
+ * Units: bytes, milliseconds (monotonic unless the name says _wall_ms), ports in host order. */
+#ifndef CARAVAN_COMMON_CORE_PROTOCOL_H
+#define CARAVAN_COMMON_CORE_PROTOCOL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/core/ids.h"
+#include "common/core/model_shape.h"
+
+/* Major: must be equal on both sides. Minor: a later one may send more; the rest is ignored and counted. */
+enum { PROTOCOL_MAJOR = 1, PROTOCOL_MINOR = 0 };
+
+enum {
+    PROTO_NAME_MAX = 64,   /* node and unit names, with NUL */
+    PROTO_DEVICE_MAX = 32, /* device names, with NUL */
+    PROTO_MODEL_MAX = 128, /* model name (a file's stem), with NUL */
+    PROTO_ADDR_MAX = 46,   /* IPv4 or IPv6 literal, with NUL */
+    PROTO_PATH_MAX = 1024,
+    PROTO_TEXT_MAX = 512,   /* a sentence for a person */
+    PROTO_KEY_MAX = 65,     /* 64 hex digits and NUL */
+    PROTO_DEVICES_MAX = 16, /* per node */
+    PROTO_ADDRS_MAX = 16,   /* per node */
+    PROTO_UNITS_MAX = 32,   /* supervised processes per node */
+    PROTO_MODELS_MAX = 256, /* per node */
+    PROTO_RANKS_MAX = 16,   /* llama.cpp takes at most 16 RPC servers */
+    PROTO_ARGS_MAX = 64,    /* extra llama-server arguments */
+    PROTO_ARG_MAX = 1024,
+    PROTO_MESSAGE_MAX = 4 * 1024 * 1024
+};
+
+/* ---- facts: what an agent has measured ---------------------------------------------------------------------- */
+
+enum device_kind { DEVICE_CPU = 1, DEVICE_GPU, DEVICE_UNIFIED };
+
+struct device_facts {
+    char name[PROTO_DEVICE_MAX]; /* as llama.cpp names it: CPU, CUDA0, Vulkan0 */
+    char description[PROTO_NAME_MAX];
+    enum device_kind kind;
+    uint64_t total_bytes;
+    uint64_t free_bytes;          /* truly free now */
+    int32_t utilization_permille; /* -1: cannot be read */
+    int32_t temperature_c;        /* INT32_MIN: cannot be read */
+};
+
+/* Design, "State machines": Process. UNIT_IDLE is a unit that is known but was never started. */
+enum unit_state {
+    UNIT_IDLE = 1,
+    UNIT_STARTING, /* spawned, not yet answering */
+    UNIT_RUNNING,
+    UNIT_STOPPING,
+    UNIT_EXITED,
+    UNIT_BACKOFF,
+    UNIT_FAILED
+};
+
+enum unit_role { UNIT_WORKER = 1, UNIT_COORDINATOR };
+
+struct exit_facts {
+    bool known;     /* false: the process is gone and nobody saw its wait status */
+    int32_t code;   /* exit code, where signal is 0 */
+    int32_t signal; /* 0: it exited by itself */
+};
+
+struct rpc_version {
+    uint8_t major, minor, patch; /* 0.0.0: not asked yet */
+};
+
+/* One supervised process: a worker (rpc-server) or a coordinator (llama-server). */
+struct unit_facts {
+    char id[PROTO_NAME_MAX]; /* unique on its node, also over restarts of the agent */
+    enum unit_role role;
+    enum unit_state state;
+    bool standing;         /* the node's standing worker */
+    struct id128 instance; /* zero: serves nobody */
+    uint64_t epoch;
+    int32_t rank; /* worker: its rank, -1 while it serves nobody; coordinator: -1 */
+    char addr[PROTO_ADDR_MAX];
+    uint16_t port;
+    int32_t pid; /* 0: no process */
+    uint64_t rss_bytes;
+    uint64_t cpu_ms; /* user and system time since its start */
+    char proc_state; /* state letter of /proc/PID/stat, '?' when unknown */
+    bool dying;      /* PF_EXITING: its memory is not free yet */
+    bool adopted;    /* started by an earlier life of the agent */
+    uint32_t restarts;
+    struct rpc_version rpc;
+    struct exit_facts exit; /* meaningful in UNIT_EXITED, BACKOFF, FAILED */
+    size_t n_devices;
+    char device[PROTO_DEVICES_MAX][PROTO_DEVICE_MAX];
+    uint64_t device_total_bytes[PROTO_DEVICES_MAX]; /* as the worker itself says */
+};
+
+/* A model file (or set of split files) in one of the node's model directories. */
+struct model_facts {
+    char name[PROTO_MODEL_MAX]; /* the file's stem, without -00001-of-000NN */
+    char path[PROTO_PATH_MAX];  /* of the (first) file */
+    uint64_t size_bytes;        /* all files together */
+    uint64_t mtime_wall_ms;
+    uint32_t n_files;
+    uint64_t header_hash;         /* FNV-1a-64 of the header(s): equal on two nodes = the same model */
+    char problem[PROTO_TEXT_MAX]; /* empty: usable. Else one sentence for a person */
+    struct model_shape *shape;    /* owned; NULL where there is a problem */
+};
+
+/* ---- messages ------------------------------------------------------------------------------------------------ */
+
+enum message_kind {
+    MESSAGE_HELLO = 1, /* agent -> controller, first on every connection */
+    MESSAGE_WELCOME,   /* controller -> agent, its answer */
+    MESSAGE_REPORT,    /* agent -> controller */
+    MESSAGE_COMMAND,   /* controller -> agent */
+    MESSAGE_RESULT,    /* agent -> controller, one or more per command: accepted steps and the end */
+    MESSAGE_EVENT      /* agent -> controller, at once when something happened */
+};
+
+struct hello {
+    struct id128 node;         /* derived from the node's public key (crypto_node_id) */
+    char name[PROTO_NAME_MAX]; /* host name or `name =` */
+    char boot_id[40];
+    char version[PROTO_NAME_MAX];       /* Caravan's */
+    char build[PROTO_NAME_MAX];         /* llama.cpp's, "b11669-0.7.0"; empty: llama.cpp was not found */
+    char build_problem[PROTO_TEXT_MAX]; /* why it cannot be used; empty: it can */
+    struct rpc_version rpc;
+    char transport[16]; /* "direct" until the tunnel exists */
+    size_t n_addrs;
+    char addr[PROTO_ADDRS_MAX][PROTO_ADDR_MAX]; /* [0] is the chosen one */
+    bool can_coordinate;                        /* llama-server is there with every flag that Caravan needs */
+};
+
+struct welcome {
+    struct id128 controller;
+    char name[PROTO_NAME_MAX];
+    char version[PROTO_NAME_MAX];
+    bool open;                    /* trust = open: any key may join */
+    char refused[PROTO_TEXT_MAX]; /* empty: joined. Else why not; the agent says it and tries again slowly */
+};
+
+struct report {
+    bool full; /* false: only what changed; lists that are present replace the old ones */
+    uint64_t uptime_ms;
+    uint32_t load_permille;
+    uint64_t memory_limit_bytes; /* `memory =`; 0: not set */
+    uint64_t host_total_bytes;
+    uint64_t host_free_bytes; /* truly free: MemAvailable and cgroup limits */
+    bool has_devices, has_units, has_models;
+    size_t n_devices;
+    struct device_facts device[PROTO_DEVICES_MAX];
+    size_t n_units;
+    struct unit_facts unit[PROTO_UNITS_MAX];
+    size_t n_models;
+    struct model_facts *model; /* owned array */
+    size_t n_leases;
+    struct lease_facts {
+        struct id128 instance;
+        uint64_t epoch;
+        uint64_t bytes;
+    } lease[PROTO_UNITS_MAX];
+};
+
+enum command_kind {
+    COMMAND_LEASE = 1,         /* promise memory to (instance, epoch); the number goes to disk first */
+    COMMAND_START_WORKER,      /* a worker for one rank: the idle standing one, or a new one */
+    COMMAND_START_COORDINATOR, /* llama-server over the endpoints given */
+    COMMAND_STOP               /* end this epoch here: coordinator, workers, lease; done when all are empty */
+};
+
+struct command {
+    enum command_kind kind;
+    union {
+        struct {
+            size_t n_devices;
+            char device[PROTO_DEVICES_MAX][PROTO_DEVICE_MAX];
+            uint64_t bytes[PROTO_DEVICES_MAX];
+            uint64_t host_bytes; /* on rank 0's node: token embeddings, host buffers */
+        } lease;
+        struct {
+            int32_t rank;
+            size_t n_devices;
+            char device[PROTO_DEVICES_MAX][PROTO_DEVICE_MAX];
+        } worker;
+        struct coordinator_spec {
+            char model[PROTO_MODEL_MAX]; /* resolved by the agent among its own models, never a path from outside */
+            uint64_t header_hash;        /* what it must be */
+            char alias[PROTO_MODEL_MAX];
+            size_t n_ranks;                                     /* 0: no RPC at all, local devices only */
+            char endpoint[PROTO_RANKS_MAX][PROTO_ADDR_MAX + 8]; /* addr:port in rank order */
+            size_t n_devices;                                   /* over all ranks, in rank and device order */
+            char device[PROTO_RANKS_MAX * 2][PROTO_DEVICE_MAX]; /* RPC0, RPC1 ... or local names */
+            uint32_t layers[PROTO_RANKS_MAX * 2];               /* -ts; sums to n_layer + 1 */
+            uint32_t ctx, slots, batch, ubatch;
+            char kv_type[16];
+            char api_key[PROTO_KEY_MAX];
+            size_t n_args;
+            char (*arg)[PROTO_ARG_MAX]; /* owned array: extra arguments of the user */
+        } coordinator;
+        struct {
+            uint32_t grace_ms; /* between SIGTERM and SIGKILL */
+        } stop;
+    };
+};
+
+enum result_code {
+    RESULT_DONE = 1,
+    RESULT_REFUSED, /* nothing was begun */
+    RESULT_FAILED   /* it was begun; what it had started is being stopped */
+};
+
+/* Stable words for `reason`, shown as codes; `text` is the sentence. */
+struct result {
+    enum result_code code;
+    char reason[PROTO_NAME_MAX]; /* "stale_epoch", "no_memory", "port_taken", "worker_exited", ... */
+    char text[PROTO_TEXT_MAX];
+    char addr[PROTO_ADDR_MAX]; /* START_WORKER, START_COORDINATOR: where it listens */
+    uint16_t port;
+    char unit[PROTO_NAME_MAX];
+    struct rpc_version rpc;
+};
+
+enum agent_event_kind {
+    AGENT_EVENT_UNIT_EXITED = 1, /* a process is gone: unit.exit says how */
+    AGENT_EVENT_UNIT_DYING,      /* its kernel has begun to take it down */
+    AGENT_EVENT_LOADING,         /* the coordinator began to load (its first rank buffer line was read) */
+    AGENT_EVENT_RANK_BUFFERS,    /* from the coordinator's log: one line per (endpoint, device) */
+    AGENT_EVENT_LISTENING,       /* its /health answered 200 */
+    AGENT_EVENT_RESUMED,         /* the machine was suspended */
+    AGENT_EVENT_PORT_CLASH       /* a port was held by somebody else: text names the holder */
+};
+
+struct rank_buffers {
+    char endpoint[PROTO_ADDR_MAX + 8];             /* "10.77.0.12:20052"; empty: the coordinator's host */
+    uint32_t device;                               /* index within the endpoint */
+    uint64_t model_bytes, kv_bytes, compute_bytes; /* as logged, to 0.01 MiB; 0: not seen (yet) */
+};
+
+struct agent_event_facts {
+    enum agent_event_kind kind;
+    struct unit_facts unit;    /* whom it is about (id, role, instance, epoch, rank, pid, exit) */
+    char text[PROTO_TEXT_MAX]; /* the last lines that matter, for people */
+    size_t n_buffers;
+    struct rank_buffers buffers[PROTO_RANKS_MAX * 2 + 1];
+};
+
+struct message {
+    enum message_kind kind;
+    uint32_t version_major, version_minor;
+    struct id128 cluster; /* zero in a first hello: not known yet */
+    uint64_t term;        /* of the leader; 0 from agents that know none */
+    uint64_t seq;         /* per connection and direction, from 1 */
+    struct id128 instance;
+    uint64_t epoch;
+    uint64_t command_id; /* of the command, repeated in its results */
+    uint32_t n_unknown;  /* fields that this version does not know, counted by message_unpack */
+    union {
+        struct hello hello;
+        struct welcome welcome;
+        struct report *report; /* owned */
+        struct command command;
+        struct result result;
+        struct agent_event_facts *event; /* owned */
+    };
+};
+
+/* Frees what a message owns, not the message itself; leaves it zeroed. NULL and half-built are fine. */
+void message_clear(struct message *m);
+/* For messages on the heap: CLEANUP(message_destroy) struct message *m = NULL; */
+void message_destroy(struct message **m);
+void report_clear(struct report *r);
+
+/* Words for people and JSON; "unknown" for anything else. */
+const char *unit_state_name(enum unit_state s);
+const char *unit_role_name(enum unit_role r);
+const char *device_kind_name(enum device_kind k);
+const char *command_kind_name(enum command_kind k);
+const char *agent_event_kind_name(enum agent_event_kind k);
+
+#endif

@@ -1,0 +1,40 @@
+/* The door to libsodium: identities, ids, random bytes. Nothing else includes sodium.h. */
+#ifndef CARAVAN_COMMON_CRYPTO_H
+#define CARAVAN_COMMON_CRYPTO_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/core/ids.h"
+
+enum { CRYPTO_KEY_BYTES = 32, CRYPTO_KEY_HEX = 65 /* with NUL */ };
+enum { CRYPTO_E_BAD_KEY_FILE = 1, CRYPTO_E_BAD_HEX };
+
+/* A CURVE25519 key pair, as CurveZMQ uses it. Wiped by crypto_identity_clear. */
+struct identity {
+    uint8_t public_key[CRYPTO_KEY_BYTES];
+    uint8_t secret_key[CRYPTO_KEY_BYTES];
+};
+
+/* Once per process, before anything else here. 0 or negative errno. */
+int crypto_init(void);
+
+/* Loads DIR/identity (0600), or makes it on first use: written to a temporary file, synced, renamed. dir exists.
+ * 0; CRYPTO_E_BAD_KEY_FILE (malformed, or readable by others: never replaced silently); negative errno. */
+int crypto_identity_load(const char *dir, struct identity *ret);
+void crypto_identity_clear(struct identity *id);
+
+/* Node and controller ids: the first 16 bytes of BLAKE2b-256 of the public key. */
+struct id128 crypto_node_id(const uint8_t public_key[CRYPTO_KEY_BYTES]);
+
+/* 64 hex digits. crypto_key_parse: 0 or CRYPTO_E_BAD_HEX. */
+char *crypto_key_format(const uint8_t key[CRYPTO_KEY_BYTES], char buf[CRYPTO_KEY_HEX]);
+int crypto_key_parse(const char *hex, uint8_t ret[CRYPTO_KEY_BYTES]);
+
+void crypto_random(void *buf, size_t n_bytes);
+struct id128 crypto_random_id(void);
+
+/* BLAKE2b-256 of data under a 32 byte key: per-epoch secrets are derived, not stored. */
+void crypto_derive(const uint8_t key[CRYPTO_KEY_BYTES], const void *data, size_t n_bytes, uint8_t ret[32]);
+
+#endif

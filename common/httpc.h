@@ -1,0 +1,51 @@
+/* An HTTP/1.1 client on libevent: for the gateway (towards coordinators), agents (health of their own coordinator) and
+ * the command line. Streams bodies; a request can be given up at any time, which closes its connection. */
+#ifndef CARAVAN_COMMON_HTTPC_H
+#define CARAVAN_COMMON_HTTPC_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct event_base;
+struct httpc_request;
+
+struct httpc_header {
+    const char *name;
+    const char *value;
+};
+
+struct httpc_spec {
+    const char *host; /* IP literal or name */
+    uint16_t port;
+    const char *method;
+    const char *target;                /* path and query */
+    const struct httpc_header *header; /* Host, Content-Length and Connection are made here */
+    size_t n_headers;
+    const void *body; /* borrowed during httpc_start */
+    size_t n_body_bytes;
+    uint32_t connect_timeout_ms; /* 0: 5000 */
+    uint32_t idle_timeout_ms;    /* no byte for so long; 0: never */
+    size_t max_body_bytes;       /* of the answer, where it is not streamed to `data`; 0: 16 MiB */
+};
+
+struct httpc_callbacks {
+    /* Once, with the status line and headers; header: borrowed. */
+    void (*head)(void *ctx, int status, const struct httpc_header *header, size_t n_headers);
+    /* Each piece of the (dechunked) body as it comes. borrowed. */
+    void (*data)(void *ctx, const void *buf, size_t n_bytes);
+    /* Exactly once, unless httpc_cancel came first: r = 0 complete, else negative errno (-ECONNREFUSED, -ECONNRESET,
+     * -ETIMEDOUT, -EPROTO, ...). The request is gone when it returns. */
+    void (*done)(void *ctx, int r);
+    void *ctx;
+};
+
+/* 0 or negative errno (done is then not called). ret: borrowed handle, valid until done or httpc_cancel. */
+int httpc_start(struct event_base *base, const struct httpc_spec *spec, const struct httpc_callbacks *cb,
+                struct httpc_request **ret);
+/* No callback comes after it. NULL is fine; sets *r to NULL. */
+void httpc_cancel(struct httpc_request **r);
+/* Back-pressure: stops and resumes reading of the answer. */
+void httpc_pause(struct httpc_request *r);
+void httpc_resume(struct httpc_request *r);
+
+#endif

@@ -1,0 +1,27 @@
+/* The door to protobuf-c: bytes to struct message and back. No protobuf-c type passes it.
+ * Version rules stand in proto/README.md. */
+#ifndef CARAVAN_COMMON_MESSAGE_H
+#define CARAVAN_COMMON_MESSAGE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/core/protocol.h"
+
+enum {
+    MESSAGE_E_MALFORMED = 1, /* not protobuf, a bound exceeded, an enum value out of range, text not UTF-8 */
+    MESSAGE_E_TOO_LARGE,     /* over PROTO_MESSAGE_MAX; nothing was parsed */
+    MESSAGE_E_UNKNOWN_KIND,  /* a kind from a later minor version */
+    MESSAGE_E_VERSION        /* another major version */
+};
+
+/* buf: borrowed. ret: owned (message_destroy). 0, a MESSAGE_E_ outcome, -ENOMEM. */
+int message_unpack(const void *buf, size_t n_bytes, struct message **ret);
+
+/* m: borrowed. ret: owned, malloc'ed, *ret_n_bytes long. 0, MESSAGE_E_TOO_LARGE, -ENOMEM. */
+int message_pack(const struct message *m, uint8_t **ret, size_t *ret_n_bytes);
+
+/* A word for logs: "malformed", "too_large", ... */
+const char *message_outcome_name(int outcome);
+
+#endif

@@ -1,0 +1,155 @@
+/* Everything that the leader decides, as a pure function: (state, event, now) -> effects.
+ * Rooms: node_machine, instance_machine, task_machine (tables), placement, cluster (the step itself), view. */
+#ifndef CARAVAN_CONTROLLER_CORE_CLUSTER_H
+#define CARAVAN_CONTROLLER_CORE_CLUSTER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/core/protocol.h"
+#include "controller/core/placement.h"
+#include "controller/core/view.h"
+
+struct cluster;
+
+struct cluster_config {
+    struct id128 cluster, controller;
+    char name[PROTO_NAME_MAX];
+    uint64_t term;
+    bool trust_open;
+    uint64_t silent_ms;           /* report silence until suspect; 1000 */
+    uint64_t lost_ms;             /* until lost; 5000 */
+    uint64_t settle_ms;           /* 10000 */
+    uint64_t load_stall_ms;       /* 60000 */
+    uint64_t warm_up_ms;          /* 120000 */
+    uint64_t transition_grace_ms; /* 500 */
+};
+
+/* What is kept: JSON made and read by controller/record.c, stored by controller/store.c. */
+enum record_kind { RECORD_INSTANCE = 1, RECORD_TASK, RECORD_AUDIT };
+
+struct record {
+    enum record_kind kind;
+    bool gone; /* delete it */
+    struct id128 instance;
+    uint64_t wall_ms;
+    union {
+        struct record_instance {
+            char name[PROTO_MODEL_MAX];
+            enum instance_state state;
+            uint64_t epoch;
+            struct place_request request; /* request.arg owned by the record */
+            struct plan *plan;            /* owned; NULL: none */
+            char reason[PROTO_TEXT_MAX];
+        } i;
+        struct view_task task;
+        struct record_audit {
+            char machine[16], id[PROTO_NAME_MAX], from[24], to[24], event[32], verdict[8], text[PROTO_TEXT_MAX];
+        } audit;
+    };
+};
+void record_clear(struct record *r);
+
+enum cluster_ev_kind {
+    CLUSTER_EV_RESTORE = 1, /* at start: one per record of the store */
+    CLUSTER_EV_BEGIN,       /* all records were told */
+    CLUSTER_EV_HELLO,       /* key, peer_addr, message */
+    CLUSTER_EV_MESSAGE,     /* key, message of kind REPORT, RESULT, EVENT */
+    CLUSTER_EV_DEPLOY,      /* request_id, request, plan (pinned, may be NULL), new_instance */
+    CLUSTER_EV_STOP,        /* request_id, target: name, alias or instance id */
+    CLUSTER_EV_COMMITTED,   /* token, ok */
+    CLUSTER_EV_WARMED,      /* instance, epoch, ok, text */
+    CLUSTER_EV_TICK
+};
+
+struct cluster_ev {
+    enum cluster_ev_kind kind;
+    uint64_t wall_ms;        /* time of day, only to be shown and recorded */
+    char key[PROTO_KEY_MAX]; /* proven by CURVE */
+    char peer_addr[PROTO_ADDR_MAX];
+    struct id128 node;                   /* crypto_node_id(key), computed by the shell */
+    struct message *message;             /* consumed where the step succeeds (set to NULL) */
+    uint64_t request_id;                 /* whom to answer */
+    const struct place_request *request; /* borrowed */
+    const struct plan *plan;             /* borrowed */
+    struct id128 new_instance;           /* 128 random bits for it, should it be new */
+    const char *target;
+    uint64_t token;
+    bool ok;
+    struct id128 instance;
+    uint64_t epoch;
+    const char *text;
+    const struct record *record; /* RESTORE; borrowed */
+};
+
+enum cluster_fx_kind {
+    CLUSTER_FX_SEND = 1,   /* key, message. coordinator.api_key is filled in by the shell: epoch_key(instance, epoch) */
+    CLUSTER_FX_COMMIT,     /* token, records: durable, then CLUSTER_EV_COMMITTED. Audit alone has token 0 */
+    CLUSTER_FX_WARM_UP,    /* instance, epoch, addr, port, name: one token -> CLUSTER_EV_WARMED */
+    CLUSTER_FX_ANSWER,     /* request_id: the outcome of DEPLOY or STOP (accepted: task id; refused: code, text) */
+    CLUSTER_FX_TRANSITION, /* for log, audit and /api/events */
+    CLUSTER_FX_CHANGED     /* the view is out of date */
+};
+
+struct cluster_transition {
+    const char *machine;     /* "node", "instance", "task" */
+    char id[PROTO_NAME_MAX]; /* node name, instance name, task number */
+    struct id128 instance;
+    uint64_t epoch;
+    const char *from, *to, *event, *verdict; /* static */
+    char text[PROTO_TEXT_MAX];               /* cause, or the sentence of a refusal */
+};
+
+struct cluster_answer {
+    bool accepted;
+    bool attached; /* the same deployment was already under way, or there: task_id is that one's */
+    uint64_t task_id;
+    struct id128 instance;
+    char code[PROTO_NAME_MAX]; /* refused: "unknown_model", "not_found", "invalid_transition", ... */
+    char text[PROTO_TEXT_MAX];
+};
+
+struct cluster_fx {
+    enum cluster_fx_kind kind;
+    char key[PROTO_KEY_MAX];
+    struct message *message; /* owned by the list */
+    uint64_t token;
+    size_t n_records;
+    struct record *record; /* owned by the list */
+    struct id128 instance;
+    uint64_t epoch;
+    char addr[PROTO_ADDR_MAX];
+    uint16_t port;
+    char name[PROTO_MODEL_MAX];
+    uint64_t request_id;
+    struct cluster_answer answer;
+    struct cluster_transition transition;
+};
+
+struct cluster_effects {
+    size_t n, cap;
+    struct cluster_fx *item;
+};
+
+int cluster_new(const struct cluster_config *config, struct cluster **ret);
+void cluster_destroy(struct cluster **c);
+
+/* Effects in the order in which they must be carried out; owned (cluster_effects_destroy). NULL only when memory is
+ * short: the cluster is then as it was before the call. */
+struct cluster_effects *cluster_step(struct cluster *c, struct cluster_ev *ev, uint64_t now_ms);
+void cluster_effects_destroy(struct cluster_effects **fx);
+
+/* When CLUSTER_EV_TICK is wanted next (monotonic ms); UINT64_MAX: not at all. */
+uint64_t cluster_deadline_ms(const struct cluster *c);
+
+/* What would be done: the plan without doing it. ret: owned (free), set also with PLACE_E_*. PLACE_E_*; CLUSTER_E_*;
+ * -ENOMEM. why: a sentence where the outcome is positive. */
+enum { CLUSTER_E_UNKNOWN_MODEL = 100, CLUSTER_E_BAD_MODEL /* the file has a problem: why says it */ };
+int cluster_plan(const struct cluster *c, const struct place_request *req, uint64_t now_ms, struct plan **ret,
+                 char *why, size_t why_size);
+
+/* ret: owned by the caller (view_unref). 0, -ENOMEM. */
+int cluster_view(const struct cluster *c, uint64_t now_ms, uint64_t wall_ms, struct view **ret);
+
+#endif

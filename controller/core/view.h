@@ -1,0 +1,139 @@
+/* An immutable, reference-counted picture of the cluster: what HTTP, CLI and metrics show. Made by the control loop
+ * (cluster_view) after changes, read by any thread. */
+#ifndef CARAVAN_CONTROLLER_CORE_VIEW_H
+#define CARAVAN_CONTROLLER_CORE_VIEW_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/core/protocol.h"
+#include "controller/core/placement.h"
+
+enum node_state {
+    NODE_UNKNOWN = 1,
+    NODE_JOINING,
+    NODE_READY,
+    NODE_SUSPECT,
+    NODE_LOST,
+    NODE_EVICTED,
+    NODE_STUCK,
+    NODE_DRAINING,
+    NODE_DRAINED,
+    NODE_RETIRED
+};
+enum instance_state {
+    INSTANCE_REQUESTED = 1,
+    INSTANCE_PLACING,
+    INSTANCE_WAITING,
+    INSTANCE_LEASING,
+    INSTANCE_STARTING,
+    INSTANCE_LOADING,
+    INSTANCE_READY,
+    INSTANCE_RECOVERING,
+    INSTANCE_DRAINING,
+    INSTANCE_STOPPING,
+    INSTANCE_STOPPED,
+    INSTANCE_FAILED
+};
+enum task_state { TASK_PENDING = 1, TASK_RUNNING, TASK_COMPLETE, TASK_FAILED, TASK_REFUSED, TASK_CANCELLED };
+enum task_kind { TASK_DEPLOY = 1, TASK_STOP };
+
+const char *node_state_name(enum node_state s); /* "ready", ...; "unknown" otherwise */
+const char *instance_state_name(enum instance_state s);
+const char *task_state_name(enum task_state s);
+const char *task_kind_name(enum task_kind k);
+
+struct view_node {
+    struct id128 id;
+    char key[PROTO_KEY_MAX];
+    enum node_state state;
+    bool joined; /* hello was accepted at least once */
+    struct hello hello;
+    char peer_addr[PROTO_ADDR_MAX]; /* where its link comes from */
+    uint64_t last_report_ms;        /* age at the time of the view */
+    uint64_t joined_wall_ms;
+    uint32_t load_permille;
+    uint64_t memory_limit_bytes, host_total_bytes, host_free_bytes;
+    uint64_t leased_bytes;
+    size_t n_devices;
+    struct device_facts device[PROTO_DEVICES_MAX];
+    size_t n_units;
+    struct unit_facts unit[PROTO_UNITS_MAX];
+    size_t n_models;
+    uint32_t n_unknown_fields; /* counted from its messages */
+};
+
+struct view_instance {
+    struct id128 id;
+    char name[PROTO_MODEL_MAX]; /* alias, or the model's name: what `model` in a request may say */
+    char model[PROTO_MODEL_MAX];
+    enum instance_state state;
+    uint64_t epoch;
+    const struct plan *plan; /* of the newest epoch; NULL: none yet. Owned by the view */
+    char coordinator_addr[PROTO_ADDR_MAX];
+    uint16_t coordinator_port; /* 0: none yet */
+    size_t n_ranks;
+    struct view_rank {
+        char endpoint[PROTO_ADDR_MAX + 8];
+        uint64_t loaded_bytes, planned_bytes; /* worker's resident memory against the plan's weights */
+        bool proven;
+    } rank[PROTO_RANKS_MAX];
+    uint32_t progress_permille;
+    uint64_t eta_ms; /* UINT64_MAX: unknown */
+    uint64_t state_since_wall_ms, ready_wall_ms;
+    char reason[PROTO_TEXT_MAX]; /* why it waits or failed: names node, rank, step */
+};
+
+struct view_task {
+    uint64_t id;
+    enum task_kind kind;
+    enum task_state state;
+    struct id128 instance;
+    char name[PROTO_MODEL_MAX];
+    char code[PROTO_NAME_MAX]; /* stable word of the outcome: "rank_lost", "no_fit", ... */
+    char text[PROTO_TEXT_MAX]; /* the sentence */
+    char step[PROTO_NAME_MAX]; /* where it is: "leasing", "loading", ... */
+    uint64_t created_wall_ms, ended_wall_ms;
+};
+
+struct view_model {
+    char name[PROTO_MODEL_MAX];
+    uint64_t size_bytes, header_hash;
+    uint32_t n_layer, n_ctx_train;
+    char arch[MODEL_ARCH_MAX];
+    char problem[PROTO_TEXT_MAX];
+    size_t n_nodes;        /* who holds it */
+    struct id128 node[16]; /* the first 16 */
+    char node_name[16][PROTO_NAME_MAX];
+};
+
+struct view_refusal {                    /* caravan_transitions_refused_total */
+    const char *machine, *state, *event; /* static */
+    uint64_t n;
+};
+
+struct view {
+    uint64_t made_wall_ms;
+    struct id128 cluster, controller;
+    uint64_t term;
+    bool leader;
+    bool trust_open;
+    size_t n_nodes, n_instances, n_tasks, n_models, n_refusals;
+    struct view_node *node;         /* sorted by name, then id */
+    struct view_instance *instance; /* newest first */
+    struct view_task *task;         /* newest first, at most 256 */
+    struct view_model *model;       /* sorted by name */
+    struct view_refusal *refusal;
+    uint64_t coordinator_starts;
+    _Atomic uint32_t refs;
+};
+
+/* A view starts with one reference. */
+struct view *view_ref(struct view *v);
+void view_unref(struct view **v);
+
+/* The instance that a request's `model` names (name, alias, model, or instance id), preferring a ready one; NULL: none. */
+const struct view_instance *view_find_instance(const struct view *v, const char *model);
+
+#endif

@@ -1,0 +1,47 @@
+/* What survives the controller: a log of records that is committed before its effects leave, and its snapshot.
+ * Engine: SQLite (one file, WAL, synchronous=FULL) in an actor of its own; the door to sqlite3. The interface is cut so
+ * that etcd can stand behind it: compare-and-append guarded by "I am still the leader", a total order of records, reading
+ * from a number on, a compacted snapshot, word of lost leadership. */
+#ifndef CARAVAN_CONTROLLER_STORE_H
+#define CARAVAN_CONTROLLER_STORE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct event_base;
+struct store;
+
+enum { STORE_E_DAMAGED = 1, STORE_E_LOCKED /* another controller uses the file */, STORE_E_VERSION, STORE_E_FULL };
+
+/* One row of state: the newest value of (kind, key). */
+struct store_record {
+    char kind[16];
+    char key[64];
+    bool gone;
+    char *value; /* JSON text, owned by whoever owns the record; NULL where gone */
+};
+
+struct store_callbacks {
+    /* r: 0 durable; STORE_E_FULL; negative errno. In the order of store_append. */
+    void (*committed)(void *ctx, uint64_t token, int r);
+    void *ctx;
+};
+
+/* Opens or makes FILE. Reads the snapshot: `row` for each record, oldest change first, before it returns. A damaged file is
+ * never replaced: why says what is wrong and what to do. 0; STORE_E_*; negative errno. */
+int store_open(struct event_base *base, const char *path, const struct store_callbacks *cb,
+               void (*row)(void *ctx, const struct store_record *r), void *row_ctx, struct store **ret, char *why,
+               size_t why_size);
+/* Waits until everything appended is durable. */
+void store_close(struct store **s);
+
+/* All of them or none. rec: values consumed. Audit rows (kind "audit") are kept to the newest 10,000. 0 or negative errno:
+ * then committed is not called. */
+int store_append(struct store *s, uint64_t token, struct store_record *rec, size_t n);
+
+/* Meta values beside the records ("cluster", "term", "secret"): read and written at start only, synchronously. */
+int store_meta_get(struct store *s, const char *key, char *buf, size_t size); /* 0; 1: none */
+int store_meta_set(struct store *s, const char *key, const char *value);
+
+#endif
