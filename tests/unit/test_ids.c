@@ -23,8 +23,12 @@ static void test_round_trip(void **state)
 
 static void test_refuses_what_is_not_an_id(void **state)
 {
-    static const char *const bad[] = {"", "0", "00112233445566778899aabbccddeef", "00112233445566778899aabbccddeeff0",
-                                      "00112233445566778899aabbccddeefg", " 0112233445566778899aabbccddeeff"};
+    static const char *const bad[] = {"",
+                                      "0",
+                                      "00112233445566778899aabbccddeef",
+                                      "00112233445566778899aabbccddeeff0",
+                                      "00112233445566778899aabbccddeefg",
+                                      " 0112233445566778899aabbccddeeff"};
     struct id128 id = {{1}};
 
     (void)state;
