@@ -18,7 +18,9 @@ enum {
 /* buf: borrowed. ret: owned (message_destroy). 0, a MESSAGE_E_ outcome, -ENOMEM. */
 int message_unpack(const void *buf, size_t n_bytes, struct message **ret);
 
-/* m: borrowed. ret: owned, malloc'ed, *ret_n_bytes long. 0, MESSAGE_E_TOO_LARGE, -ENOMEM. */
+/* The version sent is always ours, whatever m says. Each byte of a text that is not UTF-8 is sent as '?'. Counts over their
+ * bounds and texts without an end are our own mistakes (assert). m: borrowed. ret: owned, malloc'ed, *ret_n_bytes long.
+ * 0, MESSAGE_E_TOO_LARGE, -ENOMEM. */
 int message_pack(const struct message *m, uint8_t **ret, size_t *ret_n_bytes);
 
 /* A word for logs: "malformed", "too_large", ... */

@@ -1,0 +1,642 @@
+#include "tests/lib/messages.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SET(to, text) snprintf((to), sizeof(to), "%s", (text))
+
+static void *need(void *p)
+{
+    if (!p)
+        abort();
+    return p;
+}
+
+/* ---- fixed samples ---- */
+
+static const struct id128 instance_id = {
+    {0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88, 0x99, 0xaa, 0xbb, 0xcc, 0xdd, 0xee, 0xff, 1}};
+
+static void fill_hello(struct message *m)
+{
+    struct hello *h = &m->hello;
+
+    m->kind = MESSAGE_HELLO;
+    m->cluster = (struct id128){{0}};
+    h->node = (struct id128){{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}};
+    SET(h->name, "n1");
+    SET(h->boot_id, "2f1b5c0e-6c1d-4a55-9a0e-0d5b8a4a7d11");
+    SET(h->version, "0.1.0");
+    SET(h->build, "b11669-0.7.0");
+    h->rpc = (struct rpc_version){8, 0, 0};
+    SET(h->transport, "direct");
+    h->n_addrs = 2;
+    SET(h->addr[0], "10.77.0.11");
+    SET(h->addr[1], "fd00::11");
+    h->can_coordinate = true;
+}
+
+static void fill_hello_without_llama(struct message *m)
+{
+    fill_hello(m);
+    memset(m->hello.build, 0, sizeof(m->hello.build));
+    m->hello.rpc = (struct rpc_version){0};
+    m->hello.can_coordinate = false;
+    SET(m->hello.build_problem, "llama.cpp was not found: set llama_dir");
+}
+
+static void fill_welcome(struct message *m)
+{
+    m->kind = MESSAGE_WELCOME;
+    m->welcome.controller = (struct id128){{9, 9, 9}};
+    SET(m->welcome.name, "ctl");
+    SET(m->welcome.version, "0.1.0");
+    m->welcome.open = true;
+}
+
+static void fill_welcome_refused(struct message *m)
+{
+    fill_welcome(m);
+    m->welcome.open = false;
+    SET(m->welcome.refused, "this key is not allowed in");
+}
+
+static void fill_unit(struct unit_facts *u)
+{
+    SET(u->id, "w0");
+    u->role = UNIT_WORKER;
+    u->state = UNIT_RUNNING;
+    u->standing = true;
+    u->instance = instance_id;
+    u->epoch = 4;
+    u->rank = 1;
+    SET(u->addr, "10.77.0.11");
+    u->port = 20052;
+    u->pid = 4711;
+    u->rss_bytes = 123456789;
+    u->cpu_ms = 900;
+    u->proc_state = 'S';
+    u->adopted = true;
+    u->restarts = 2;
+    u->rpc = (struct rpc_version){8, 0, 0};
+    u->n_devices = 2;
+    SET(u->device[0], "CUDA0");
+    SET(u->device[1], "CUDA1");
+    u->device_total_bytes[0] = UINT64_C(25769803776);
+    u->device_total_bytes[1] = UINT64_C(25769803776);
+}
+
+static void fill_shape(struct model_shape *s)
+{
+    SET(s->arch, "llama");
+    s->n_embd = 256;
+    s->n_head = 4;
+    s->n_ff = 512;
+    s->head_dim_k = s->head_dim_v = 64;
+    s->n_vocab = 512;
+    s->n_ctx_train = 2048;
+    s->token_embd_bytes = 262144;
+    s->output_bytes = 263168;
+    s->output_max_tensor_bytes = 262144;
+    s->output_tied = true;
+    for (uint32_t i = 0; i < s->n_layer; i++)
+        s->layer[i] = (struct model_layer){1000000 + i, 300000, 2, 512};
+}
+
+static void fill_report_quiet(struct message *m)
+{
+    m->kind = MESSAGE_REPORT;
+    m->report = need(calloc(1, sizeof(*m->report)));
+    m->report->uptime_ms = 60000;
+    m->report->load_permille = 250;
+    m->report->host_total_bytes = UINT64_C(16) << 30;
+    m->report->host_free_bytes = UINT64_C(9) << 30;
+}
+
+static void fill_report_models(struct report *r)
+{
+    r->has_models = true;
+    r->n_models = 2;
+    r->model = need(calloc(2, sizeof(*r->model)));
+    SET(r->model[0].name, "tiny");
+    SET(r->model[0].path, "/var/lib/caravan/models/tiny.gguf");
+    r->model[0].size_bytes = 2097152;
+    r->model[0].mtime_wall_ms = UINT64_C(1790000000000);
+    r->model[0].n_files = 1;
+    r->model[0].header_hash = UINT64_C(0xcbf29ce484222325);
+    r->model[0].shape = need(model_shape_new(4));
+    fill_shape(r->model[0].shape);
+    SET(r->model[1].name, "torn");
+    SET(r->model[1].path, "/var/lib/caravan/models/torn.gguf");
+    SET(r->model[1].problem, "the file ends within its header");
+}
+
+static void fill_report_full(struct message *m)
+{
+    struct report *r;
+
+    fill_report_quiet(m);
+    r = m->report;
+    r->full = r->has_devices = r->has_units = true;
+    r->memory_limit_bytes = UINT64_C(4) << 30;
+    r->n_devices = 2;
+    r->device[0] = (struct device_facts){.name = "CPU",
+                                         .description = "Zürich-class CPU",
+                                         .kind = DEVICE_CPU,
+                                         .total_bytes = UINT64_C(16) << 30,
+                                         .free_bytes = UINT64_C(9) << 30,
+                                         .utilization_permille = -1,
+                                         .temperature_c = INT32_MIN};
+    r->device[1] = r->device[0];
+    SET(r->device[1].name, "CUDA0");
+    r->device[1].kind = DEVICE_GPU;
+    r->device[1].utilization_permille = 1000;
+    r->device[1].temperature_c = -3;
+    r->n_units = 2;
+    fill_unit(&r->unit[0]);
+    fill_unit(&r->unit[1]);
+    SET(r->unit[1].id, "c-11223344-4");
+    r->unit[1].role = UNIT_COORDINATOR;
+    r->unit[1].state = UNIT_EXITED;
+    r->unit[1].rank = -1;
+    r->unit[1].n_devices = 0;
+    memset(r->unit[1].device, 0, sizeof(r->unit[1].device));
+    memset(r->unit[1].device_total_bytes, 0, sizeof(r->unit[1].device_total_bytes));
+    r->unit[1].proc_state = '?';
+    r->unit[1].exit = (struct exit_facts){.known = true, .signal = 9};
+    r->n_leases = 1;
+    r->lease[0].instance = instance_id;
+    r->lease[0].epoch = 4;
+    r->lease[0].bytes = UINT64_C(3) << 30;
+    fill_report_models(r);
+}
+
+static void command(struct message *m, enum command_kind kind)
+{
+    m->kind = MESSAGE_COMMAND;
+    m->instance = instance_id;
+    m->epoch = 4;
+    m->command_id = 77;
+    m->command.kind = kind;
+}
+
+static void fill_lease(struct message *m)
+{
+    command(m, COMMAND_LEASE);
+    m->command.lease.n_devices = 2;
+    SET(m->command.lease.device[0], "CUDA0");
+    SET(m->command.lease.device[1], "CUDA1");
+    m->command.lease.bytes[0] = UINT64_C(5000000000);
+    m->command.lease.bytes[1] = UINT64_C(6000000000);
+    m->command.lease.host_bytes = 700000;
+}
+
+static void fill_worker(struct message *m)
+{
+    command(m, COMMAND_START_WORKER);
+    m->command.worker.rank = 3;
+    m->command.worker.n_devices = 1;
+    SET(m->command.worker.device[0], "CUDA0");
+}
+
+static void fill_coordinator(struct message *m)
+{
+    struct coordinator_spec *c = &m->command.coordinator;
+
+    command(m, COMMAND_START_COORDINATOR);
+    SET(c->model, "tiny");
+    c->header_hash = UINT64_C(0xcbf29ce484222325);
+    SET(c->alias, "small");
+    c->n_ranks = 2;
+    SET(c->endpoint[0], "10.77.0.11:20052");
+    SET(c->endpoint[1], "10.77.0.12:20052");
+    c->n_devices = 2;
+    SET(c->device[0], "RPC0");
+    SET(c->device[1], "RPC1");
+    c->layers[0] = 3;
+    c->layers[1] = 2;
+    c->ctx = 4096;
+    c->slots = 2;
+    c->batch = 2048;
+    c->ubatch = 512;
+    SET(c->kv_type, "f16");
+    SET(c->api_key, "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff");
+    c->n_args = 2;
+    c->arg = need(calloc(2, sizeof(*c->arg)));
+    SET(c->arg[0], "--temp");
+    SET(c->arg[1], "0");
+}
+
+static void fill_stop(struct message *m)
+{
+    command(m, COMMAND_STOP);
+    m->command.stop.grace_ms = 3000;
+}
+
+static void fill_result(struct message *m)
+{
+    command(m, COMMAND_START_WORKER);
+    memset(&m->command, 0, sizeof(m->command));
+    m->kind = MESSAGE_RESULT;
+    m->result.code = RESULT_DONE;
+    SET(m->result.addr, "10.77.0.11");
+    m->result.port = 20052;
+    SET(m->result.unit, "w0");
+    m->result.rpc = (struct rpc_version){8, 0, 0};
+}
+
+static void fill_result_refused(struct message *m)
+{
+    fill_result(m);
+    memset(&m->result, 0, sizeof(m->result));
+    m->result.code = RESULT_REFUSED;
+    SET(m->result.reason, "stale_epoch");
+    SET(m->result.text, "epoch 4 is over: 5 was seen");
+}
+
+static void event(struct message *m, enum agent_event_kind kind)
+{
+    m->kind = MESSAGE_EVENT;
+    m->instance = instance_id;
+    m->epoch = 4;
+    m->event = need(calloc(1, sizeof(*m->event)));
+    m->event->kind = kind;
+}
+
+static void fill_exited(struct message *m)
+{
+    event(m, AGENT_EVENT_UNIT_EXITED);
+    fill_unit(&m->event->unit);
+    m->event->unit.state = UNIT_EXITED;
+    m->event->unit.exit = (struct exit_facts){.known = true, .code = 1};
+    SET(m->event->text, "ggml: out of memory\nabort");
+}
+
+static void fill_buffers(struct message *m)
+{
+    event(m, AGENT_EVENT_RANK_BUFFERS);
+    fill_unit(&m->event->unit);
+    m->event->n_buffers = 2;
+    m->event->buffers[0] = (struct rank_buffers){"10.77.0.11:20052", 0, 1000000, 2000000, 300000};
+    m->event->buffers[1] = (struct rank_buffers){"", 0, 500000, 0, 40000};
+}
+
+static void fill_resumed(struct message *m)
+{
+    event(m, AGENT_EVENT_RESUMED);
+    m->instance = (struct id128){{0}};
+    m->epoch = 0;
+}
+
+const struct message_sample message_samples[] = {
+    {"hello", fill_hello},
+    {"hello_without_llama", fill_hello_without_llama},
+    {"welcome", fill_welcome},
+    {"welcome_refused", fill_welcome_refused},
+    {"report_quiet", fill_report_quiet},
+    {"report_full", fill_report_full},
+    {"command_lease", fill_lease},
+    {"command_start_worker", fill_worker},
+    {"command_start_coordinator", fill_coordinator},
+    {"command_stop", fill_stop},
+    {"result_done", fill_result},
+    {"result_refused", fill_result_refused},
+    {"event_unit_exited", fill_exited},
+    {"event_rank_buffers", fill_buffers},
+    {"event_resumed", fill_resumed},
+    {NULL, NULL},
+};
+
+struct message *message_sample_new(const struct message_sample *s)
+{
+    struct message *m = need(calloc(1, sizeof(*m)));
+
+    m->version_major = PROTOCOL_MAJOR;
+    m->version_minor = PROTOCOL_MINOR;
+    m->cluster = (struct id128){{0xca, 0xfe}};
+    m->term = 3;
+    m->seq = 9;
+    s->fill(m);
+    return m;
+}
+
+/* ---- random ones ---- */
+
+static uint64_t next(uint64_t *rng) /* splitmix64 */
+{
+    uint64_t z = (*rng += UINT64_C(0x9e3779b97f4a7c15));
+
+    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
+    return z ^ (z >> 31);
+}
+
+static size_t below(uint64_t *rng, size_t n)
+{
+    return (size_t)(next(rng) % n);
+}
+
+/* Any width of number, the largest included. */
+static uint64_t number(uint64_t *rng)
+{
+    return below(rng, 8) ? next(rng) >> below(rng, 64) : UINT64_MAX;
+}
+
+static uint32_t small(uint64_t *rng)
+{
+    return (uint32_t)number(rng);
+}
+
+static void text(uint64_t *rng, char *to, size_t size)
+{
+    static const char *const piece[] = {"a", "Z", "0", "\n", "\x7f", "ß", "€", "𝄞"};
+    size_t want = below(rng, 3) ? below(rng, size < 24 ? size : 24) : size - 1, used = 0;
+
+    while (used < want) {
+        const char *p = piece[below(rng, sizeof(piece) / sizeof(piece[0]))];
+
+        if (used + strlen(p) > want)
+            p = "x";
+        memcpy(to + used, p, strlen(p));
+        used += strlen(p);
+    }
+}
+#define RANDOM_TEXT(to) text(rng, (to), sizeof(to))
+
+static void random_id(uint64_t *rng, struct id128 *id)
+{
+    for (size_t i = 0; i < sizeof(id->b); i++)
+        id->b[i] = (uint8_t)next(rng);
+}
+
+static size_t count(uint64_t *rng, size_t max)
+{
+    return below(rng, 4) ? below(rng, max < 4 ? max + 1 : 4) : max;
+}
+
+static void random_rpc(uint64_t *rng, struct rpc_version *v)
+{
+    *v = (struct rpc_version){(uint8_t)next(rng), (uint8_t)next(rng), (uint8_t)next(rng)};
+}
+
+static void random_unit(uint64_t *rng, struct unit_facts *u)
+{
+    RANDOM_TEXT(u->id);
+    if (!u->id[0])
+        SET(u->id, "u");
+    u->role = 1 + (enum unit_role)below(rng, UNIT_COORDINATOR);
+    u->state = 1 + (enum unit_state)below(rng, UNIT_FAILED);
+    u->standing = below(rng, 2);
+    random_id(rng, &u->instance);
+    u->epoch = number(rng);
+    u->rank = (int32_t)below(rng, PROTO_RANKS_MAX + 1) - 1;
+    RANDOM_TEXT(u->addr);
+    u->port = (uint16_t)next(rng);
+    u->pid = (int32_t)(small(rng) >> 1);
+    u->rss_bytes = number(rng);
+    u->cpu_ms = number(rng);
+    u->proc_state = "?SRDTZ"[below(rng, 6)];
+    u->dying = below(rng, 2);
+    u->adopted = below(rng, 2);
+    u->restarts = small(rng);
+    random_rpc(rng, &u->rpc);
+    u->exit = (struct exit_facts){below(rng, 2), (int32_t)small(rng), (int32_t)small(rng)};
+    u->n_devices = count(rng, PROTO_DEVICES_MAX);
+    for (size_t i = 0; i < u->n_devices; i++) {
+        RANDOM_TEXT(u->device[i]);
+        u->device_total_bytes[i] = number(rng);
+    }
+}
+
+static void random_model(uint64_t *rng, struct model_facts *f)
+{
+    RANDOM_TEXT(f->name);
+    RANDOM_TEXT(f->path);
+    f->size_bytes = number(rng);
+    f->mtime_wall_ms = number(rng);
+    f->n_files = small(rng);
+    f->header_hash = next(rng);
+    if (below(rng, 4) == 0) {
+        RANDOM_TEXT(f->problem);
+        return;
+    }
+    f->shape = need(model_shape_new((uint32_t)(below(rng, 16) ? below(rng, 100) : MODEL_LAYERS_MAX)));
+    RANDOM_TEXT(f->shape->arch);
+    f->shape->n_embd = small(rng);
+    f->shape->n_vocab = small(rng);
+    f->shape->has_projector = below(rng, 2);
+    f->shape->other_bytes = number(rng);
+    for (uint32_t i = 0; i < f->shape->n_layer; i++)
+        f->shape->layer[i] = (struct model_layer){number(rng), number(rng), small(rng), small(rng)};
+}
+
+static void random_report(uint64_t *rng, struct message *m)
+{
+    struct report *r = m->report = need(calloc(1, sizeof(*r)));
+
+    r->full = below(rng, 2);
+    r->uptime_ms = number(rng);
+    r->load_permille = small(rng);
+    r->host_free_bytes = number(rng);
+    r->has_devices = below(rng, 2);
+    r->n_devices = count(rng, PROTO_DEVICES_MAX);
+    for (size_t i = 0; i < r->n_devices; i++) {
+        RANDOM_TEXT(r->device[i].name);
+        RANDOM_TEXT(r->device[i].description);
+        r->device[i].kind = 1 + (enum device_kind)below(rng, DEVICE_UNIFIED);
+        r->device[i].total_bytes = number(rng);
+        r->device[i].free_bytes = number(rng);
+        r->device[i].utilization_permille = (int32_t)below(rng, 1002) - 1;
+        r->device[i].temperature_c = (int32_t)small(rng);
+    }
+    r->n_units = count(rng, PROTO_UNITS_MAX);
+    for (size_t i = 0; i < r->n_units; i++)
+        random_unit(rng, &r->unit[i]);
+    r->n_leases = count(rng, PROTO_UNITS_MAX);
+    for (size_t i = 0; i < r->n_leases; i++) {
+        random_id(rng, &r->lease[i].instance);
+        r->lease[i].epoch = number(rng);
+        r->lease[i].bytes = number(rng);
+    }
+    r->n_models = below(rng, 16) ? below(rng, 4) : PROTO_MODELS_MAX;
+    r->model = r->n_models ? need(calloc(r->n_models, sizeof(*r->model))) : NULL;
+    for (size_t i = 0; i < r->n_models; i++)
+        random_model(rng, &r->model[i]);
+}
+
+static void random_coordinator(uint64_t *rng, struct coordinator_spec *c)
+{
+    RANDOM_TEXT(c->model);
+    c->header_hash = next(rng);
+    RANDOM_TEXT(c->alias);
+    c->n_ranks = count(rng, PROTO_RANKS_MAX);
+    for (size_t i = 0; i < c->n_ranks; i++)
+        RANDOM_TEXT(c->endpoint[i]);
+    c->n_devices = count(rng, PROTO_RANKS_MAX * 2);
+    for (size_t i = 0; i < c->n_devices; i++) {
+        RANDOM_TEXT(c->device[i]);
+        c->layers[i] = small(rng);
+    }
+    c->ctx = small(rng);
+    c->slots = small(rng);
+    c->batch = small(rng);
+    c->ubatch = small(rng);
+    RANDOM_TEXT(c->kv_type);
+    RANDOM_TEXT(c->api_key);
+    c->n_args = count(rng, PROTO_ARGS_MAX);
+    c->arg = c->n_args ? need(calloc(c->n_args, sizeof(*c->arg))) : NULL;
+    for (size_t i = 0; i < c->n_args; i++)
+        RANDOM_TEXT(c->arg[i]);
+}
+
+static void random_command(uint64_t *rng, struct command *c)
+{
+    c->kind = 1 + (enum command_kind)below(rng, COMMAND_STOP);
+    switch (c->kind) {
+    case COMMAND_LEASE:
+        c->lease.n_devices = count(rng, PROTO_DEVICES_MAX);
+        for (size_t i = 0; i < c->lease.n_devices; i++) {
+            RANDOM_TEXT(c->lease.device[i]);
+            c->lease.bytes[i] = number(rng);
+        }
+        c->lease.host_bytes = number(rng);
+        break;
+    case COMMAND_START_WORKER:
+        c->worker.rank = (int32_t)below(rng, PROTO_RANKS_MAX);
+        c->worker.n_devices = count(rng, PROTO_DEVICES_MAX);
+        for (size_t i = 0; i < c->worker.n_devices; i++)
+            RANDOM_TEXT(c->worker.device[i]);
+        break;
+    case COMMAND_START_COORDINATOR:
+        random_coordinator(rng, &c->coordinator);
+        break;
+    case COMMAND_STOP:
+        c->stop.grace_ms = small(rng);
+        break;
+    }
+}
+
+static void random_event(uint64_t *rng, struct message *m)
+{
+    struct agent_event_facts *e = m->event = need(calloc(1, sizeof(*e)));
+
+    e->kind = 1 + (enum agent_event_kind)below(rng, AGENT_EVENT_PORT_CLASH);
+    if (below(rng, 4))
+        random_unit(rng, &e->unit);
+    RANDOM_TEXT(e->text);
+    e->n_buffers = count(rng, sizeof(e->buffers) / sizeof(e->buffers[0]));
+    for (size_t i = 0; i < e->n_buffers; i++) {
+        RANDOM_TEXT(e->buffers[i].endpoint);
+        e->buffers[i].device = small(rng);
+        e->buffers[i].model_bytes = number(rng);
+        e->buffers[i].kv_bytes = number(rng);
+        e->buffers[i].compute_bytes = number(rng);
+    }
+}
+
+static void random_body(uint64_t *rng, struct message *m)
+{
+    switch (m->kind) {
+    case MESSAGE_HELLO:
+        random_id(rng, &m->hello.node);
+        RANDOM_TEXT(m->hello.name);
+        RANDOM_TEXT(m->hello.boot_id);
+        RANDOM_TEXT(m->hello.build_problem);
+        random_rpc(rng, &m->hello.rpc);
+        m->hello.n_addrs = count(rng, PROTO_ADDRS_MAX);
+        for (size_t i = 0; i < m->hello.n_addrs; i++)
+            RANDOM_TEXT(m->hello.addr[i]);
+        break;
+    case MESSAGE_WELCOME:
+        random_id(rng, &m->welcome.controller);
+        RANDOM_TEXT(m->welcome.name);
+        RANDOM_TEXT(m->welcome.refused);
+        break;
+    case MESSAGE_REPORT:
+        random_report(rng, m);
+        break;
+    case MESSAGE_COMMAND:
+        random_command(rng, &m->command);
+        break;
+    case MESSAGE_RESULT:
+        m->result.code = 1 + (enum result_code)below(rng, RESULT_FAILED);
+        RANDOM_TEXT(m->result.reason);
+        RANDOM_TEXT(m->result.text);
+        RANDOM_TEXT(m->result.unit);
+        m->result.port = (uint16_t)next(rng);
+        break;
+    case MESSAGE_EVENT:
+        random_event(rng, m);
+        break;
+    }
+}
+
+struct message *message_random_new(uint64_t seed)
+{
+    struct message *m = need(calloc(1, sizeof(*m)));
+    uint64_t state = seed, *rng = &state;
+
+    m->kind = 1 + (enum message_kind)below(rng, MESSAGE_EVENT);
+    m->version_major = PROTOCOL_MAJOR;
+    m->version_minor = PROTOCOL_MINOR;
+    random_id(rng, &m->cluster);
+    m->term = number(rng);
+    m->seq = number(rng);
+    random_id(rng, &m->instance);
+    m->epoch = number(rng);
+    m->command_id = number(rng);
+    random_body(rng, m);
+    return m;
+}
+
+/* ---- comparison: both sides were zeroed before they were filled, so padding is equal too ---- */
+
+static bool same_report(const struct report *a, const struct report *b)
+{
+    struct report flat_a = *a, flat_b = *b;
+
+    if (a->n_models != b->n_models)
+        return false;
+    for (size_t i = 0; i < a->n_models; i++) {
+        struct model_facts x = a->model[i], y = b->model[i];
+
+        if (!x.shape != !y.shape)
+            return false;
+        if (x.shape && (x.shape->n_layer != y.shape->n_layer ||
+                        memcmp(x.shape, y.shape, sizeof(*x.shape) + x.shape->n_layer * sizeof(x.shape->layer[0]))))
+            return false;
+        x.shape = y.shape = NULL;
+        if (memcmp(&x, &y, sizeof(x)))
+            return false;
+    }
+    flat_a.model = flat_b.model = NULL;
+    return !memcmp(&flat_a, &flat_b, sizeof(flat_a));
+}
+
+bool message_same(const struct message *a, const struct message *b)
+{
+    struct message flat_a = *a, flat_b = *b;
+
+    flat_a.n_unknown = flat_b.n_unknown = 0;
+    if (a->kind != b->kind)
+        return false;
+    if (a->kind == MESSAGE_REPORT) {
+        if (!same_report(a->report, b->report))
+            return false;
+        flat_a.report = flat_b.report = NULL;
+    }
+    if (a->kind == MESSAGE_EVENT) {
+        if (memcmp(a->event, b->event, sizeof(*a->event)))
+            return false;
+        flat_a.event = flat_b.event = NULL;
+    }
+    if (a->kind == MESSAGE_COMMAND && a->command.kind == COMMAND_START_COORDINATOR) {
+        const struct coordinator_spec *x = &a->command.coordinator, *y = &b->command.coordinator;
+
+        if (x->n_args != y->n_args || (x->n_args && memcmp(x->arg, y->arg, x->n_args * sizeof(*x->arg))))
+            return false;
+        flat_a.command.coordinator.arg = flat_b.command.coordinator.arg = NULL;
+    }
+    return !memcmp(&flat_a, &flat_b, sizeof(flat_a));
+}
