@@ -17,10 +17,12 @@ enum { LOG_LINE_MAX = 4096, LOG_STR_MAX = 768 };
 /* Lines above level are dropped. Default: LOG_LEVEL_INFO. Set once, before threads start. */
 void log_set_level(enum log_level level);
 
-/* Writes one line with a single write(2), cut at LOG_LINE_MAX. msg: a static dotted name. Thread-safe. */
+/* Writes one line with a single write(2), cut at LOG_LINE_MAX (a quoted string that is cut is closed). msg: a static
+ * dotted name. Thread-safe. */
 void log_line(enum log_level level, const char *msg, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
-/* As log_line, with error=, errno text and the trace of err.h appended. r: negative errno. */
+/* As log_line, with error=, errno text and the trace of err.h at the end, which a long line does not push out. r: negative
+ * errno. */
 void log_failure(enum log_level level, const char *msg, int r, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
 

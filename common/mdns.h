@@ -12,7 +12,14 @@
 struct event_base;
 struct mdns;
 
-enum { MDNS_TXT_MAX = 12, MDNS_TXT_KEY_MAX = 16, MDNS_TXT_VALUE_MAX = 200, MDNS_NAME_MAX = 64, MDNS_TYPE_MAX = 40 };
+enum {
+    MDNS_TXT_MAX = 12,
+    MDNS_TXT_KEY_MAX = 16,
+    MDNS_TXT_VALUE_MAX = 200,
+    MDNS_NAME_MAX = 64,
+    MDNS_TYPE_MAX = 40,
+    MDNS_KEY_MAX = 32
+};
 
 struct mdns_txt {
     char key[MDNS_TXT_KEY_MAX];
@@ -37,12 +44,15 @@ struct mdns_callbacks {
     void *ctx;
 };
 
-/* types: NULL-terminated list to browse, borrowed static strings. 0 or negative errno; Avahi's absence is no error. */
+/* types: NULL-terminated list to browse, borrowed until mdns_destroy. 0 or negative errno; Avahi's absence is no error.
+ * When avahi-daemon goes, `state` is followed by `gone` for all that was told; they come again with it. Own records and
+ * those of loopback are told like any other. */
 int mdns_new(struct event_base *base, const char *const *types, const struct mdns_callbacks *cb, struct mdns **ret);
 void mdns_destroy(struct mdns **m);
 
-/* Advertises (or changes) one service of this host under a key of the caller's choice, e.g. "worker". On a name collision
- * another name is taken ("NAME #2"); re-registered when avahi-daemon comes back. txt: borrowed. */
+/* Advertises (or changes) one service of this host under a key of the caller's choice (at most MDNS_KEY_MAX with NUL), e.g.
+ * "worker". On a name collision another name is taken ("NAME #2"); re-registered when avahi-daemon comes back. txt:
+ * borrowed. 0 or negative errno (-EINVAL: a bound exceeded). What Avahi says to it is logged. */
 int mdns_publish(struct mdns *m, const char *key, const char *name, const char *type, uint16_t port,
                  const struct mdns_txt *txt, size_t n_txt);
 int mdns_withdraw(struct mdns *m, const char *key);

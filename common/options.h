@@ -1,7 +1,11 @@
 /* One table per program feeds the configuration file, the environment, argv, --help and the reference page.
  *
  * Key foo_bar is also --foo-bar [VALUE], --foo-bar=VALUE and CARAVAN_FOO_BAR. Later wins: default, file, environment,
- * argv. The door to libinih. Errors are one line on standard error with file and line, the key and what is allowed. */
+ * argv. Errors are one line on standard error with file and line, the key and what is allowed.
+ *
+ * A file: `key = value` lines; a line that begins with # or ; is a comment, and so is the rest of a line behind " ;". An
+ * indented line goes on with the value above it, of STRING with a space between, of LIST as more elements. Lines are at most
+ * OPTIONS_LINE_MAX bytes long (libinih's buffer), a file at most OPTIONS_FILE_MAX. */
 #ifndef CARAVAN_COMMON_OPTIONS_H
 #define CARAVAN_COMMON_OPTIONS_H
 
@@ -9,6 +13,10 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+
+#include "common/core/parse.h"
+
+enum { OPTIONS_LINE_MAX = 198, OPTIONS_FILE_MAX = 64 * 1024, OPTIONS_SECTION_NAME_MAX = 128 /* with NUL */ };
 
 enum option_type {
     OPTION_FLAG,        /* argv only, no value: --print-key */
@@ -42,7 +50,16 @@ void options_destroy(struct options **o);
 
 /* A file that is missing is fine where `required` is false. 0, OPTIONS_E_INVALID, negative errno. */
 int options_read_file(struct options *o, const char *path, bool required);
+/* Each CARAVAN_* of the table; an empty one counts as absent. 0, OPTIONS_E_INVALID, -ENOMEM. */
 int options_read_env(struct options *o);
+
+/* A file of [sections] that have all the same keys: `section` for each, in their order, with values of its own. values:
+ * consumed. line: where it begins. It returns 0, or anything else, which ends the reading and is returned; it has then said
+ * on standard error what is wrong. A section that comes twice is refused. Else as options_read_file. */
+typedef int options_section(void *ctx, const char *name, unsigned line, struct options **values);
+int options_read_sections(const struct option_def *table, const char *path, bool required, options_section *section,
+                          void *ctx);
+
 /* Takes long options; the first word that is not one, and what follows "--", stays in argv: *ret_first is its index.
  * 0, OPTIONS_E_INVALID, OPTIONS_E_HELP, OPTIONS_E_VERSION. */
 int options_read_argv(struct options *o, int argc, char **argv, int *ret_first);
@@ -57,10 +74,5 @@ bool options_is_set(const struct options *o, size_t index);                     
 /* The options part of --help, aligned; and the reference page as a Markdown table. */
 void options_print_help(const struct option_def *table, FILE *out);
 void options_print_markdown(const struct option_def *table, FILE *out);
-
-/* Pure parsers behind the types, for others to use. false: not valid. Overflow is not valid. */
-bool parse_bytes(const char *text, uint64_t *ret);
-bool parse_duration_ms(const char *text, uint64_t *ret);
-bool parse_uint(const char *text, uint64_t min, uint64_t max, uint64_t *ret);
 
 #endif

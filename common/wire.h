@@ -1,8 +1,8 @@
 /* The door to libzmq: CURVE links between agents and controllers on a libevent loop.
  *
  * wire_server is a controller's ROUTER, wire_client an agent's DEALER. Who a peer is follows from its public key, which
- * CURVE has proven, never from a routing id. Settings and their reasons: heartbeats 300/900/1200 ms, MAXMSGSIZE,
- * HANDSHAKE_IVL 3 s, HWM 1000, LINGER 0, ZAP_ENFORCE_DOMAIN; sends never block. */
+ * CURVE has proven, never from a routing id. Settings and their reasons stand in wire_settings.h; sends never block. A
+ * message is one frame; what has more is dropped and counted. Callbacks may destroy the object that calls them. */
 #ifndef CARAVAN_COMMON_WIRE_H
 #define CARAVAN_COMMON_WIRE_H
 
@@ -21,32 +21,46 @@ enum { WIRE_E_ADDR_IN_USE = 1, WIRE_E_BAD_ADDR, WIRE_E_FULL /* high water mark: 
 struct wire_server_callbacks {
     /* key: 32 bytes, proven. peer_addr: IP literal. buf: borrowed. */
     void (*message)(void *ctx, const uint8_t *key, const char *peer_addr, const void *buf, size_t n_bytes);
-    /* From the ZAP actor's answer counts; called on the loop. addr: IP literal. */
+    /* A peer has proven this key and was not let in. addr: IP literal. Every dial of such a peer comes here. */
     void (*refused)(void *ctx, const uint8_t *key, const char *addr);
     void *ctx;
 };
 
-/* Binds tcp://ADDR:PORT (addr "*" = all). With trust_open any key is let in; else those of wire_server_allow only.
+/* Counted since wire_server_new. */
+struct wire_server_stats {
+    uint64_t n_messages;  /* handed to the callback */
+    uint64_t n_refused;   /* handshakes of keys that may not in */
+    uint64_t n_malformed; /* messages of several frames, or under a routing id of the peer's own making */
+    uint64_t n_forgotten; /* peers that others pushed out of the table of newest connections */
+};
+
+/* Binds tcp://ADDR:PORT (addr "*" = all, port 0 = any). With trust_open any key is let in; else those of wire_server_allow only.
  * id: borrowed for the call. 0, WIRE_E_ADDR_IN_USE, WIRE_E_BAD_ADDR, negative errno. */
 int wire_server_new(struct event_base *base, const struct identity *id, const char *addr, uint16_t port,
                     bool trust_open, const struct wire_server_callbacks *cb, struct wire_server **ret);
 void wire_server_destroy(struct wire_server **s);
+/* Lets one more key in from now on. 0 or -ENOMEM. */
+int wire_server_allow(struct wire_server *s, const uint8_t key[CRYPTO_KEY_BYTES]);
+uint16_t wire_server_port(const struct wire_server *s);
+struct wire_server_stats wire_server_stats(const struct wire_server *s);
 /* To the peer's newest connection. 0, WIRE_E_FULL, WIRE_E_UNKNOWN_PEER, negative errno. */
 int wire_server_send(struct wire_server *s, const uint8_t *key, const void *buf, size_t n_bytes);
 
 struct wire_client_callbacks {
     void (*message)(void *ctx, const void *buf, size_t n_bytes);
-    void (*connected)(void *ctx);    /* the CURVE handshake succeeded */
-    void (*disconnected)(void *ctx); /* closed, refused or silent; it dials again by itself */
+    void (*connected)(void *ctx); /* the CURVE handshake succeeded */
+    /* Closed, refused or silent, once for all dials in a row that fail; it dials again by itself. */
+    void (*disconnected)(void *ctx);
     void *ctx;
 };
 
-/* Dials tcp://ADDR:PORT and proves server_key. Reconnects by itself, 100 ms to 1 s, jittered. */
+/* Dials tcp://ADDR:PORT and proves server_key. Dials again by itself after 100 ms to 1 s, jittered. id, addr: borrowed for
+ * the call. All clients must be destroyed before exit(). 0, WIRE_E_BAD_ADDR (not an IP literal), negative errno. */
 int wire_client_new(struct event_base *base, const struct identity *id, const char *addr, uint16_t port,
                     const uint8_t server_key[CRYPTO_KEY_BYTES], const struct wire_client_callbacks *cb,
                     struct wire_client **ret);
 void wire_client_destroy(struct wire_client **c);
-/* 0, WIRE_E_FULL, negative errno. */
+/* 0, WIRE_E_FULL (also while not connected: nothing is kept for later), negative errno. */
 int wire_client_send(struct wire_client *c, const void *buf, size_t n_bytes);
 
 #endif

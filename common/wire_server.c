@@ -1,0 +1,321 @@
+/* A controller's ROUTER. Routing ids are those that libzmq makes up for each connection; the table here says which one is
+ * the newest of each key. So a peer can neither take another's place nor keep it out, and ZMQ_ROUTER_HANDOVER, which
+ * would let it, stays off. */
+#include <errno.h>
+#include <event2/event.h>
+#include <stdlib.h>
+#include <string.h>
+#include <zmq.h>
+
+#include "common/cleanup.h"
+#include "common/core/err.h"
+#include "common/core/protocol.h"
+#include "common/wire.h"
+#include "common/wire_settings.h"
+#include "common/wire_zap.h"
+#include "common/zmq_watch.h"
+
+/* libzmq has it in every build, its header names it in draft builds only. */
+#ifndef ZMQ_ZAP_ENFORCE_DOMAIN
+#define ZMQ_ZAP_ENFORCE_DOMAIN 93
+#endif
+
+enum {
+    ROUTE_BYTES = 5, /* what libzmq makes up; a longer or shorter one was chosen by the peer */
+    PEERS_MAX = 1024 /* under trust = open anybody can come with any number of keys */
+};
+
+struct route {
+    bool set;
+    uint8_t id[ROUTE_BYTES];
+};
+
+struct peer {
+    uint8_t key[CRYPTO_KEY_BYTES];
+    struct route newest;
+    struct route previous; /* may still have messages for us in the queue: no reason to answer there */
+    uint64_t used;         /* n_messages at its last one */
+};
+
+struct wire_server {
+    void *zmq_context; /* of its own: ZAP is one per context, and a test has two servers in a process */
+    void *socket;
+    struct wire_zap *zap;
+    struct zmq_watch *watch;
+    struct wire_server_callbacks cb;
+    struct wire_server_stats stats;
+    uint16_t port;
+    bool trust_open;
+    uint8_t (*allowed)[CRYPTO_KEY_BYTES];
+    size_t n_allowed;
+    struct peer *peer;
+    size_t n_peers, n_peers_room;
+};
+
+/* ---- keys and peers --------------------------------------------------------------------------------------------- */
+
+static bool is_allowed(void *ctx, const uint8_t *key)
+{
+    const struct wire_server *s = ctx;
+
+    if (s->trust_open)
+        return true;
+    for (size_t i = 0; i < s->n_allowed; i++)
+        if (memcmp(s->allowed[i], key, CRYPTO_KEY_BYTES) == 0)
+            return true;
+    return false;
+}
+
+/* A dual-stack socket names an IPv4 peer ::ffff:10.0.0.1. */
+static const char *plain_addr(const char *addr)
+{
+    static const char mapped[] = "::ffff:";
+
+    if (!addr)
+        return "";
+    return strncmp(addr, mapped, sizeof(mapped) - 1) == 0 ? addr + sizeof(mapped) - 1 : addr;
+}
+
+static void on_refused(void *ctx, const uint8_t *key, const char *addr)
+{
+    struct wire_server *s = ctx;
+
+    s->stats.n_refused++;
+    s->cb.refused(s->cb.ctx, key, plain_addr(addr));
+}
+
+static struct peer *peer_find(struct wire_server *s, const uint8_t *key)
+{
+    for (size_t i = 0; i < s->n_peers; i++)
+        if (memcmp(s->peer[i].key, key, CRYPTO_KEY_BYTES) == 0)
+            return &s->peer[i];
+    return NULL;
+}
+
+static struct peer *peer_longest_silent(struct wire_server *s)
+{
+    struct peer *oldest = &s->peer[0];
+
+    for (size_t i = 1; i < s->n_peers; i++)
+        if (s->peer[i].used < oldest->used)
+            oldest = &s->peer[i];
+    return oldest;
+}
+
+/* Room for one more; at the bound somebody else's. NULL without memory. */
+static struct peer *peer_new_slot(struct wire_server *s)
+{
+    size_t room = s->n_peers_room ? s->n_peers_room * 2 : 8;
+    struct peer *grown;
+
+    if (s->n_peers == PEERS_MAX) {
+        s->stats.n_forgotten++;
+        return peer_longest_silent(s);
+    }
+    if (s->n_peers == s->n_peers_room) {
+        grown = realloc(s->peer, room * sizeof(*grown));
+        if (!grown)
+            return NULL;
+        s->peer = grown;
+        s->n_peers_room = room;
+    }
+    return &s->peer[s->n_peers++];
+}
+
+static void peer_heard(struct wire_server *s, const uint8_t *key, const uint8_t *route_id)
+{
+    struct peer *p = peer_find(s, key);
+
+    if (!p) {
+        p = peer_new_slot(s);
+        if (!p)
+            return; /* it is heard, but cannot be answered until its next message finds memory */
+        *p = (struct peer){.newest.set = false};
+        memcpy(p->key, key, CRYPTO_KEY_BYTES);
+    }
+    p->used = s->stats.n_messages;
+    if (p->newest.set && memcmp(p->newest.id, route_id, ROUTE_BYTES) == 0)
+        return;
+    if (p->newest.set && p->previous.set && memcmp(p->previous.id, route_id, ROUTE_BYTES) == 0)
+        return;
+    p->previous = p->newest;
+    p->newest.set = true;
+    memcpy(p->newest.id, route_id, ROUTE_BYTES);
+}
+
+/* ---- messages --------------------------------------------------------------------------------------------------- */
+
+static void take_message(struct wire_server *s, const uint8_t *route_id, zmq_msg_t *msg)
+{
+    const char *user_id = zmq_msg_gets(msg, "User-Id");
+    uint8_t key[CRYPTO_KEY_BYTES];
+
+    if (!user_id || crypto_key_parse(user_id, key) != 0) { /* set by wire_zap for whoever is let in */
+        s->stats.n_malformed++;
+        return;
+    }
+    s->stats.n_messages++;
+    peer_heard(s, key, route_id);
+    s->cb.message(s->cb.ctx, key, plain_addr(zmq_msg_gets(msg, "Peer-Address")), zmq_msg_data(msg), zmq_msg_size(msg));
+}
+
+static bool read_message(void *ctx)
+{
+    struct wire_server *s = ctx;
+    uint8_t route_id[ROUTE_BYTES];
+    zmq_msg_t msg;
+    int n_id, n;
+
+    n_id = zmq_recv(s->socket, route_id, sizeof(route_id), ZMQ_DONTWAIT);
+    if (n_id < 0)
+        return false;
+    n = wire_receive_single(s->socket, &msg);
+    if (n == 1 && n_id == ROUTE_BYTES)
+        take_message(s, route_id, &msg); /* s may be gone */
+    else
+        s->stats.n_malformed++;
+    if (n == 1)
+        zmq_msg_close(&msg);
+    return true;
+}
+
+int wire_server_send(struct wire_server *s, const uint8_t *key, const void *buf, size_t n_bytes)
+{
+    struct peer *p = peer_find(s, key);
+    int r = 0;
+
+    if (n_bytes > PROTO_MESSAGE_MAX)
+        return err_raise(-EMSGSIZE); /* the peer's libzmq would drop the link, again and again */
+    if (!p || !p->newest.set)
+        return WIRE_E_UNKNOWN_PEER;
+    /* The first frame finds the peer and room in its queue; where it is taken, the second is. */
+    if (zmq_send(s->socket, p->newest.id, ROUTE_BYTES, ZMQ_SNDMORE | ZMQ_DONTWAIT) < 0 ||
+        zmq_send(s->socket, buf, n_bytes, ZMQ_DONTWAIT) < 0)
+        r = errno;
+    zmq_watch_sent(s->watch);
+    if (r == EAGAIN)
+        return WIRE_E_FULL;
+    if (r == EHOSTUNREACH) {
+        p->newest.set = false; /* any connection of its that speaks is the newest then */
+        return WIRE_E_UNKNOWN_PEER;
+    }
+    return r ? err_raise(-r) : 0;
+}
+
+/* ---- life ------------------------------------------------------------------------------------------------------- */
+
+static int set_options(void *socket, const struct identity *id, bool ipv6)
+{
+    const struct wire_int_option options[] = {
+        {ZMQ_IPV6, ipv6},
+        {ZMQ_CURVE_SERVER, 1},
+        {ZMQ_ZAP_ENFORCE_DOMAIN, 1}, /* else a server that lost its handler would let everybody in */
+        {ZMQ_ROUTER_MANDATORY, 1},   /* else a message to nobody vanishes without a word */
+        {ZMQ_BACKLOG, WIRE_BACKLOG},
+    };
+    int r;
+
+    r = wire_set_common(socket);
+    if (r < 0)
+        return err_pass(r);
+    r = wire_set_ints(socket, options, sizeof(options) / sizeof(options[0]));
+    if (r < 0)
+        return err_pass(r);
+    if (zmq_setsockopt(socket, ZMQ_CURVE_SECRETKEY, id->secret_key, CRYPTO_KEY_BYTES) < 0 ||
+        zmq_setsockopt(socket, ZMQ_ZAP_DOMAIN, "caravan", strlen("caravan")) < 0)
+        return err_raise(-errno);
+    return 0;
+}
+
+static int bind_socket(struct wire_server *s, const char *addr, uint16_t port)
+{
+    char endpoint[WIRE_ENDPOINT_MAX], bound[WIRE_ENDPOINT_MAX] = "";
+    size_t n_bound = sizeof(bound);
+    const char *colon;
+
+    if (wire_endpoint(addr, port, endpoint) != 0)
+        return WIRE_E_BAD_ADDR;
+    if (zmq_bind(s->socket, endpoint) < 0) {
+        if (errno == EADDRINUSE)
+            return WIRE_E_ADDR_IN_USE;
+        if (errno == EADDRNOTAVAIL || errno == ENODEV || errno == EINVAL)
+            return WIRE_E_BAD_ADDR;
+        return err_raise(-errno);
+    }
+    if (zmq_getsockopt(s->socket, ZMQ_LAST_ENDPOINT, bound, &n_bound) < 0)
+        return err_raise(-errno);
+    colon = strrchr(bound, ':');
+    s->port = colon ? (uint16_t)strtoul(colon + 1, NULL, 10) : port;
+    return 0;
+}
+
+int wire_server_new(struct event_base *base, const struct identity *id, const char *addr, uint16_t port,
+                    bool trust_open, const struct wire_server_callbacks *cb, struct wire_server **ret)
+{
+    CLEANUP(wire_server_destroy) struct wire_server *s = calloc(1, sizeof(*s));
+    int r;
+
+    if (!s)
+        return err_raise(-ENOMEM);
+    s->cb = *cb;
+    s->trust_open = trust_open;
+    s->zmq_context = zmq_ctx_new();
+    if (!s->zmq_context)
+        return err_raise(-errno);
+    r = wire_zap_new(base, s->zmq_context, &(struct wire_zap_callbacks){is_allowed, on_refused, s}, &s->zap);
+    if (r < 0)
+        return err_pass(r);
+    s->socket = zmq_socket(s->zmq_context, ZMQ_ROUTER);
+    if (!s->socket)
+        return err_raise(-errno);
+    r = set_options(s->socket, id, wire_endpoint_needs_ipv6(addr));
+    if (r < 0)
+        return err_pass(r);
+    r = bind_socket(s, addr, port);
+    if (r)
+        return r;
+    r = zmq_watch_new(base, s->socket, read_message, s, &s->watch);
+    if (r < 0)
+        return err_pass(r);
+    *ret = s;
+    s = NULL;
+    return 0;
+}
+
+void wire_server_destroy(struct wire_server **s)
+{
+    if (!*s)
+        return;
+    zmq_watch_destroy(&(*s)->watch);
+    if ((*s)->socket)
+        zmq_close((*s)->socket);
+    wire_zap_destroy(&(*s)->zap);
+    while ((*s)->zmq_context && zmq_ctx_term((*s)->zmq_context) < 0 && errno == EINTR)
+        ;
+    free((*s)->allowed);
+    free((*s)->peer);
+    free(*s);
+    *s = NULL;
+}
+
+int wire_server_allow(struct wire_server *s, const uint8_t key[CRYPTO_KEY_BYTES])
+{
+    uint8_t(*grown)[CRYPTO_KEY_BYTES] = realloc(s->allowed, (s->n_allowed + 1) * sizeof(*grown));
+
+    if (!grown)
+        return err_raise(-ENOMEM);
+    memcpy(grown[s->n_allowed], key, CRYPTO_KEY_BYTES);
+    s->allowed = grown;
+    s->n_allowed++;
+    return 0;
+}
+
+uint16_t wire_server_port(const struct wire_server *s)
+{
+    return s->port;
+}
+
+struct wire_server_stats wire_server_stats(const struct wire_server *s)
+{
+    return s->stats;
+}
