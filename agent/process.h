@@ -44,6 +44,10 @@ void process_table_destroy(struct process_table **t);
 int process_spawn(struct process_table *t, const struct unit_facts *unit, const char *const *argv,
                   const char *const *env, int32_t *ret_pid);
 
+/* Writes the spec of a running unit anew: it serves another instance and epoch, or nobody. 0; PROCESS_E_UNKNOWN (gone);
+ * negative errno, and the spec is as it was. */
+int process_assign(struct process_table *t, const struct unit_facts *unit);
+
 /* To the child's whole process group, through its pidfd where that is possible. 0; PROCESS_E_UNKNOWN (gone). */
 int process_signal(struct process_table *t, const char *id, int signal);
 
@@ -64,6 +68,11 @@ bool process_sample(struct process_table *t, const char *id, struct process_samp
 
 /* Path of the unit's output file, for the log reader. false: unknown. */
 bool process_log_path(const struct process_table *t, const char *id, char *buf, size_t size);
+
+/* A private file (0600) in the directory of a unit that is about to be spawned, such as a coordinator's key: written
+ * before process_spawn, gone with process_forget. name: plain. *ret_path: its absolute path. 0 or negative errno. */
+int process_write_file(struct process_table *t, const char *id, const char *name, const void *buf, size_t n_bytes,
+                       char *ret_path, size_t size);
 
 /* Ends every child recorded in state_dir, group by group: SIGTERM, SIGKILL after grace_ms, waits until all are gone.
  * For `caravan-agent --purge`; needs no table. Returns the number ended, or negative errno. */

@@ -1,0 +1,292 @@
+#include "agent/probe.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <event2/util.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "common/cleanup.h"
+#include "common/core/err.h"
+#include "common/core/rpc_wire.h"
+
+enum { RETRY_MIN_MS = 5, RETRY_MAX_MS = 80 };
+
+enum step { STEP_HELLO, STEP_HELLO_OLD, STEP_COUNT, STEP_MEMORY };
+
+struct probe {
+    struct event_base *base;
+    struct sockaddr_storage address;
+    int address_len;
+    int fd;
+    struct event *on_io, *on_retry, *on_deadline;
+    uint32_t retry_ms;
+    enum step step;
+    uint32_t device;
+    bool connected;
+    size_t n_out, n_written;
+    uint8_t out[RPC_REQUEST_MAX];
+    struct rpc_reply reply;
+    struct probe_result result;
+    void (*done)(void *ctx, const struct probe_result *result);
+    void *ctx;
+};
+
+static void io_ready(evutil_socket_t fd, short what, void *ctx);
+
+static void hang_up(struct probe *p)
+{
+    if (p->on_io)
+        event_free(p->on_io);
+    p->on_io = NULL;
+    cleanup_close(&p->fd);
+    p->connected = false;
+}
+
+void probe_cancel(struct probe **p)
+{
+    if (!*p)
+        return;
+    hang_up(*p);
+    if ((*p)->on_retry)
+        event_free((*p)->on_retry);
+    if ((*p)->on_deadline)
+        event_free((*p)->on_deadline);
+    free(*p);
+    *p = NULL;
+}
+
+static void finish(struct probe *p, const char *problem)
+{
+    void (*done)(void *ctx, const struct probe_result *result) = p->done;
+    struct probe_result result = p->result;
+    void *ctx = p->ctx;
+
+    if (problem) {
+        result.ok = false;
+        snprintf(result.text, sizeof(result.text), "%s", problem);
+    }
+    probe_cancel(&p);
+    done(ctx, &result);
+}
+
+/* What to say next, in the step that the probe is in. */
+static void prepare(struct probe *p)
+{
+    switch (p->step) {
+    case STEP_HELLO:
+        p->n_out = rpc_hello(p->out);
+        break;
+    case STEP_HELLO_OLD:
+        p->n_out = rpc_hello_without_data(p->out);
+        break;
+    case STEP_COUNT:
+        p->n_out = rpc_device_count(p->out);
+        break;
+    case STEP_MEMORY:
+        p->n_out = rpc_device_memory(p->out, p->device);
+        break;
+    }
+    p->n_written = 0;
+    p->reply = (struct rpc_reply){0};
+}
+
+/* Waits for the socket to take the request, or to bring the reply. */
+static void wait_io(struct probe *p, short what)
+{
+    if (p->on_io)
+        event_free(p->on_io);
+    p->on_io = event_new(p->base, p->fd, what, io_ready, p);
+    if (!p->on_io || event_add(p->on_io, NULL) < 0)
+        finish(p, "out of memory");
+}
+
+static void retry_later(struct probe *p)
+{
+    struct timeval in = {.tv_usec = (suseconds_t)(p->retry_ms * 1000)};
+
+    hang_up(p);
+    p->retry_ms = p->retry_ms * 2 < RETRY_MAX_MS ? p->retry_ms * 2 : RETRY_MAX_MS;
+    evtimer_add(p->on_retry, &in);
+}
+
+static void dial(evutil_socket_t unused_fd, short unused_what, void *ctx)
+{
+    struct probe *p = ctx;
+    char text[PROTO_TEXT_MAX];
+
+    (void)unused_fd;
+    (void)unused_what;
+    p->fd = socket(p->address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (p->fd < 0) {
+        snprintf(text, sizeof(text), "no socket: %s", strerrordesc_np(errno));
+        finish(p, text);
+        return;
+    }
+    prepare(p);
+    if (connect(p->fd, (struct sockaddr *)&p->address, (socklen_t)p->address_len) < 0 && errno != EINPROGRESS)
+        retry_later(p);
+    else
+        wait_io(p, EV_WRITE);
+}
+
+/* The connection went away before the answer. Refused: the server is not up yet. Closed at HELLO: another dialect. */
+static void lost(struct probe *p, int error)
+{
+    if (!p->connected) {
+        retry_later(p);
+    } else if (p->step == STEP_HELLO && !p->reply.n_seen) {
+        hang_up(p);
+        p->step = STEP_HELLO_OLD;
+        dial(-1, 0, p);
+    } else if (error) {
+        char text[PROTO_TEXT_MAX];
+
+        snprintf(text, sizeof(text), "the connection broke: %s", strerrordesc_np(error));
+        finish(p, text);
+    } else {
+        finish(p, "it closed the connection: no rpc-server of a known protocol");
+    }
+}
+
+/* The reply of the step is there: on to the next. */
+static void answered(struct probe *p)
+{
+    struct probe_result *r = &p->result;
+    uint32_t n;
+
+    switch (p->step) {
+    case STEP_HELLO:
+    case STEP_HELLO_OLD:
+        if (!rpc_hello_answer(&p->reply, &r->rpc)) {
+            finish(p, "its answer to HELLO is not one of an rpc-server");
+            return;
+        }
+        r->ok = true;
+        if (!rpc_dialect_known(&r->rpc)) {
+            finish(p, NULL);
+            return;
+        }
+        p->step = STEP_COUNT;
+        break;
+    case STEP_COUNT:
+        if (!rpc_device_count_answer(&p->reply, &n)) {
+            finish(p, "its device count makes no sense");
+            return;
+        }
+        r->n_devices = n < PROTO_DEVICES_MAX ? n : PROTO_DEVICES_MAX;
+        p->step = STEP_MEMORY;
+        break;
+    case STEP_MEMORY:
+        if (!rpc_device_memory_answer(&p->reply, &r->free_bytes[p->device], &r->total_bytes[p->device])) {
+            finish(p, "its device memory makes no sense");
+            return;
+        }
+        p->device++;
+        break;
+    }
+    if (p->step == STEP_MEMORY && p->device == r->n_devices) {
+        finish(p, NULL);
+        return;
+    }
+    prepare(p);
+    wait_io(p, EV_WRITE);
+}
+
+static void read_reply(struct probe *p)
+{
+    uint8_t buf[RPC_REPLY_MAX + 16];
+    ssize_t n = recv(p->fd, buf, sizeof(buf), 0);
+    int r;
+
+    if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
+        wait_io(p, EV_READ);
+        return;
+    }
+    if (n <= 0) {
+        lost(p, n < 0 ? errno : 0);
+        return;
+    }
+    r = rpc_reply_feed(&p->reply, buf, (size_t)n);
+    if (r == RPC_E_MALFORMED)
+        finish(p, "its answer is not one of an rpc-server");
+    else if (r == RPC_E_MORE)
+        wait_io(p, EV_READ);
+    else
+        answered(p);
+}
+
+static void write_request(struct probe *p)
+{
+    ssize_t n = send(p->fd, p->out + p->n_written, p->n_out - p->n_written, MSG_NOSIGNAL);
+
+    if (n < 0 && errno != EAGAIN && errno != EINTR) {
+        lost(p, errno);
+        return;
+    }
+    if (n > 0)
+        p->n_written += (size_t)n;
+    wait_io(p, p->n_written < p->n_out ? EV_WRITE : EV_READ);
+}
+
+static void io_ready(evutil_socket_t fd, short what, void *ctx)
+{
+    struct probe *p = ctx;
+    socklen_t len = sizeof(int);
+    int error = 0;
+
+    if (!p->connected) {
+        getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len);
+        if (error) {
+            lost(p, error);
+            return;
+        }
+        p->connected = true;
+    }
+    if (what & EV_WRITE)
+        write_request(p);
+    else
+        read_reply(p);
+}
+
+static void deadline_over(evutil_socket_t fd, short what, void *ctx)
+{
+    struct probe *p = ctx;
+
+    (void)fd;
+    (void)what;
+    finish(p, p->connected ? "it accepts connections and does not answer: busy with another client, or hung"
+                           : "nothing listens there");
+}
+
+int probe_start(struct event_base *base, const char *addr, uint16_t port, uint64_t deadline_ms,
+                void (*done)(void *ctx, const struct probe_result *result), void *ctx, struct probe **ret)
+{
+    struct timeval now = {0}, deadline = {.tv_sec = (time_t)(deadline_ms / 1000),
+                                          .tv_usec = (suseconds_t)(deadline_ms % 1000 * 1000)};
+    CLEANUP(probe_cancel) struct probe *p = calloc(1, sizeof(*p));
+    char text[PROTO_ADDR_MAX + 16];
+
+    if (!p)
+        return err_raise(-ENOMEM);
+    p->fd = -1;
+    p->base = base;
+    p->done = done;
+    p->ctx = ctx;
+    p->retry_ms = RETRY_MIN_MS;
+    p->address_len = sizeof(p->address);
+    snprintf(text, sizeof(text), strchr(addr, ':') ? "[%s]:%u" : "%s:%u", addr, (unsigned)port);
+    if (evutil_parse_sockaddr_port(text, (struct sockaddr *)&p->address, &p->address_len) < 0)
+        return err_raise(-EINVAL);
+    p->on_retry = evtimer_new(base, dial, p);
+    p->on_deadline = evtimer_new(base, deadline_over, p);
+    if (!p->on_retry || !p->on_deadline || evtimer_add(p->on_deadline, &deadline) < 0 ||
+        evtimer_add(p->on_retry, &now) < 0)
+        return err_raise(-ENOMEM);
+    *ret = p;
+    p = NULL;
+    return 0;
+}

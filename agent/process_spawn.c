@@ -1,0 +1,190 @@
+#include "agent/process_spawn.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/pidfd.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "agent/process.h"
+#include "agent/process_unit.h"
+#include "common/cleanup.h"
+#include "common/core/err.h"
+
+extern char **environ;
+
+enum { REPORT_FD = 3, START_MS = 5000, GIVE_UP_MS = 1000, REPORT_MAX = 128 };
+
+static bool same_key(const char *a, const char *b)
+{
+    size_t n = strcspn(b, "=");
+
+    return !strncmp(a, b, n) && a[n] == '=';
+}
+
+/* What is meant for the agent alone: its own options, and its ties to the service manager. */
+static bool ours_alone(const char *entry)
+{
+    return !strncmp(entry, "CARAVAN_", 8) || !strncmp(entry, "LISTEN_", 7) || same_key(entry, "NOTIFY_SOCKET=");
+}
+
+/* Our environment with env over it. The array is the caller's, the strings are not. */
+static char **make_environment(const char *const *env)
+{
+    size_t n = 1, used = 0;
+    char **ret;
+
+    for (char **e = environ; *e; e++)
+        n++;
+    for (const char *const *e = env; e && *e; e++)
+        n++;
+    ret = calloc(n, sizeof(*ret));
+    if (!ret)
+        return NULL;
+    for (char **e = environ; *e; e++) {
+        bool replaced = ours_alone(*e);
+
+        for (const char *const *own = env; own && *own && !replaced; own++)
+            replaced = same_key(*e, *own);
+        if (!replaced)
+            ret[used++] = *e;
+    }
+    for (const char *const *e = env; e && *e; e++)
+        ret[used++] = (char *)(uintptr_t)*e;
+    return ret;
+}
+
+/* Between fork and exec, with threads about: async-signal-safe calls alone, on what was made before. */
+static _Noreturn void exec_shim(int report, char *const *argv, char *const *env)
+{
+    char text[] = "errno 000\n";
+    int e;
+
+    if (report == REPORT_FD)
+        fcntl(report, F_SETFD, 0);
+    else
+        dup2(report, REPORT_FD);
+    execve(argv[0], argv, env);
+    e = errno;
+    for (char *digit = text + 8; digit > text + 5; digit--, e /= 10)
+        *digit = (char)('0' + e % 10);
+    if (write(REPORT_FD, text, sizeof(text) - 1) < 0)
+        _exit(126);
+    _exit(127);
+}
+
+/* Signals are blocked across the fork: a handler of the agent's loop must not run in the child. */
+static pid_t fork_shim(int report, char *const *argv, char *const *env)
+{
+    sigset_t all, old;
+    pid_t pid;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    pid = fork();
+    if (pid == 0)
+        exec_shim(report, argv, env);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    return pid;
+}
+
+static int64_t now_ms(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+/* Reads the report to its end. 0, SHIM_E_EXEC, the shim's errno, -ETIMEDOUT, -EPROTO. */
+static int hear(int report)
+{
+    int64_t end = now_ms() + START_MS;
+    char text[REPORT_MAX] = "";
+    struct pollfd p = {.fd = report, .events = POLLIN};
+    size_t used = 0;
+    const char *word;
+
+    while (used < sizeof(text) - 1) {
+        int64_t left = end - now_ms();
+        ssize_t n;
+
+        if (left <= 0)
+            return err_raise(-ETIMEDOUT);
+        if (poll(&p, 1, (int)left) <= 0)
+            continue; /* a signal, or the time: seen above */
+        n = read(report, text + used, sizeof(text) - 1 - used);
+        if (n == 0)
+            break;
+        if (n > 0)
+            used += (size_t)n;
+    }
+    if (!strcmp(text, "started\nok\n"))
+        return 0;
+    word = strstr(text, "errno ");
+    if (word == text + strlen("started\n"))
+        return SHIM_E_EXEC;
+    return word && atoi(word + 6) > 0 ? err_raise(-atoi(word + 6)) : err_raise(-EPROTO);
+}
+
+/* Leaves neither shim nor child behind. */
+static void clear_away(pid_t shim, int pidfd, const char *state_dir, const char *id)
+{
+    struct record record;
+
+    if (!process_wait_gone(pidfd, GIVE_UP_MS)) {
+        if (unit_read_record(state_dir, id, &record) == 0)
+            kill(-record.child_pid, SIGKILL); /* its shim lives: nobody has reaped it */
+        kill(shim, SIGKILL);
+    }
+    waitpid(shim, NULL, 0);
+}
+
+int shim_start(const char *shim_path, const char *state_dir, const char *id, const char *const *argv,
+               const char *const *env, int *ret_pidfd)
+{
+    CLEANUP(cleanup_free) char **environment = make_environment(env);
+    CLEANUP(cleanup_close) int reader = -1, writer = -1, pidfd = -1;
+    char dir[UNIT_PATH_MAX];
+    const char *shim_argv[PROCESS_ARGV_MAX + 3] = {shim_path, dir};
+    int report[2], r = unit_path(dir, state_dir, id, NULL);
+    size_t n = 0;
+    pid_t pid;
+
+    if (r < 0)
+        return err_pass(r);
+    for (; argv[n]; n++) {
+        if (n == PROCESS_ARGV_MAX)
+            return err_raise(-E2BIG);
+        shim_argv[n + 2] = argv[n];
+    }
+    if (!environment)
+        return err_raise(-ENOMEM);
+    if (pipe2(report, O_CLOEXEC) < 0)
+        return err_raise(-errno);
+    reader = report[0];
+    writer = report[1];
+    pid = fork_shim(writer, (char *const *)(uintptr_t)shim_argv, environment);
+    if (pid < 0)
+        return err_raise(-errno);
+    cleanup_close(&writer);
+    pidfd = pidfd_open(pid, 0); /* ours and not reaped: the number cannot mean another */
+    if (pidfd < 0)
+        r = err_raise(-errno);
+    else
+        r = hear(reader);
+    if (r) {
+        clear_away(pid, pidfd, state_dir, id);
+        return r;
+    }
+    *ret_pidfd = pidfd;
+    pidfd = -1;
+    return 0;
+}
