@@ -14,14 +14,18 @@
 #include "common/core/protocol.h"
 
 enum {
-    AGENT_EPOCHS_MAX = 256, /* instances whose newest epoch is remembered; the oldest unused one is forgotten */
+    AGENT_EPOCHS_MAX = 256,  /* instances whose newest epoch is remembered; the oldest unused one is forgotten */
+    AGENT_COMMANDS_MAX = 64, /* under way at once; one more is refused as "busy" */
+    AGENT_RESULTS_MAX = 256, /* kept, so that a command that comes again gets the same answer */
     AGENT_REPORT_MS = 500,
     AGENT_FULL_REPORT_MS = 10000,
     AGENT_STOP_GRACE_MS = 3000, /* SIGTERM -> SIGKILL */
     AGENT_EMPTY_MS = 1000,      /* a worker that is not empty by then is restarted */
     AGENT_WORKER_START_MS = 15000,
     AGENT_BACKOFF_MIN_MS = 1000,
-    AGENT_BACKOFF_MAX_MS = 30000
+    AGENT_BACKOFF_MAX_MS = 30000,
+    AGENT_BACKOFF_RESET_MS = 60000, /* having run so long, it begins with the least backoff again */
+    AGENT_QUICK_EXIT_MS = 2000      /* dead so soon twice in a row: its port may be why; the next one is tried */
 };
 
 struct agent;
@@ -36,10 +40,14 @@ struct agent_config {
     char build_problem[PROTO_TEXT_MAX];
 };
 
-/* The newest epoch of an instance that this node has seen: kept on disk by the shell. */
+/* The newest epoch of an instance that this node has seen: kept on disk by the shell, every field. The lease is part of
+ * it, so that one write makes both durable and an agent that starts again still knows what it has promised: a unit's
+ * spec does not say how much. */
 struct agent_epoch {
     struct id128 instance;
     uint64_t epoch;
+    bool leased; /* false: this epoch is over here; it is never obeyed again */
+    uint64_t lease_bytes;
 };
 
 enum agent_ev_kind {
@@ -48,16 +56,17 @@ enum agent_ev_kind {
     AGENT_EV_LINK_UP,   /* a controller welcomed us: full report */
     AGENT_EV_LINK_DOWN,
     AGENT_EV_COMMAND,      /* message of kind COMMAND */
-    AGENT_EV_PERSISTED,    /* token, ok */
+    AGENT_EV_PERSISTED,    /* token, ok: of PERSIST_EPOCH or ASSIGN */
     AGENT_EV_SPAWNED,      /* unit_id, pid, addr, port */
-    AGENT_EV_SPAWN_FAILED, /* unit_id, reason, text; port_clash where every port was held by others */
-    AGENT_EV_PROBED,       /* unit_id, ok, rpc, device totals: HELLO answered, or did not by the deadline */
+    AGENT_EV_SPAWN_FAILED, /* unit_id, reason (port_clash where every port was held by others; NULL: spawn_failed), text */
+    AGENT_EV_PROBED,       /* unit_id, ok, rpc, device totals: HELLO answered, or did not by the deadline. Never of a
+                              process that has exited since */
     AGENT_EV_DYING,        /* unit_id */
     AGENT_EV_EXITED,       /* unit_id, exit, text: the last lines of its output that matter */
     AGENT_EV_SAMPLE,       /* sample: memory, devices, per-unit figures */
-    AGENT_EV_MODELS,       /* models: the whole inventory, whenever it changed */
-    AGENT_EV_COORDINATOR,  /* unit_id, facts.kind LOADING, RANK_BUFFERS or LISTENING with its data */
-    AGENT_EV_PORT_CLASH,   /* text names the holder: passed on as an event */
+    AGENT_EV_MODELS,       /* model: the whole inventory, whenever it changed */
+    AGENT_EV_COORDINATOR, /* unit_id, facts.kind LOADING, RANK_BUFFERS or LISTENING with its data */
+    AGENT_EV_PORT_CLASH,  /* unit_id; text names the holder: passed on as an event */
     AGENT_EV_TICK
 };
 
@@ -99,13 +108,17 @@ struct agent_ev {
 };
 
 enum agent_fx_kind {
-    AGENT_FX_SEND = 1,      /* message (REPORT, RESULT, EVENT) to the controller; dropped where there is no link */
+    AGENT_FX_SEND = 1, /* message (REPORT, RESULT, EVENT) to the controller; dropped where there is no link. The link
+                          fills in version, cluster, term and seq */
     AGENT_FX_PERSIST_EPOCH, /* epoch to disk, then AGENT_EV_PERSISTED with token */
     AGENT_FX_SPAWN,         /* prove a port free, start the unit under a shim -> SPAWNED | SPAWN_FAILED */
-    AGENT_FX_SIGNAL,        /* signal to the unit's process group; nothing where it is gone */
-    AGENT_FX_PROBE,     /* HELLO and devices until deadline_ms from now -> PROBED. Never for a leased, running rank */
-    AGENT_FX_FORGET,    /* delete the record of an ended unit */
-    AGENT_FX_ADVERTISE, /* the standing worker: unit, `state` idle|leased|loading; withdrawn where unit is empty */
+    AGENT_FX_ASSIGN,    /* the running unit serves another epoch, or nobody: write its spec anew, then PERSISTED with
+                               token. Without it an agent that starts again would take a leased standing worker for idle,
+                               probe it, find it busy and end it */
+    AGENT_FX_SIGNAL,    /* signal to the unit's process group; nothing where it is gone */
+    AGENT_FX_PROBE,     /* HELLO and devices until deadline_ms from now -> PROBED. Never for a rank of a live epoch */
+    AGENT_FX_FORGET,    /* delete the record of an ended unit; the same id may be spawned again after it */
+    AGENT_FX_ADVERTISE, /* the standing worker: unit, `state` idle|leased|loading; withdrawn where advertise is NULL */
     AGENT_FX_TRANSITION /* for the log and counters: machine, id, from, to, event, verdict */
 };
 
@@ -122,7 +135,8 @@ struct agent_fx {
     struct message *message; /* SEND; owned by the list */
     struct agent_epoch epoch;
     uint64_t token;
-    struct unit_facts unit; /* SPAWN: what to start (role, standing, instance, epoch, rank, addr, devices) */
+    struct unit_facts unit; /* SPAWN, ASSIGN: what the spec says (role, standing, instance, epoch, rank, addr, devices).
+                               ADVERTISE: the worker */
     uint16_t port_hint;     /* SPAWN: first port to try; 0: the first of its range */
     struct coordinator_spec *coordinator; /* SPAWN of a coordinator; owned by the list (with its args) */
     int signal;
@@ -136,7 +150,7 @@ struct agent_effects {
     struct agent_fx item[];
 };
 
-/* epochs: borrowed. 0, -ENOMEM. */
+/* epochs: borrowed; of more than AGENT_EPOCHS_MAX the last ones count. 0, -ENOMEM. */
 int agent_new(const struct agent_config *config, const struct agent_epoch *epochs, size_t n_epochs, struct agent **ret);
 void agent_destroy(struct agent **a);
 

@@ -1,0 +1,305 @@
+#include "agent/core/agent.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/core/state.h"
+#include "common/cleanup.h"
+#include "common/core/err.h"
+
+struct agent {
+    struct agent_config config;
+    struct state *now, *draft; /* they change places when a step has succeeded */
+    struct result_book results;
+    struct unit_facts view[PROTO_UNITS_MAX];
+};
+
+/* ---- life ------------------------------------------------------------------------------------------------------- */
+
+static void free_models(struct model_facts *model, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        free(model[i].shape);
+    free(model);
+}
+
+static void restore_epoch(struct state *s, const struct agent_epoch *from)
+{
+    struct epoch *e = epoch_book_enter(&s->epochs, &from->instance);
+
+    if (!e || e->epoch > from->epoch)
+        return;
+    e->epoch = from->epoch;
+    e->bytes = from->lease_bytes;
+    lease_book_release(&s->leases, &from->instance, from->epoch);
+    e->state = from->leased && lease_book_grant(&s->leases, &from->instance, from->epoch, from->lease_bytes, 0) == 0
+                   ? EPOCH_LIVE
+                   : EPOCH_OVER;
+}
+
+int agent_new(const struct agent_config *config, const struct agent_epoch *epochs, size_t n_epochs, struct agent **ret)
+{
+    CLEANUP(agent_destroy) struct agent *a = calloc(1, sizeof(*a));
+
+    if (!a)
+        return err_raise(-ENOMEM);
+    a->config = *config;
+    a->now = calloc(1, sizeof(*a->now));
+    a->draft = calloc(1, sizeof(*a->draft));
+    if (!a->now || !a->draft)
+        return err_raise(-ENOMEM);
+    for (size_t i = 0; i < n_epochs; i++)
+        restore_epoch(a->now, &epochs[i]);
+    *ret = a;
+    a = NULL;
+    return 0;
+}
+
+void agent_destroy(struct agent **a)
+{
+    if (!*a)
+        return;
+    if ((*a)->now)
+        free_models((*a)->now->model, (*a)->now->n_models);
+    free((*a)->now);
+    free((*a)->draft);
+    free(*a);
+    *a = NULL;
+}
+
+/* ---- adoption --------------------------------------------------------------------------------------------------- */
+
+/* Names go on above those in use, whatever the clock says. */
+static void note_name(struct state *s, const char *id)
+{
+    uint64_t number = id[0] ? strtoull(id + 1, NULL, 10) : 0;
+
+    if (number < UINT64_MAX && number > s->last_unit_number)
+        s->last_unit_number = number;
+}
+
+/* The number on disk and the unit's own should agree. Where they do not, the newer one holds; a running unit is kept
+ * over a record that calls its very epoch over (it was lost, or written by an older agent): the leader knows better. */
+static void adopt_epoch(struct step *st, struct unit *u)
+{
+    struct epoch *e = epoch_book_enter(&st->s->epochs, &u->facts.instance);
+
+    if (!e)
+        return;
+    if (e->epoch > u->facts.epoch) {
+        u->ending = true;
+        return;
+    }
+    if (e->epoch < u->facts.epoch) {
+        e->bytes = 0; /* it is not known; what the process holds is measured all the same */
+        lease_book_release(&st->s->leases, &e->instance, e->epoch);
+    }
+    e->epoch = u->facts.epoch;
+    if (lease_book_grant(&st->s->leases, &e->instance, e->epoch, e->bytes, 0) == 0)
+        e->state = EPOCH_LIVE;
+}
+
+static void adopt(struct step *st, const struct unit_facts *facts)
+{
+    struct unit *u;
+
+    if (st->s->n_units == PROTO_UNITS_MAX) /* this agent never started so many: it cannot keep what it cannot hold */
+        return;
+    u = &st->s->unit[st->s->n_units];
+    memset(u, 0, sizeof(*u));
+    u->facts = *facts;
+    u->facts.adopted = true;
+    u->due_ms = UINT64_MAX;
+    u->grace_ms = AGENT_STOP_GRACE_MS;
+    u->running_ms = u->started_ms = st->now_ms;
+    u->facts.standing = (facts->standing || unit_is_free(u)) && facts->role == UNIT_WORKER && !unit_standing(st->s);
+    if (!unit_is_free(u))
+        adopt_epoch(st, u);
+    if (unit_is_gone(u)) {
+        u->untold = !unit_is_free(u) && !u->ending;
+        u->facts.pid = 0;
+    }
+    note_name(st->s, facts->id);
+    st->s->n_units++;
+    st->s->units_changed = true;
+}
+
+/* All records were told. Those who serve nobody and are not the standing worker were left over by a stop that the
+ * agent's own end cut short. */
+static void begin(struct step *st)
+{
+    st->s->begun = true;
+    for (size_t i = st->s->n_units; i-- > 0;) {
+        struct unit *u = &st->s->unit[i];
+
+        if (!unit_is_free(u))
+            continue;
+        if (unit_is_gone(u))
+            unit_drop(st, u);
+        else if (u->facts.standing)
+            unit_ask_empty(st, u);
+        else
+            u->ending = true;
+    }
+}
+
+/* ---- the step --------------------------------------------------------------------------------------------------- */
+
+static void on_unit_event(struct step *st, const struct agent_ev *ev)
+{
+    struct unit *u = unit_find(st->s, ev->unit_id);
+
+    if (!u)
+        return;
+    switch (ev->kind) {
+    case AGENT_EV_SPAWNED:
+        unit_on_spawned(st, u, ev);
+        return;
+    case AGENT_EV_SPAWN_FAILED:
+        unit_on_spawn_failed(st, u, ev->reason, ev->text);
+        return;
+    case AGENT_EV_PROBED:
+        unit_on_probed(st, u, ev);
+        return;
+    case AGENT_EV_DYING:
+        unit_on_dying(st, u);
+        return;
+    case AGENT_EV_EXITED:
+        unit_on_exited(st, u, &ev->exit, ev->text);
+        return;
+    case AGENT_EV_COORDINATOR:
+        unit_on_log(st, u, ev->facts);
+        return;
+    case AGENT_EV_ADOPT:
+    case AGENT_EV_BEGIN:
+    case AGENT_EV_LINK_UP:
+    case AGENT_EV_LINK_DOWN:
+    case AGENT_EV_COMMAND:
+    case AGENT_EV_PERSISTED:
+    case AGENT_EV_SAMPLE:
+    case AGENT_EV_MODELS:
+    case AGENT_EV_PORT_CLASH:
+    case AGENT_EV_TICK:
+        return;
+    }
+}
+
+static void on_event(struct step *st, const struct agent_ev *ev)
+{
+    switch (ev->kind) {
+    case AGENT_EV_ADOPT:
+        adopt(st, ev->unit);
+        return;
+    case AGENT_EV_BEGIN:
+        begin(st);
+        return;
+    case AGENT_EV_LINK_UP:
+        report_on_link_up(st);
+        return;
+    case AGENT_EV_LINK_DOWN:
+        st->s->linked = false;
+        return;
+    case AGENT_EV_COMMAND:
+        command_on_message(st, ev->message);
+        return;
+    case AGENT_EV_PERSISTED:
+        command_on_persisted(st, ev->token, ev->ok);
+        return;
+    case AGENT_EV_SAMPLE:
+        report_on_sample(st, ev->sample);
+        return;
+    case AGENT_EV_MODELS:
+        st->s->model = ev->model;
+        st->s->n_models = ev->n_models;
+        st->s->models_untold = true;
+        return;
+    case AGENT_EV_PORT_CLASH:
+        unit_tell(st, unit_find(st->s, ev->unit_id), AGENT_EVENT_PORT_CLASH, ev->text);
+        return;
+    case AGENT_EV_SPAWNED:
+    case AGENT_EV_SPAWN_FAILED:
+    case AGENT_EV_PROBED:
+    case AGENT_EV_DYING:
+    case AGENT_EV_EXITED:
+    case AGENT_EV_COORDINATOR:
+        on_unit_event(st, ev);
+        return;
+    case AGENT_EV_TICK:
+        return;
+    }
+}
+
+static void make_draft(struct state *to, const struct state *from)
+{
+    memcpy(to, from, offsetof(struct state, unit) + from->n_units * sizeof(from->unit[0]));
+}
+
+static void commit(struct agent *a, const struct agent_effects *fx)
+{
+    struct state *old = a->now;
+
+    for (size_t i = 0; i < fx->n; i++) {
+        const struct message *m = fx->item[i].message;
+
+        if (m && m->kind == MESSAGE_RESULT) {
+            const struct command_key key = command_key_of(m);
+
+            result_book_put(&a->results, &key, &m->result);
+        }
+    }
+    if (old->model != a->draft->model)
+        free_models(old->model, old->n_models);
+    a->now = a->draft;
+    a->draft = old;
+    for (size_t i = 0; i < a->now->n_units; i++)
+        a->view[i] = a->now->unit[i].facts;
+}
+
+struct agent_effects *agent_step(struct agent *a, const struct agent_ev *ev, uint64_t now_ms)
+{
+    struct step st = {.config = &a->config, .results = &a->results, .s = a->draft, .now_ms = now_ms};
+
+    if (effects_begin(&st.fx) < 0)
+        return NULL;
+    make_draft(a->draft, a->now);
+    on_event(&st, ev);
+    for (size_t i = 0; i < st.s->n_units; i++)
+        unit_on_due(&st, &st.s->unit[i]);
+    settle(&st);
+    report_if_due(&st);
+    if (st.fx.failed) {
+        agent_effects_destroy(&st.fx.list);
+        return NULL;
+    }
+    commit(a, st.fx.list);
+    return st.fx.list;
+}
+
+uint64_t agent_deadline_ms(const struct agent *a)
+{
+    uint64_t due = report_due_ms(a->now);
+
+    for (size_t i = 0; i < a->now->n_units; i++) {
+        if (a->now->unit[i].due_ms < due)
+            due = a->now->unit[i].due_ms;
+    }
+    return due;
+}
+
+/* ---- views ------------------------------------------------------------------------------------------------------ */
+
+size_t agent_units(const struct agent *a, const struct unit_facts **ret)
+{
+    *ret = a->view;
+    return a->now->n_units;
+}
+
+const struct unit_facts *agent_unit(const struct agent *a, const char *unit_id)
+{
+    for (size_t i = 0; i < a->now->n_units; i++) {
+        if (strcmp(a->view[i].id, unit_id) == 0)
+            return &a->view[i];
+    }
+    return NULL;
+}

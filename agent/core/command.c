@@ -1,0 +1,464 @@
+/* What controllers ask of this node. Each command ends in exactly one result: at once, or when what it began has come to
+ * its end (settle.c). A command is obeyed once: one that is under way is not begun again, one that is over gets the
+ * result it got; and beyond what is remembered, leases and starts find what is already there by (instance, epoch,
+ * rank). */
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "agent/core/state.h"
+#include "common/core/text.h"
+
+enum { GRACE_MAX_MS = 60000 };
+
+/* ---- answers ---------------------------------------------------------------------------------------------------- */
+
+void command_finish(struct step *st, const struct command_key *key, const struct result *r)
+{
+    struct message *m = effects_send(&st->fx, MESSAGE_RESULT);
+
+    for (size_t i = 0; i < st->s->n_pending; i++) {
+        if (command_key_equal(&st->s->pending[i].key, key)) {
+            st->s->pending[i] = st->s->pending[--st->s->n_pending];
+            break;
+        }
+    }
+    if (!m)
+        return;
+    m->instance = key->instance;
+    m->epoch = key->epoch;
+    m->command_id = key->command_id;
+    m->result = *r;
+}
+
+void command_answer(struct step *st, const struct command_key *key, enum result_code code, const char *reason,
+                    const char *format, ...)
+{
+    struct result r = {.code = code};
+    va_list args;
+
+    text_copy(r.reason, sizeof(r.reason), reason);
+    va_start(args, format);
+    if (vsnprintf(r.text, sizeof(r.text), format, args) < 0)
+        r.text[0] = '\0';
+    va_end(args);
+    text_clean(r.text);
+    command_finish(st, key, &r);
+}
+
+#define refuse(st, key, reason, ...) command_answer((st), (key), RESULT_REFUSED, (reason), __VA_ARGS__)
+
+/* true: its result will come. false: it was refused. */
+static bool hold(struct step *st, const struct command_key *key, enum command_kind kind, const char *unit_id)
+{
+    struct pending *p;
+
+    if (st->s->n_pending == AGENT_COMMANDS_MAX) {
+        refuse(st, key, "busy", "This node has %d commands under way already.", AGENT_COMMANDS_MAX);
+        return false;
+    }
+    p = &st->s->pending[st->s->n_pending++];
+    *p = (struct pending){.key = *key, .kind = kind};
+    text_copy(p->unit_id, sizeof(p->unit_id), unit_id);
+    return true;
+}
+
+void command_persist(struct step *st, const struct epoch *e, bool leased)
+{
+    struct agent_fx *fx = effects_add(&st->fx, AGENT_FX_PERSIST_EPOCH);
+
+    if (!fx)
+        return;
+    fx->token = e->token;
+    fx->epoch = (struct agent_epoch){
+        .instance = e->instance, .epoch = e->epoch, .leased = leased, .lease_bytes = leased ? e->bytes : 0};
+}
+
+static void refuse_stale(struct step *st, const struct command_key *key, uint64_t newest)
+{
+    if (key->epoch < newest)
+        refuse(st, key, "stale_epoch",
+               "This node has seen epoch %" PRIu64 " of the instance; epoch %" PRIu64 " is over.", newest, key->epoch);
+    else
+        refuse(st, key, "stale_epoch", "Epoch %" PRIu64 " of the instance was ended on this node.", key->epoch);
+}
+
+/* ---- lease ------------------------------------------------------------------------------------------------------ */
+
+static bool is_host_memory(const struct state *s, const char *device)
+{
+    for (size_t i = 0; i < s->n_devices; i++) {
+        if (strcmp(s->device[i].name, device) == 0)
+            return s->device[i].kind != DEVICE_GPU;
+    }
+    return strcmp(device, "CPU") == 0;
+}
+
+static uint64_t add_bytes(uint64_t a, uint64_t b)
+{
+    uint64_t sum;
+
+    return __builtin_add_overflow(a, b, &sum) ? UINT64_MAX : sum;
+}
+
+static void write_epoch(struct step *st, struct epoch *e, const struct message *m)
+{
+    const struct command *c = &m->command;
+
+    e->epoch = m->epoch;
+    e->state = EPOCH_WRITING;
+    e->token = ++st->s->last_token;
+    e->bytes = e->host_bytes = c->lease.host_bytes;
+    for (size_t i = 0; i < c->lease.n_devices; i++) {
+        e->bytes = add_bytes(e->bytes, c->lease.bytes[i]);
+        if (is_host_memory(st->s, c->lease.device[i]))
+            e->host_bytes = add_bytes(e->host_bytes, c->lease.bytes[i]);
+    }
+    command_persist(st, e, true);
+}
+
+/* Leases asked for that a newer epoch, or a stop, has overtaken. */
+static void refuse_overtaken(struct step *st, const struct id128 *instance, uint64_t below, const char *reason,
+                             const char *text)
+{
+    for (size_t i = st->s->n_pending; i-- > 0;) {
+        const struct command_key key = st->s->pending[i].key;
+
+        if (st->s->pending[i].kind == COMMAND_LEASE && key.epoch < below && id128_equal(&key.instance, instance))
+            refuse(st, &key, reason, "%s", text);
+    }
+}
+
+static void on_lease(struct step *st, const struct command_key *key, const struct message *m)
+{
+    struct epoch *e = epoch_book_find(&st->s->epochs, &key->instance);
+
+    if (e &&
+        (key->epoch < e->epoch || (key->epoch == e->epoch && (e->state == EPOCH_OVER || e->state == EPOCH_ENDING)))) {
+        refuse_stale(st, key, e->epoch);
+        return;
+    }
+    if (e && key->epoch == e->epoch) { /* promised, or on its way: settle answers */
+        hold(st, key, COMMAND_LEASE, NULL);
+        return;
+    }
+    e = epoch_book_enter(&st->s->epochs, &key->instance);
+    if (!e) {
+        refuse(st, key, "busy", "This node has %d instances under way already.", AGENT_EPOCHS_MAX);
+        return;
+    }
+    if (!hold(st, key, COMMAND_LEASE, NULL))
+        return;
+    refuse_overtaken(st, &key->instance, key->epoch, "stale_epoch", "A newer epoch of the instance was asked for.");
+    write_epoch(st, e, m);
+}
+
+static void end_older(struct step *st, struct epoch *e, bool written)
+{
+    if (written) {
+        e->state = EPOCH_CLEARING;
+        command_end_epochs(st, &e->instance, e->epoch - 1, AGENT_STOP_GRACE_MS);
+        return;
+    }
+    e->state = EPOCH_OVER; /* not on disk, so not to be relied on; the leader's next try has a higher number */
+    refuse_overtaken(st, &e->instance, e->epoch + 1, "disk",
+                     "The epoch could not be written to this node's disk; nothing was started.");
+}
+
+static void on_assigned(struct step *st, struct unit *u, bool written)
+{
+    static const struct id128 nobody;
+    const struct id128 instance = u->facts.instance;
+
+    u->token = 0;
+    if (written || id128_is_zero(&instance))
+        return;
+    for (size_t i = st->s->n_pending; i-- > 0;) {
+        const struct command_key key = st->s->pending[i].key;
+
+        if (strcmp(st->s->pending[i].unit_id, u->facts.id) == 0)
+            command_answer(st, &key, RESULT_FAILED, "disk", "The worker's record could not be written to disk.");
+    }
+    u->facts.instance = nobody;
+    u->facts.epoch = 0;
+    u->facts.rank = -1;
+    st->s->units_changed = true;
+}
+
+void command_on_persisted(struct step *st, uint64_t token, bool ok)
+{
+    struct state *s = st->s;
+
+    for (size_t i = 0; token && i < s->epochs.n; i++) {
+        if (s->epochs.epoch[i].state == EPOCH_WRITING && s->epochs.epoch[i].token == token)
+            end_older(st, &s->epochs.epoch[i], ok);
+    }
+    for (size_t i = 0; token && i < s->n_units; i++) {
+        if (s->unit[i].token == token)
+            on_assigned(st, &s->unit[i], ok);
+    }
+}
+
+/* ---- starts ----------------------------------------------------------------------------------------------------- */
+
+static bool may_start(struct step *st, const struct command_key *key)
+{
+    const struct epoch *e = epoch_book_find(&st->s->epochs, &key->instance);
+
+    if (e &&
+        (key->epoch < e->epoch || (key->epoch == e->epoch && (e->state == EPOCH_OVER || e->state == EPOCH_ENDING)))) {
+        refuse_stale(st, key, e->epoch);
+        return false;
+    }
+    if (!e || key->epoch != e->epoch || e->state != EPOCH_LIVE) {
+        refuse(st, key, "no_lease", "This node has promised nothing to epoch %" PRIu64 " of the instance.", key->epoch);
+        return false;
+    }
+    return true;
+}
+
+static bool can_run(struct step *st, const struct command_key *key)
+{
+    if (!st->config->can_run)
+        refuse(st, key, "no_llama", "%s",
+               st->config->build_problem[0] ? st->config->build_problem : "llama.cpp was not found on this node.");
+    return st->config->can_run;
+}
+
+/* Several may wait for one unit: the second start of the same is the first's. */
+static void join(struct step *st, const struct command_key *key, enum command_kind kind, const struct unit *u)
+{
+    if (unit_is_gone(u) || u->facts.state == UNIT_STOPPING)
+        refuse(st, key, u->reason[0] ? u->reason : "stopped", "Process %s of this epoch has ended: %s", u->facts.id,
+               u->why[0] ? u->why : "it was stopped.");
+    else
+        hold(st, key, kind, u->facts.id);
+}
+
+static bool same_devices(const struct unit_facts *f, size_t n, const char device[][PROTO_DEVICE_MAX])
+{
+    if (f->n_devices != n)
+        return false;
+    for (size_t i = 0; i < n; i++) {
+        if (strcmp(f->device[i], device[i]) != 0)
+            return false;
+    }
+    return true;
+}
+
+static bool has_devices(struct step *st, const struct command_key *key, const struct message *m)
+{
+    for (size_t i = 0; i < m->command.worker.n_devices; i++) {
+        const char *wanted = m->command.worker.device[i];
+        bool found = false;
+
+        for (size_t k = 0; k < st->config->n_devices; k++)
+            found = found || strcmp(st->config->device[k], wanted) == 0;
+        if (!found) {
+            refuse(st, key, "no_device", "This node has no device \"%s\" that a worker could use.", wanted);
+            return false;
+        }
+    }
+    return true;
+}
+
+/* The idle standing worker, if it is the one wanted. */
+static struct unit *take_standing(struct step *st, const struct command_key *key, const struct message *m)
+{
+    struct unit *u = unit_standing(st->s);
+
+    if (!u || u->facts.state != UNIT_RUNNING || !unit_is_free(u) || u->probing || u->facts.dying ||
+        !same_devices(&u->facts, m->command.worker.n_devices, m->command.worker.device))
+        return NULL;
+    unit_assign(st, u, &key->instance, key->epoch, m->command.worker.rank);
+    return u;
+}
+
+static struct unit *start_own(struct step *st, const struct command_key *key, const struct message *m)
+{
+    struct unit *u = unit_new(st, UNIT_WORKER);
+
+    if (!u) {
+        refuse(st, key, "busy", "This node runs %d processes already.", PROTO_UNITS_MAX);
+        return NULL;
+    }
+    u->facts.instance = key->instance;
+    u->facts.epoch = key->epoch;
+    u->facts.rank = m->command.worker.rank;
+    u->facts.n_devices = m->command.worker.n_devices;
+    memcpy(u->facts.device, m->command.worker.device, sizeof(u->facts.device));
+    unit_start(st, u, NULL);
+    return u;
+}
+
+static void on_start_worker(struct step *st, const struct command_key *key, const struct message *m)
+{
+    int32_t rank = m->command.worker.rank;
+    struct unit *u;
+
+    if (!may_start(st, key))
+        return;
+    if (rank < 0 || rank >= PROTO_RANKS_MAX || !m->command.worker.n_devices) {
+        refuse(st, key, "bad_command", "A worker needs a rank from 0 to %d and a device.", PROTO_RANKS_MAX - 1);
+        return;
+    }
+    u = unit_rank(st->s, &key->instance, key->epoch, rank);
+    if (u) {
+        if (same_devices(&u->facts, m->command.worker.n_devices, m->command.worker.device))
+            join(st, key, COMMAND_START_WORKER, u);
+        else
+            refuse(st, key, "rank_taken", "Rank %d of this epoch runs here already, with other devices.", rank);
+        return;
+    }
+    if (!can_run(st, key) || !has_devices(st, key, m))
+        return;
+    u = take_standing(st, key, m);
+    if (!u)
+        u = start_own(st, key, m);
+    if (u)
+        hold(st, key, COMMAND_START_WORKER, u->facts.id);
+}
+
+static const struct model_facts *find_model(struct step *st, const struct command_key *key,
+                                            const struct coordinator_spec *spec)
+{
+    const struct model_facts *named = NULL;
+
+    for (size_t i = 0; i < st->s->n_models; i++) {
+        const struct model_facts *m = &st->s->model[i];
+
+        if (strcmp(m->name, spec->model) != 0)
+            continue;
+        named = m;
+        if (!m->problem[0] && m->header_hash == spec->header_hash)
+            return m;
+    }
+    if (!named)
+        refuse(st, key, "no_file", "This node has no model \"%s\" in its model directories.", spec->model);
+    else if (named->problem[0])
+        refuse(st, key, "no_file", "%s", named->problem);
+    else
+        refuse(st, key, "no_file", "The file of \"%s\" on this node is not the one that was planned with.",
+               spec->model);
+    return NULL;
+}
+
+/* RPC0, RPC1, ... stand for the ranks; what else is named is a device of this node. */
+static void note_local_devices(struct unit_facts *f, const struct coordinator_spec *spec)
+{
+    for (size_t i = 0; i < spec->n_devices && f->n_devices < PROTO_DEVICES_MAX; i++) {
+        if (strncmp(spec->device[i], "RPC", 3) != 0)
+            text_copy(f->device[f->n_devices++], PROTO_DEVICE_MAX, spec->device[i]);
+    }
+}
+
+static void on_start_coordinator(struct step *st, const struct command_key *key, const struct message *m)
+{
+    const struct coordinator_spec *spec = &m->command.coordinator;
+    struct unit *u;
+
+    if (!may_start(st, key))
+        return;
+    u = unit_coordinator(st->s, &key->instance, key->epoch);
+    if (u) {
+        join(st, key, COMMAND_START_COORDINATOR, u);
+        return;
+    }
+    if (!can_run(st, key) || !find_model(st, key, spec))
+        return;
+    u = unit_new(st, UNIT_COORDINATOR);
+    if (!u) {
+        refuse(st, key, "busy", "This node runs %d processes already.", PROTO_UNITS_MAX);
+        return;
+    }
+    if (!hold(st, key, COMMAND_START_COORDINATOR, u->facts.id)) {
+        unit_drop(st, u);
+        return;
+    }
+    u->facts.instance = key->instance;
+    u->facts.epoch = key->epoch;
+    note_local_devices(&u->facts, spec);
+    settle_standing(st); /* its device context goes before ours comes */
+    unit_start(st, unit_coordinator(st->s, &key->instance, key->epoch), spec);
+}
+
+/* ---- stop ------------------------------------------------------------------------------------------------------- */
+
+void command_end_epochs(struct step *st, const struct id128 *instance, uint64_t up_to_epoch, uint32_t grace_ms)
+{
+    for (size_t i = 0; i < st->s->n_units; i++) {
+        struct unit *u = &st->s->unit[i];
+
+        if (!unit_serves(u, instance, up_to_epoch))
+            continue;
+        u->ending = true;
+        u->grace_ms = grace_ms;
+        st->s->units_changed = true;
+    }
+    for (size_t i = st->s->n_pending; i-- > 0;) {
+        const struct command_key key = st->s->pending[i].key;
+        enum command_kind kind = st->s->pending[i].kind;
+
+        if ((kind == COMMAND_START_WORKER || kind == COMMAND_START_COORDINATOR) && key.epoch <= up_to_epoch &&
+            id128_equal(&key.instance, instance))
+            command_answer(st, &key, RESULT_FAILED, "stopped", "The epoch was ended while this start was under way.");
+    }
+}
+
+/* Ending needs no number on disk first: whatever this node forgets, not running is the safe side. The number is written
+ * all the same when the stop is done, so that a late start of it stays refused. */
+static void on_stop(struct step *st, const struct command_key *key, const struct message *m)
+{
+    struct epoch *e = epoch_book_find(&st->s->epochs, &key->instance);
+    bool over = e && e->epoch == key->epoch && e->state == EPOCH_OVER;
+    uint32_t grace_ms = m->command.stop.grace_ms ? m->command.stop.grace_ms : AGENT_STOP_GRACE_MS;
+
+    if (!hold(st, key, COMMAND_STOP, NULL))
+        return;
+    if (!over && (!e || e->epoch <= key->epoch)) {
+        e = epoch_book_enter(&st->s->epochs, &key->instance);
+        if (e) { /* else the book is full of others; what runs is ended all the same */
+            e->epoch = key->epoch;
+            e->state = EPOCH_ENDING;
+        }
+    }
+    refuse_overtaken(st, &key->instance, key->epoch + 1, "stopped", "The epoch was ended before it began.");
+    command_end_epochs(st, &key->instance, key->epoch, grace_ms < GRACE_MAX_MS ? grace_ms : GRACE_MAX_MS);
+}
+
+/* ---- the door --------------------------------------------------------------------------------------------------- */
+
+void command_on_message(struct step *st, const struct message *m)
+{
+    const struct command_key key = command_key_of(m);
+    const struct result *known = result_book_find(st->results, &key);
+
+    if (known) {
+        command_finish(st, &key, known);
+        return;
+    }
+    for (size_t i = 0; i < st->s->n_pending; i++) {
+        if (command_key_equal(&st->s->pending[i].key, &key))
+            return;
+    }
+    if (id128_is_zero(&key.instance) || !key.epoch || key.epoch == UINT64_MAX) {
+        refuse(st, &key, "bad_command", "A command needs an instance and an epoch from 1 up.");
+        return;
+    }
+    switch (m->command.kind) {
+    case COMMAND_LEASE:
+        on_lease(st, &key, m);
+        return;
+    case COMMAND_START_WORKER:
+        on_start_worker(st, &key, m);
+        return;
+    case COMMAND_START_COORDINATOR:
+        on_start_coordinator(st, &key, m);
+        return;
+    case COMMAND_STOP:
+        on_stop(st, &key, m);
+        return;
+    }
+    refuse(st, &key, "unknown_command", "This agent (Caravan %s) does not know that command.", CARAVAN_VERSION);
+}

@@ -1,0 +1,95 @@
+#include "agent/core/effects.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/cleanup.h"
+#include "common/core/err.h"
+
+enum { EFFECTS_FIRST = 8 };
+
+static size_t list_size(size_t cap)
+{
+    return sizeof(struct agent_effects) + cap * sizeof(struct agent_fx);
+}
+
+int effects_begin(struct effects *e)
+{
+    e->failed = false;
+    e->list = malloc(list_size(EFFECTS_FIRST));
+    if (!e->list)
+        return err_raise(-ENOMEM);
+    e->list->n = 0;
+    e->list->cap = EFFECTS_FIRST;
+    return 0;
+}
+
+void effects_fail(struct effects *e)
+{
+    e->failed = true;
+}
+
+struct agent_fx *effects_add(struct effects *e, enum agent_fx_kind kind)
+{
+    struct agent_fx *fx;
+
+    if (e->failed)
+        return NULL;
+    if (e->list->n == e->list->cap) {
+        struct agent_effects *more = realloc(e->list, list_size(e->list->cap * 2));
+
+        if (!more) {
+            e->failed = true;
+            return NULL;
+        }
+        more->cap *= 2;
+        e->list = more;
+    }
+    fx = &e->list->item[e->list->n++];
+    memset(fx, 0, sizeof(*fx));
+    fx->kind = kind;
+    return fx;
+}
+
+struct message *effects_send(struct effects *e, enum message_kind kind)
+{
+    CLEANUP(message_destroy) struct message *m = calloc(1, sizeof(*m));
+    struct agent_fx *fx;
+
+    if (!m) {
+        e->failed = true;
+        return NULL;
+    }
+    m->kind = kind;
+    if (kind == MESSAGE_REPORT)
+        m->report = calloc(1, sizeof(*m->report));
+    else if (kind == MESSAGE_EVENT)
+        m->event = calloc(1, sizeof(*m->event));
+    if ((kind == MESSAGE_REPORT && !m->report) || (kind == MESSAGE_EVENT && !m->event))
+        e->failed = true;
+    fx = effects_add(e, AGENT_FX_SEND);
+    if (!fx)
+        return NULL;
+    fx->message = m;
+    m = NULL;
+    return fx->message;
+}
+
+void agent_effects_destroy(struct agent_effects **fx)
+{
+    if (!*fx)
+        return;
+    for (size_t i = 0; i < (*fx)->n; i++) {
+        struct agent_fx *item = &(*fx)->item[i];
+
+        message_destroy(&item->message);
+        if (item->coordinator) {
+            free(item->coordinator->arg);
+            explicit_bzero(item->coordinator, sizeof(*item->coordinator)); /* holds an API key */
+            free(item->coordinator);
+        }
+    }
+    free(*fx);
+    *fx = NULL;
+}

@@ -1,0 +1,139 @@
+/* What controllers are told without asking: every 500 ms what changed, every 10 s and on each new link everything. The
+ * beat itself is news: its absence makes a node suspect. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/core/state.h"
+
+static void take_units(struct step *st, const struct agent_sample *sample)
+{
+    for (size_t i = 0; i < sample->n_units; i++) {
+        const struct agent_unit_sample *from = &sample->unit[i];
+        struct unit *u = unit_find(st->s, from->id);
+
+        if (!u || (u->facts.rss_bytes == from->rss_bytes && u->facts.cpu_ms == from->cpu_ms &&
+                   u->facts.proc_state == from->proc_state))
+            continue;
+        u->facts.rss_bytes = from->rss_bytes;
+        u->facts.cpu_ms = from->cpu_ms;
+        u->facts.proc_state = from->proc_state;
+        st->s->units_changed = true;
+    }
+}
+
+static bool same_device(const struct device_facts *a, const struct device_facts *b)
+{
+    return strcmp(a->name, b->name) == 0 && strcmp(a->description, b->description) == 0 && a->kind == b->kind &&
+           a->total_bytes == b->total_bytes && a->free_bytes == b->free_bytes &&
+           a->utilization_permille == b->utilization_permille && a->temperature_c == b->temperature_c;
+}
+
+static bool devices_unchanged(const struct state *s, const struct agent_sample *sample)
+{
+    if (s->n_devices != sample->n_devices)
+        return false;
+    for (size_t i = 0; i < s->n_devices; i++) {
+        if (!same_device(&s->device[i], &sample->device[i]))
+            return false;
+    }
+    return true;
+}
+
+void report_on_sample(struct step *st, const struct agent_sample *sample)
+{
+    struct state *s = st->s;
+
+    s->devices_changed = s->devices_changed || !devices_unchanged(s, sample);
+    s->n_devices = sample->n_devices < PROTO_DEVICES_MAX ? sample->n_devices : PROTO_DEVICES_MAX;
+    memcpy(s->device, sample->device, s->n_devices * sizeof(s->device[0]));
+    s->load_permille = sample->load_permille;
+    s->uptime_ms = sample->uptime_ms;
+    s->host_total_bytes = sample->host_total_bytes;
+    s->host_free_bytes = sample->host_free_bytes;
+    s->freed_bytes = 0;
+    s->have_sample = true;
+    take_units(st, sample);
+}
+
+void report_on_link_up(struct step *st)
+{
+    st->s->linked = true;
+    st->s->models_untold = true;
+    st->s->next_report_ms = st->s->next_full_ms = st->now_ms;
+    report_if_due(st);
+    for (size_t i = 0; i < st->s->n_units; i++)
+        unit_tell_again(st, &st->s->unit[i]);
+}
+
+static bool copy_models(struct report *r, const struct state *s)
+{
+    size_t n = s->n_models < PROTO_MODELS_MAX ? s->n_models : PROTO_MODELS_MAX;
+
+    r->has_models = true;
+    if (!n)
+        return true;
+    r->model = calloc(n, sizeof(*r->model));
+    if (!r->model)
+        return false;
+    for (; r->n_models < n; r->n_models++) {
+        struct model_facts *to = &r->model[r->n_models];
+
+        *to = s->model[r->n_models];
+        if (!to->shape)
+            continue;
+        to->shape = model_shape_copy(to->shape);
+        if (!to->shape)
+            return false;
+    }
+    return true;
+}
+
+static void fill(struct report *r, const struct step *st)
+{
+    const struct state *s = st->s;
+
+    r->uptime_ms = s->uptime_ms;
+    r->load_permille = s->load_permille;
+    r->memory_limit_bytes = st->config->memory_limit_bytes;
+    r->host_total_bytes = s->host_total_bytes;
+    r->host_free_bytes = s->host_free_bytes;
+    r->n_leases = s->leases.n;
+    memcpy(r->lease, s->leases.lease, s->leases.n * sizeof(r->lease[0]));
+    if (r->has_devices) {
+        r->n_devices = s->n_devices;
+        memcpy(r->device, s->device, s->n_devices * sizeof(r->device[0]));
+    }
+    if (r->has_units) {
+        r->n_units = s->n_units;
+        for (size_t i = 0; i < s->n_units; i++)
+            r->unit[i] = s->unit[i].facts;
+    }
+}
+
+uint64_t report_due_ms(const struct state *s)
+{
+    return s->linked && s->have_sample ? s->next_report_ms : UINT64_MAX;
+}
+
+/* Nothing before the first sample: a node that reports no memory would be placed around. */
+void report_if_due(struct step *st)
+{
+    struct state *s = st->s;
+    struct message *m;
+
+    if (st->now_ms < report_due_ms(s))
+        return;
+    m = effects_send(&st->fx, MESSAGE_REPORT);
+    if (!m)
+        return;
+    m->report->full = st->now_ms >= s->next_full_ms;
+    m->report->has_devices = m->report->full || s->devices_changed;
+    m->report->has_units = m->report->full || s->units_changed;
+    if (s->models_untold && !copy_models(m->report, s))
+        effects_fail(&st->fx);
+    fill(m->report, st);
+    s->next_report_ms = st->now_ms + AGENT_REPORT_MS;
+    if (m->report->full)
+        s->next_full_ms = st->now_ms + AGENT_FULL_REPORT_MS;
+    s->devices_changed = s->units_changed = s->models_untold = false;
+}

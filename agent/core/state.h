@@ -1,0 +1,140 @@
+/* The agent's whole state and the rooms of one step. Private to agent/core.
+ *
+ * A step works on a draft. State is one flat value (no pointers but those to the inventory, which a step never changes
+ * in place), so a draft is a memcpy of what is in use, and every function below may write to it freely: it becomes the
+ * state only if each allocation of the step succeeded. That is what "NULL, and the agent is as it was" costs here: one
+ * copy of some 20-60 KiB per step, a few microseconds at ten steps a second. Allocating first in each of these functions
+ * would need to know beforehand how many effects a cascade (exit -> empty -> released -> granted -> started) has. */
+#ifndef CARAVAN_AGENT_CORE_STATE_H
+#define CARAVAN_AGENT_CORE_STATE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "agent/core/agent.h"
+#include "agent/core/effects.h"
+#include "agent/core/epoch_book.h"
+#include "agent/core/lease_book.h"
+#include "agent/core/process_machine.h"
+#include "agent/core/result_book.h"
+
+enum { UNIT_BUFFERS_MAX = PROTO_RANKS_MAX * 2 + 1 };
+
+struct unit {
+    struct unit_facts facts;
+    uint64_t started_ms;         /* when its start was decided */
+    uint64_t running_ms;         /* when it was first known to serve */
+    uint64_t due_ms;             /* when waiting in this state ends; UINT64_MAX: never */
+    uint64_t backoff_ms;         /* the last one */
+    uint64_t token;              /* ASSIGN under way; 0: none */
+    uint32_t grace_ms;           /* of a stop */
+    uint32_t quick_exits;        /* in a row */
+    uint16_t port_hint;          /* of the next start */
+    bool ending;                 /* its epoch is over here */
+    bool asked;                  /* its end was our wish: no event, no backoff */
+    bool probing;                /* asked whether it answers; what for, says its state */
+    bool untold;                 /* its exit is still to be told to a controller */
+    bool loading, listening;     /* coordinator: what its log said */
+    char reason[PROTO_NAME_MAX]; /* of its end: stable word */
+    char why[PROTO_TEXT_MAX];    /* sentence */
+    size_t n_buffers;            /* coordinator: told again to each new link */
+    struct rank_buffers buffers[UNIT_BUFFERS_MAX];
+};
+
+/* A command that was begun and has no result yet. */
+struct pending {
+    struct command_key key;
+    enum command_kind kind;
+    char unit_id[PROTO_NAME_MAX]; /* START_*: whose fate decides */
+};
+
+struct state {
+    bool begun, linked, have_sample;
+    bool devices_changed, units_changed, models_untold; /* since the last report */
+    uint64_t next_report_ms, next_full_ms;
+    uint64_t last_token, last_unit_number;
+    uint64_t freed_bytes; /* by exits since the last sample */
+    const char *advertised;
+    uint32_t load_permille;
+    uint64_t uptime_ms, host_total_bytes, host_free_bytes;
+    size_t n_devices;
+    struct device_facts device[PROTO_DEVICES_MAX];
+    struct model_facts *model; /* owned by the agent */
+    size_t n_models;
+    struct lease_book leases;
+    struct epoch_book epochs;
+    size_t n_pending;
+    struct pending pending[AGENT_COMMANDS_MAX];
+    size_t n_units;
+    struct unit unit[PROTO_UNITS_MAX]; /* last: a draft copies only those in use */
+};
+
+struct step {
+    const struct agent_config *config;
+    const struct result_book *results; /* of earlier steps */
+    struct state *s;                   /* the draft */
+    struct effects fx;
+    uint64_t now_ms;
+};
+
+/* ---- unit.c: one process ---------------------------------------------------------------------------------------- */
+
+struct unit *unit_find(struct state *s, const char *id); /* NULL id: NULL */
+struct unit *unit_standing(struct state *s);             /* NULL: there is none */
+struct unit *unit_coordinator(struct state *s, const struct id128 *instance, uint64_t epoch);
+struct unit *unit_rank(struct state *s, const struct id128 *instance, uint64_t epoch, int32_t rank);
+bool unit_serves(const struct unit *u, const struct id128 *instance, uint64_t up_to_epoch);
+bool unit_is_free(const struct unit *u); /* serves nobody */
+bool unit_is_gone(const struct unit *u); /* no process, and none on its way */
+
+/* A new one in UNIT_IDLE with an id of its own, at the end of the list; NULL: there are PROTO_UNITS_MAX. */
+struct unit *unit_new(struct step *st, enum unit_role role);
+void unit_drop(struct step *st, struct unit *u); /* its record too; later units move up */
+
+/* spec: of a coordinator, copied; else NULL. */
+void unit_start(struct step *st, struct unit *u, const struct coordinator_spec *spec);
+void unit_stop(struct step *st, struct unit *u);
+void unit_back_off(struct step *st, struct unit *u);
+void unit_ask_empty(struct step *st, struct unit *u);
+void unit_assign(struct step *st, struct unit *u, const struct id128 *instance, uint64_t epoch, int32_t rank);
+
+/* What happened to it. */
+void unit_on_spawned(struct step *st, struct unit *u, const struct agent_ev *ev);
+void unit_on_spawn_failed(struct step *st, struct unit *u, const char *reason, const char *text);
+void unit_on_probed(struct step *st, struct unit *u, const struct agent_ev *ev);
+void unit_on_dying(struct step *st, struct unit *u);
+void unit_on_exited(struct step *st, struct unit *u, const struct exit_facts *exit, const char *text);
+void unit_on_log(struct step *st, struct unit *u, const struct agent_event_facts *facts);
+void unit_on_due(struct step *st, struct unit *u);
+void unit_tell(struct step *st, struct unit *u, enum agent_event_kind kind, const char *text);
+void unit_tell_again(struct step *st, struct unit *u); /* what a new link has missed */
+
+/* ---- command.c: what controllers ask ---------------------------------------------------------------------------- */
+
+void command_on_message(struct step *st, const struct message *m);
+void command_on_persisted(struct step *st, uint64_t token, bool ok);
+void command_finish(struct step *st, const struct command_key *key, const struct result *r);
+__attribute__((format(printf, 5, 6))) void command_answer(struct step *st, const struct command_key *key,
+                                                          enum result_code code, const char *reason, const char *format,
+                                                          ...);
+/* Ends what the instance has here up to this epoch: marks its units, answers what waits for them. */
+void command_end_epochs(struct step *st, const struct id128 *instance, uint64_t up_to_epoch, uint32_t grace_ms);
+void command_persist(struct step *st, const struct epoch *e, bool leased);
+
+/* ---- settle.c: what follows ------------------------------------------------------------------------------------- */
+
+/* Whatever happened, afterwards this decides what is to be done next: ends units of ended epochs in order, completes
+ * commands, keeps the standing worker. */
+void settle(struct step *st);
+/* The standing worker alone: stops it where its devices are wanted, starts it where it should run. */
+void settle_standing(struct step *st);
+
+/* ---- report.c --------------------------------------------------------------------------------------------------- */
+
+void report_on_sample(struct step *st, const struct agent_sample *sample);
+void report_on_link_up(struct step *st);
+void report_if_due(struct step *st);
+uint64_t report_due_ms(const struct state *s);
+
+#endif

@@ -1,0 +1,484 @@
+/* One supervised process: what each move of the Process machine entails. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/core/state.h"
+#include "common/core/text.h"
+
+enum { SIGNAL_KILL = 9, SIGNAL_TERM = 15 }; /* a core has no <signal.h> */
+
+/* ---- finding ---------------------------------------------------------------------------------------------------- */
+
+struct unit *unit_find(struct state *s, const char *id)
+{
+    for (size_t i = 0; id && i < s->n_units; i++) {
+        if (strcmp(s->unit[i].facts.id, id) == 0)
+            return &s->unit[i];
+    }
+    return NULL;
+}
+
+struct unit *unit_standing(struct state *s)
+{
+    for (size_t i = 0; i < s->n_units; i++) {
+        if (s->unit[i].facts.standing)
+            return &s->unit[i];
+    }
+    return NULL;
+}
+
+struct unit *unit_coordinator(struct state *s, const struct id128 *instance, uint64_t epoch)
+{
+    for (size_t i = 0; i < s->n_units; i++) {
+        const struct unit_facts *f = &s->unit[i].facts;
+
+        if (f->role == UNIT_COORDINATOR && f->epoch == epoch && id128_equal(&f->instance, instance))
+            return &s->unit[i];
+    }
+    return NULL;
+}
+
+struct unit *unit_rank(struct state *s, const struct id128 *instance, uint64_t epoch, int32_t rank)
+{
+    for (size_t i = 0; i < s->n_units; i++) {
+        const struct unit_facts *f = &s->unit[i].facts;
+
+        if (f->role == UNIT_WORKER && f->rank == rank && f->epoch == epoch && id128_equal(&f->instance, instance))
+            return &s->unit[i];
+    }
+    return NULL;
+}
+
+bool unit_is_free(const struct unit *u)
+{
+    return id128_is_zero(&u->facts.instance);
+}
+
+bool unit_serves(const struct unit *u, const struct id128 *instance, uint64_t up_to_epoch)
+{
+    return !unit_is_free(u) && u->facts.epoch <= up_to_epoch && id128_equal(&u->facts.instance, instance);
+}
+
+bool unit_is_gone(const struct unit *u)
+{
+    switch (u->facts.state) {
+    case UNIT_EXITED:
+    case UNIT_BACKOFF:
+    case UNIT_FAILED:
+        return true;
+    case UNIT_IDLE:
+    case UNIT_STARTING:
+    case UNIT_RUNNING:
+    case UNIT_STOPPING:
+        break;
+    }
+    return false;
+}
+
+/* ---- making and dropping ---------------------------------------------------------------------------------------- */
+
+/* Numbers follow the monotonic clock: unique over restarts of the agent, for the clock does not start anew with it; and
+ * they go on above those of adopted units. */
+static void name_unit(struct step *st, struct unit_facts *f)
+{
+    uint64_t next = st->s->last_unit_number + 1;
+
+    st->s->last_unit_number = next > st->now_ms ? next : st->now_ms;
+    snprintf(f->id, sizeof(f->id), "%c%" PRIu64, f->role == UNIT_WORKER ? 'w' : 'c', st->s->last_unit_number);
+}
+
+struct unit *unit_new(struct step *st, enum unit_role role)
+{
+    struct unit *u;
+
+    if (st->s->n_units == PROTO_UNITS_MAX)
+        return NULL;
+    u = &st->s->unit[st->s->n_units];
+    memset(u, 0, sizeof(*u));
+    u->facts.role = role;
+    u->facts.state = UNIT_IDLE;
+    u->facts.rank = -1;
+    u->facts.proc_state = '?';
+    u->due_ms = UINT64_MAX;
+    u->grace_ms = AGENT_STOP_GRACE_MS;
+    memcpy(u->facts.addr, st->config->addr, sizeof(u->facts.addr));
+    name_unit(st, &u->facts);
+    st->s->n_units++;
+    st->s->units_changed = true;
+    return u;
+}
+
+static struct agent_fx *add_effect(struct step *st, const struct unit *u, enum agent_fx_kind kind)
+{
+    struct agent_fx *fx = effects_add(&st->fx, kind);
+
+    if (fx)
+        memcpy(fx->unit_id, u->facts.id, sizeof(fx->unit_id));
+    return fx;
+}
+
+void unit_drop(struct step *st, struct unit *u)
+{
+    size_t at = (size_t)(u - st->s->unit);
+
+    if (u->facts.state == UNIT_EXITED || u->facts.state == UNIT_FAILED) /* else it has no record, or none any more */
+        add_effect(st, u, AGENT_FX_FORGET);
+    memmove(u, u + 1, (st->s->n_units - at - 1) * sizeof(*u));
+    st->s->n_units--;
+    st->s->units_changed = true;
+}
+
+/* ---- moves ------------------------------------------------------------------------------------------------------ */
+
+static bool move(struct step *st, struct unit *u, enum process_event event)
+{
+    st->s->units_changed = true;
+    return process_machine_apply(&u->facts, event, &st->fx);
+}
+
+static void send_signal(struct step *st, const struct unit *u, int signal)
+{
+    struct agent_fx *fx = add_effect(st, u, AGENT_FX_SIGNAL);
+
+    if (fx)
+        fx->signal = signal;
+}
+
+static void probe(struct step *st, struct unit *u, uint64_t deadline_ms)
+{
+    struct agent_fx *fx = add_effect(st, u, AGENT_FX_PROBE);
+
+    u->probing = true;
+    if (fx)
+        fx->deadline_ms = deadline_ms;
+}
+
+static struct coordinator_spec *copy_spec(const struct coordinator_spec *spec)
+{
+    struct coordinator_spec *copy = malloc(sizeof(*copy));
+
+    if (!copy)
+        return NULL;
+    *copy = *spec;
+    copy->arg = NULL;
+    if (!spec->n_args)
+        return copy;
+    copy->arg = malloc(spec->n_args * sizeof(*copy->arg));
+    if (!copy->arg) {
+        free(copy);
+        return NULL;
+    }
+    memcpy(copy->arg, spec->arg, spec->n_args * sizeof(*copy->arg));
+    return copy;
+}
+
+void unit_start(struct step *st, struct unit *u, const struct coordinator_spec *spec)
+{
+    struct agent_fx *fx;
+
+    if (!move(st, u, PROCESS_EV_START))
+        return;
+    u->started_ms = st->now_ms;
+    u->running_ms = 0;
+    u->due_ms = st->now_ms + AGENT_WORKER_START_MS;
+    u->asked = u->probing = u->untold = false;
+    u->reason[0] = u->why[0] = '\0';
+    u->facts.exit = (struct exit_facts){0};
+    u->facts.port = 0;
+    u->facts.adopted = false;
+    fx = add_effect(st, u, AGENT_FX_SPAWN);
+    if (!fx)
+        return;
+    fx->unit = u->facts;
+    fx->port_hint = u->port_hint;
+    if (spec) {
+        fx->coordinator = copy_spec(spec);
+        if (!fx->coordinator)
+            effects_fail(&st->fx);
+    }
+}
+
+void unit_stop(struct step *st, struct unit *u)
+{
+    if (!move(st, u, PROCESS_EV_STOP) || u->facts.state != UNIT_STOPPING)
+        return;
+    u->asked = true;
+    u->probing = false;
+    u->due_ms = st->now_ms + u->grace_ms;
+    send_signal(st, u, SIGNAL_TERM);
+}
+
+/* At once and for good: SIGKILL cannot be lost, and a process that comes into being later is met by unit_on_spawned. */
+static void kill_now(struct step *st, struct unit *u)
+{
+    u->probing = false;
+    u->due_ms = UINT64_MAX;
+    send_signal(st, u, SIGNAL_KILL);
+}
+
+static uint64_t next_backoff_ms(const struct unit *u, uint64_t now_ms)
+{
+    bool lasted = u->running_ms && now_ms - u->running_ms >= AGENT_BACKOFF_RESET_MS;
+
+    if (lasted || !u->backoff_ms)
+        return AGENT_BACKOFF_MIN_MS;
+    return u->backoff_ms * 2 < AGENT_BACKOFF_MAX_MS ? u->backoff_ms * 2 : AGENT_BACKOFF_MAX_MS;
+}
+
+void unit_back_off(struct step *st, struct unit *u)
+{
+    if (!move(st, u, PROCESS_EV_BACK_OFF))
+        return;
+    u->due_ms = u->asked ? st->now_ms : st->now_ms + u->backoff_ms;
+    u->facts.restarts++;
+    u->port_hint = u->facts.port;
+    if (u->quick_exits >= 2) /* the range is the shell's: it begins anew where it ends; 65535 wraps to "the first" */
+        u->port_hint = (uint16_t)(u->facts.port + 1);
+    add_effect(st, u, AGENT_FX_FORGET);
+}
+
+void unit_ask_empty(struct step *st, struct unit *u)
+{
+    u->due_ms = st->now_ms + 2 * AGENT_EMPTY_MS; /* the shell answers by the deadline; this is for one that does not */
+    probe(st, u, AGENT_EMPTY_MS);
+}
+
+void unit_assign(struct step *st, struct unit *u, const struct id128 *instance, uint64_t epoch, int32_t rank)
+{
+    struct agent_fx *fx;
+
+    u->facts.instance = *instance;
+    u->facts.epoch = epoch;
+    u->facts.rank = rank;
+    u->ending = false;
+    u->token = ++st->s->last_token;
+    st->s->units_changed = true;
+    fx = add_effect(st, u, AGENT_FX_ASSIGN);
+    if (!fx)
+        return;
+    fx->unit = u->facts;
+    fx->token = u->token;
+}
+
+/* ---- what happened ---------------------------------------------------------------------------------------------- */
+
+void unit_tell(struct step *st, struct unit *u, enum agent_event_kind kind, const char *text)
+{
+    struct message *m;
+
+    if (!st->s->linked || !u)
+        return;
+    m = effects_send(&st->fx, MESSAGE_EVENT);
+    if (!m)
+        return;
+    m->event->kind = kind;
+    text_copy(m->event->text, sizeof(m->event->text), text);
+    m->instance = u->facts.instance;
+    m->epoch = u->facts.epoch;
+    m->event->unit = u->facts;
+    if (kind == AGENT_EVENT_RANK_BUFFERS) {
+        m->event->n_buffers = u->n_buffers;
+        memcpy(m->event->buffers, u->buffers, u->n_buffers * sizeof(u->buffers[0]));
+    }
+}
+
+void unit_tell_again(struct step *st, struct unit *u)
+{
+    if (u->untold)
+        unit_tell(st, u, AGENT_EVENT_UNIT_EXITED, u->why);
+    u->untold = false;
+    if (u->facts.role != UNIT_COORDINATOR || unit_is_gone(u))
+        return;
+    if (u->loading)
+        unit_tell(st, u, AGENT_EVENT_LOADING, "");
+    if (u->n_buffers)
+        unit_tell(st, u, AGENT_EVENT_RANK_BUFFERS, "");
+    if (u->listening)
+        unit_tell(st, u, AGENT_EVENT_LISTENING, "");
+}
+
+void unit_on_spawned(struct step *st, struct unit *u, const struct agent_ev *ev)
+{
+    if (!move(st, u, PROCESS_EV_SPAWNED))
+        return;
+    u->facts.pid = ev->pid;
+    u->facts.port = ev->port;
+    if (ev->addr && ev->addr[0])
+        text_copy(u->facts.addr, sizeof(u->facts.addr), ev->addr);
+    if (u->facts.state == UNIT_STOPPING) {
+        send_signal(st, u, u->due_ms == UINT64_MAX ? SIGNAL_KILL : SIGNAL_TERM);
+    } else if (u->facts.role == UNIT_WORKER) {
+        u->due_ms = st->now_ms + AGENT_WORKER_START_MS;
+        probe(st, u, AGENT_WORKER_START_MS);
+    } else { /* how long a load may take is the leader's to judge, by its progress */
+        u->due_ms = UINT64_MAX;
+    }
+}
+
+static void tell_end(struct step *st, struct unit *u)
+{
+    u->untold = !u->asked && !u->ending;
+    if (!u->untold || !st->s->linked)
+        return;
+    unit_tell(st, u, AGENT_EVENT_UNIT_EXITED, u->why);
+    u->untold = false;
+}
+
+static void count_end(struct step *st, struct unit *u)
+{
+    bool quick = !u->asked && st->now_ms - u->started_ms <= AGENT_QUICK_EXIT_MS;
+
+    u->quick_exits = quick ? u->quick_exits + 1 : 0;
+    if (!u->asked)
+        u->backoff_ms = next_backoff_ms(u, st->now_ms);
+    u->due_ms = UINT64_MAX;
+    u->probing = false;
+    u->token = 0;
+}
+
+void unit_on_spawn_failed(struct step *st, struct unit *u, const char *reason, const char *text)
+{
+    if (!move(st, u, PROCESS_EV_SPAWN_FAILED))
+        return;
+    text_copy(u->reason, sizeof(u->reason), reason ? reason : "spawn_failed");
+    text_copy(u->why, sizeof(u->why), text);
+    count_end(st, u);
+    tell_end(st, u);
+}
+
+void unit_on_exited(struct step *st, struct unit *u, const struct exit_facts *exit, const char *text)
+{
+    if (!move(st, u, PROCESS_EV_EXITED))
+        return;
+    st->s->freed_bytes += u->facts.rss_bytes;
+    u->facts.exit = *exit;
+    u->facts.pid = 0;
+    u->facts.rss_bytes = 0;
+    u->facts.dying = false;
+    u->facts.proc_state = '?';
+    if (!u->reason[0])
+        text_copy(u->reason, sizeof(u->reason), u->facts.role == UNIT_WORKER ? "worker_exited" : "coordinator_exited");
+    if (!u->why[0])
+        text_copy(u->why, sizeof(u->why), text);
+    count_end(st, u);
+    tell_end(st, u);
+}
+
+void unit_on_dying(struct step *st, struct unit *u)
+{
+    if (!move(st, u, PROCESS_EV_DYING) || u->facts.dying)
+        return;
+    u->facts.dying = true;
+    if (!u->asked && !u->ending)
+        unit_tell(st, u, AGENT_EVENT_UNIT_DYING, "The kernel takes this process down; its memory is not free yet.");
+}
+
+static void take_answer(struct unit *u, const struct agent_ev *ev)
+{
+    u->facts.rpc = ev->rpc;
+    for (size_t i = 0; i < u->facts.n_devices && i < ev->n_devices; i++)
+        u->facts.device_total_bytes[i] = ev->device_total_bytes[i];
+}
+
+static void on_answered(struct step *st, struct unit *u)
+{
+    if (!move(st, u, PROCESS_EV_ANSWERED))
+        return;
+    u->running_ms = st->now_ms;
+    u->due_ms = UINT64_MAX;
+}
+
+static void on_silent(struct step *st, struct unit *u)
+{
+    if (!move(st, u, PROCESS_EV_SILENT))
+        return;
+    text_copy(u->reason, sizeof(u->reason), u->facts.role == UNIT_WORKER ? "worker_silent" : "coordinator_silent");
+    text_format(u->why, sizeof(u->why), "It was started but did not answer within %d s.", AGENT_WORKER_START_MS / 1000);
+    kill_now(st, u);
+}
+
+/* Whoever it still serves is gone or unknown to us; waiting cannot help and asking it cannot either: it takes one client
+ * at a time and never notices one that vanished without FIN. */
+static void on_not_empty(struct step *st, struct unit *u)
+{
+    if (!move(st, u, PROCESS_EV_NOT_EMPTY))
+        return;
+    text_copy(u->reason, sizeof(u->reason), "worker_not_empty");
+    text_format(u->why, sizeof(u->why), "It still served somebody %d s after its last epoch ended; it is ended.",
+                AGENT_EMPTY_MS / 1000);
+    u->asked = true;
+    kill_now(st, u);
+}
+
+static void on_empty(struct step *st, struct unit *u)
+{
+    static const struct id128 nobody;
+
+    u->due_ms = UINT64_MAX;
+    if (move(st, u, PROCESS_EV_EMPTY) && u->ending)
+        unit_assign(st, u, &nobody, 0, -1);
+}
+
+void unit_on_probed(struct step *st, struct unit *u, const struct agent_ev *ev)
+{
+    if (!u->probing) /* an answer that came too late to matter */
+        return;
+    u->probing = false;
+    if (ev->ok)
+        take_answer(u, ev);
+    if (u->facts.state == UNIT_RUNNING)
+        (ev->ok ? on_empty : on_not_empty)(st, u);
+    else
+        (ev->ok ? on_answered : on_silent)(st, u);
+}
+
+void unit_on_log(struct step *st, struct unit *u, const struct agent_event_facts *facts)
+{
+    if (u->facts.role != UNIT_COORDINATOR || unit_is_gone(u))
+        return;
+    switch (facts->kind) {
+    case AGENT_EVENT_LOADING:
+        u->loading = true;
+        break;
+    case AGENT_EVENT_RANK_BUFFERS:
+        u->n_buffers = facts->n_buffers < UNIT_BUFFERS_MAX ? facts->n_buffers : UNIT_BUFFERS_MAX;
+        memcpy(u->buffers, facts->buffers, u->n_buffers * sizeof(u->buffers[0]));
+        break;
+    case AGENT_EVENT_LISTENING:
+        u->listening = true;
+        if (u->facts.state == UNIT_STARTING)
+            on_answered(st, u);
+        break;
+    case AGENT_EVENT_UNIT_EXITED:
+    case AGENT_EVENT_UNIT_DYING:
+    case AGENT_EVENT_RESUMED:
+    case AGENT_EVENT_PORT_CLASH:
+        return; /* no log says that */
+    }
+    unit_tell(st, u, facts->kind, facts->text);
+}
+
+void unit_on_due(struct step *st, struct unit *u)
+{
+    if (st->now_ms < u->due_ms)
+        return;
+    switch (u->facts.state) {
+    case UNIT_STARTING:
+        on_silent(st, u);
+        break;
+    case UNIT_RUNNING:
+        on_not_empty(st, u);
+        break;
+    case UNIT_STOPPING:
+        if (move(st, u, PROCESS_EV_GRACE_OVER))
+            kill_now(st, u);
+        break;
+    case UNIT_IDLE:
+    case UNIT_EXITED:
+    case UNIT_BACKOFF: /* settle_standing starts it */
+    case UNIT_FAILED:
+        break;
+    }
+}

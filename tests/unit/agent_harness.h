@@ -1,0 +1,435 @@
+/* A node without a world: events in, effects out as text, one line each, so that a test reads as a transcript.
+ *
+ *     lease(1, "a", 4, 100);
+ *     EXPECT("persist a/4 leased 100 #1\n");
+ *
+ * Instances are named by one letter. Time moves only by at(). */
+#ifndef CARAVAN_TESTS_UNIT_AGENT_HARNESS_H
+#define CARAVAN_TESTS_UNIT_AGENT_HARNESS_H
+
+#include <errno.h>
+#include <inttypes.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "agent/core/agent.h"
+
+#define MAYBE_UNUSED __attribute__((unused))
+
+static struct {
+    struct agent *agent;
+    struct agent_config config;
+    uint64_t now_ms;
+    size_t used;
+    char out[65536];
+    struct agent_effects *(*step)(struct agent *, const struct agent_ev *, uint64_t); /* agent_step, or one around it */
+} h;
+
+__attribute__((format(printf, 1, 2))) static void line(const char *format, ...)
+{
+    va_list args;
+    int n;
+
+    va_start(args, format);
+    n = vsnprintf(h.out + h.used, sizeof(h.out) - h.used, format, args);
+    va_end(args);
+    assert_true(n >= 0 && (size_t)n < sizeof(h.out) - h.used);
+    h.used += (size_t)n;
+}
+
+static struct id128 instance_of(const char *name)
+{
+    struct id128 id = {{0}};
+
+    id.b[0] = (uint8_t)name[0];
+    return id;
+}
+
+static const char *whom(const struct id128 *instance, uint64_t epoch, char buf[32])
+{
+    if (id128_is_zero(instance))
+        return "nobody";
+    snprintf(buf, 32, "%c/%" PRIu64, instance->b[0], epoch);
+    return buf;
+}
+#define WHOM(instance, epoch) whom((instance), (epoch), (char[32]){0})
+
+static const char *result_name(enum result_code code)
+{
+    return code == RESULT_DONE ? "done" : code == RESULT_REFUSED ? "refused" : "failed";
+}
+
+static void show_message(const struct message *m)
+{
+    const struct report *r = m->report;
+
+    switch (m->kind) {
+    case MESSAGE_RESULT:
+        line("result %" PRIu64 " %s%s%s", m->command_id, result_name(m->result.code), m->result.reason[0] ? " " : "",
+             m->result.reason);
+        if (m->result.unit[0])
+            line(" %s %s:%u", m->result.unit, m->result.addr, (unsigned)m->result.port);
+        line("\n");
+        assert_true(m->result.text[0]); /* whoever reads it gets a sentence */
+        break;
+    case MESSAGE_EVENT:
+        line("event %s %s %s", agent_event_kind_name(m->event->kind), m->event->unit.id, WHOM(&m->instance, m->epoch));
+        if (m->event->n_buffers)
+            line(" buffers %zu", m->event->n_buffers);
+        if (m->event->kind == AGENT_EVENT_UNIT_EXITED)
+            line(" signal %d: %s", m->event->unit.exit.signal, m->event->text);
+        line("\n");
+        break;
+    case MESSAGE_REPORT:
+        line("report%s", r->full ? " full" : "");
+        if (r->has_devices)
+            line(" devices %zu", r->n_devices);
+        if (r->has_units)
+            line(" units %zu", r->n_units);
+        if (r->has_models)
+            line(" models %zu", r->n_models);
+        for (size_t i = 0; i < r->n_leases; i++)
+            line(" lease %s %" PRIu64, WHOM(&r->lease[i].instance, r->lease[i].epoch), r->lease[i].bytes);
+        line("\n");
+        break;
+    case MESSAGE_HELLO:
+    case MESSAGE_WELCOME:
+    case MESSAGE_COMMAND:
+        fail_msg("an agent core does not send kind %d", (int)m->kind);
+    }
+}
+
+static void show_spec(const char *word, const struct unit_facts *u)
+{
+    line("%s %s %s%s %s", word, u->id, u->standing ? "standing " : "", unit_role_name(u->role),
+         WHOM(&u->instance, u->epoch));
+    if (u->rank >= 0)
+        line(" rank %d", u->rank);
+}
+
+static void show(const struct agent_fx *fx)
+{
+    switch (fx->kind) {
+    case AGENT_FX_SEND:
+        show_message(fx->message);
+        break;
+    case AGENT_FX_PERSIST_EPOCH:
+        line("persist %s", WHOM(&fx->epoch.instance, fx->epoch.epoch));
+        if (fx->epoch.leased)
+            line(" leased %" PRIu64, fx->epoch.lease_bytes);
+        else
+            assert_int_equal(fx->epoch.lease_bytes, 0);
+        line(" #%" PRIu64 "\n", fx->token);
+        break;
+    case AGENT_FX_SPAWN:
+        show_spec("spawn", &fx->unit);
+        if (fx->port_hint)
+            line(" from port %u", (unsigned)fx->port_hint);
+        if (fx->coordinator)
+            line(" %s with %zu args", fx->coordinator->model, fx->coordinator->n_args);
+        line("\n");
+        break;
+    case AGENT_FX_ASSIGN:
+        show_spec("assign", &fx->unit);
+        line(" #%" PRIu64 "\n", fx->token);
+        break;
+    case AGENT_FX_SIGNAL:
+        line("signal %s %d\n", fx->unit_id, fx->signal);
+        break;
+    case AGENT_FX_PROBE:
+        line("probe %s %" PRIu64 "\n", fx->unit_id, fx->deadline_ms);
+        break;
+    case AGENT_FX_FORGET:
+        line("forget %s\n", fx->unit_id);
+        break;
+    case AGENT_FX_ADVERTISE:
+        if (fx->advertise)
+            line("advertise %s port %u %s\n", fx->unit_id, (unsigned)fx->unit.port, fx->advertise);
+        else
+            line("withdraw\n");
+        break;
+    case AGENT_FX_TRANSITION:
+        if (strcmp(fx->transition.verdict, "go") == 0)
+            line("%s %s -> %s\n", fx->unit_id, fx->transition.from, fx->transition.to);
+        else
+            line("%s %s: %s %s\n", fx->unit_id, fx->transition.from, fx->transition.verdict, fx->transition.event);
+        break;
+    }
+}
+
+static void step(const struct agent_ev *ev)
+{
+    struct agent_effects *fx = h.step(h.agent, ev, h.now_ms);
+
+    assert_non_null(fx);
+    for (size_t i = 0; i < fx->n; i++)
+        show(&fx->item[i]);
+    agent_effects_destroy(&fx);
+}
+
+/* Every line of what happened since the last one. */
+#define EXPECT(text) expect((text), __FILE__, __LINE__)
+static MAYBE_UNUSED void expect(const char *text, const char *file, int at)
+{
+    if (strcmp(h.out, text) != 0) {
+        print_error("%s:%d: expected\n%s--- got\n%s---\n", file, at, text, h.out);
+        fail();
+    }
+    h.used = 0;
+    h.out[0] = '\0';
+}
+
+static MAYBE_UNUSED void skip_output(void)
+{
+    h.used = 0;
+    h.out[0] = '\0';
+}
+
+static MAYBE_UNUSED void at(uint64_t now_ms)
+{
+    assert_true(now_ms >= h.now_ms);
+    h.now_ms = now_ms;
+}
+
+static void boot_with(const struct agent_epoch *epochs, size_t n_epochs)
+{
+    agent_destroy(&h.agent);
+    h.now_ms = 1000;
+    skip_output();
+    assert_int_equal(agent_new(&h.config, epochs, n_epochs, &h.agent), 0);
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    memset(&h, 0, sizeof(h));
+    h.step = agent_step;
+    strcpy(h.config.addr, "10.0.0.1");
+    h.config.standing = true;
+    h.config.can_run = true;
+    h.config.n_devices = 1;
+    strcpy(h.config.device[0], "CPU");
+    boot_with(NULL, 0);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    agent_destroy(&h.agent);
+    return 0;
+}
+
+/* ---- events ----------------------------------------------------------------------------------------------------- */
+
+static void simple(enum agent_ev_kind kind)
+{
+    step(&(struct agent_ev){.kind = kind});
+}
+
+static MAYBE_UNUSED void tick(uint64_t now_ms)
+{
+    at(now_ms);
+    simple(AGENT_EV_TICK);
+}
+
+static MAYBE_UNUSED void spawned(const char *id, uint16_t port)
+{
+    step(&(struct agent_ev){
+        .kind = AGENT_EV_SPAWNED, .unit_id = id, .pid = 4000 + port % 1000, .addr = "10.0.0.1", .port = port});
+}
+
+static MAYBE_UNUSED void spawn_failed(const char *id, const char *reason, const char *text)
+{
+    step(&(struct agent_ev){.kind = AGENT_EV_SPAWN_FAILED, .unit_id = id, .reason = reason, .text = text});
+}
+
+static MAYBE_UNUSED void probed(const char *id, bool ok)
+{
+    step(&(struct agent_ev){.kind = AGENT_EV_PROBED,
+                            .unit_id = id,
+                            .ok = ok,
+                            .rpc = {8, 0, 0},
+                            .n_devices = 1,
+                            .device_total_bytes = {5000}});
+}
+
+static MAYBE_UNUSED void exited(const char *id, int32_t signal, const char *text)
+{
+    step(&(struct agent_ev){
+        .kind = AGENT_EV_EXITED, .unit_id = id, .exit = {.known = true, .signal = signal}, .text = text});
+}
+
+static MAYBE_UNUSED void persisted(uint64_t token, bool ok)
+{
+    step(&(struct agent_ev){.kind = AGENT_EV_PERSISTED, .token = token, .ok = ok});
+}
+
+static MAYBE_UNUSED void sample(uint64_t host_free_bytes)
+{
+    struct agent_sample s = {.host_total_bytes = 10000, .host_free_bytes = host_free_bytes, .n_devices = 1};
+
+    strcpy(s.device[0].name, "CPU");
+    s.device[0].kind = DEVICE_CPU;
+    s.device[0].free_bytes = host_free_bytes;
+    step(&(struct agent_ev){.kind = AGENT_EV_SAMPLE, .sample = &s});
+}
+
+static MAYBE_UNUSED void log_says(const char *id, enum agent_event_kind kind, size_t n_buffers)
+{
+    struct agent_event_facts facts = {.kind = kind, .n_buffers = n_buffers};
+
+    step(&(struct agent_ev){.kind = AGENT_EV_COORDINATOR, .unit_id = id, .facts = &facts});
+}
+
+/* The inventory: the models named, each with header hash 7. */
+static MAYBE_UNUSED void models(const char *const *names, size_t n)
+{
+    struct model_facts *m = calloc(n ? n : 1, sizeof(*m));
+
+    assert_non_null(m);
+    for (size_t i = 0; i < n; i++) {
+        snprintf(m[i].name, sizeof(m[i].name), "%s", names[i]);
+        m[i].header_hash = 7;
+        if (strncmp(names[i], "bad", 3) == 0)
+            strcpy(m[i].problem, "The file ends before its tensors do.");
+        else
+            m[i].shape = model_shape_new(2);
+    }
+    step(&(struct agent_ev){.kind = AGENT_EV_MODELS, .model = m, .n_models = n});
+}
+
+static struct message command(uint64_t id, const char *instance, uint64_t epoch, enum command_kind kind)
+{
+    struct message m = {.kind = MESSAGE_COMMAND, .instance = instance_of(instance), .epoch = epoch, .command_id = id};
+
+    m.command.kind = kind;
+    return m;
+}
+
+static void send_command(const struct message *m)
+{
+    step(&(struct agent_ev){.kind = AGENT_EV_COMMAND, .message = m});
+}
+
+static MAYBE_UNUSED void lease_on(uint64_t id, const char *instance, uint64_t epoch, const char *device, uint64_t bytes)
+{
+    struct message m = command(id, instance, epoch, COMMAND_LEASE);
+
+    m.command.lease.n_devices = 1;
+    strcpy(m.command.lease.device[0], device);
+    m.command.lease.bytes[0] = bytes;
+    send_command(&m);
+}
+
+static MAYBE_UNUSED void lease(uint64_t id, const char *instance, uint64_t epoch, uint64_t bytes)
+{
+    lease_on(id, instance, epoch, "CPU", bytes);
+}
+
+static MAYBE_UNUSED void start_worker_on(uint64_t id, const char *instance, uint64_t epoch, int32_t rank,
+                                         const char *device)
+{
+    struct message m = command(id, instance, epoch, COMMAND_START_WORKER);
+
+    m.command.worker.rank = rank;
+    m.command.worker.n_devices = 1;
+    strcpy(m.command.worker.device[0], device);
+    send_command(&m);
+}
+
+static MAYBE_UNUSED void start_worker(uint64_t id, const char *instance, uint64_t epoch, int32_t rank)
+{
+    start_worker_on(id, instance, epoch, rank, "CPU");
+}
+
+static MAYBE_UNUSED void start_coordinator_on(uint64_t id, const char *instance, uint64_t epoch, const char *model,
+                                              const char *device)
+{
+    static char args[2][PROTO_ARG_MAX] = {"--temp", "0"};
+    struct message m = command(id, instance, epoch, COMMAND_START_COORDINATOR);
+    struct coordinator_spec *c = &m.command.coordinator;
+
+    strcpy(c->model, model);
+    c->header_hash = 7;
+    c->n_devices = 1;
+    strcpy(c->device[0], device);
+    c->n_args = 2;
+    c->arg = args;
+    send_command(&m);
+}
+
+static MAYBE_UNUSED void start_coordinator(uint64_t id, const char *instance, uint64_t epoch)
+{
+    start_coordinator_on(id, instance, epoch, "qwen", "RPC0");
+}
+
+static MAYBE_UNUSED void stop_within(uint64_t id, const char *instance, uint64_t epoch, uint32_t grace_ms)
+{
+    struct message m = command(id, instance, epoch, COMMAND_STOP);
+
+    m.command.stop.grace_ms = grace_ms;
+    send_command(&m);
+}
+
+static MAYBE_UNUSED void stop(uint64_t id, const char *instance, uint64_t epoch)
+{
+    stop_within(id, instance, epoch, 2000);
+}
+
+static MAYBE_UNUSED void found(const char *id, enum unit_role role, enum unit_state state, bool standing,
+                               const char *instance, uint64_t epoch, int32_t rank)
+{
+    struct unit_facts u = {.role = role, .state = state, .standing = standing, .epoch = epoch, .rank = rank, .pid = 77};
+
+    strcpy(u.id, id);
+    strcpy(u.addr, "10.0.0.1");
+    u.port = 20052;
+    u.n_devices = 1;
+    strcpy(u.device[0], "CPU");
+    if (instance)
+        u.instance = instance_of(instance);
+    if (state == UNIT_EXITED)
+        u.exit = (struct exit_facts){.known = true, .signal = 9};
+    step(&(struct agent_ev){.kind = AGENT_EV_ADOPT, .unit = &u});
+}
+
+/* ---- where most tests begin -------------------------------------------------------------------------------------- */
+
+/* w1000 runs, stands idle on port 20052 and is advertised. */
+static MAYBE_UNUSED void begin_idle(void)
+{
+    simple(AGENT_EV_BEGIN);
+    spawned("w1000", 20052);
+    probed("w1000", true);
+    skip_output();
+}
+
+/* ... and w1000 is rank 0 of a/1, c1001 its coordinator, listening; commands 1 to 3 are answered. */
+static MAYBE_UNUSED void begin_serving(void)
+{
+    static const char *const names[] = {"qwen"};
+
+    begin_idle();
+    models(names, 1);
+    simple(AGENT_EV_LINK_UP);
+    lease(1, "a", 1, 100);
+    persisted(1, true);
+    start_worker(2, "a", 1, 0);
+    persisted(2, true);
+    start_coordinator(3, "a", 1);
+    spawned("c1001", 18080);
+    log_says("c1001", AGENT_EVENT_LOADING, 0);
+    log_says("c1001", AGENT_EVENT_RANK_BUFFERS, 2);
+    log_says("c1001", AGENT_EVENT_LISTENING, 0);
+    skip_output();
+}
+
+#endif
