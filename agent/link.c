@@ -1,0 +1,404 @@
+#include "agent/link.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/cleanup.h"
+#include "common/core/err.h"
+#include "common/log.h"
+#include "common/message.h"
+#include "common/wire.h"
+
+enum { PEERS_MAX = 16, REFUSED_RETRY_S = 30 };
+
+/* One address of one controller. */
+struct peer {
+    struct link *link;
+    char host[AGENT_HOST_MAX];
+    uint16_t port;
+    uint8_t key[CRYPTO_KEY_BYTES];
+    bool configured;
+    struct wire_client *client; /* NULL: not dialled, another address of the same key is in use */
+    bool connected, greeted;
+    uint64_t seq;
+};
+
+struct link {
+    struct event_base *base;
+    const struct agent_options *options;
+    struct state_dir *state;
+    const struct identity *identity;
+    struct link_callbacks cb;
+    struct hello hello;
+    struct id128 cluster;
+    uint64_t term;
+    struct peer *peer[PEERS_MAX];
+    struct peer *session; /* whom we report to; NULL: nobody */
+    struct event *on_retry, *on_settle;
+    uint64_t n_dropped;
+    bool full_told, stranger_told;
+};
+
+static void peer_destroy(struct peer **p)
+{
+    if (!*p)
+        return;
+    wire_client_destroy(&(*p)->client);
+    free(*p);
+    *p = NULL;
+}
+
+static bool same_key(const uint8_t *a, const uint8_t *b)
+{
+    return !memcmp(a, b, CRYPTO_KEY_BYTES);
+}
+
+/* ---- sending ----------------------------------------------------------------------------------------------------- */
+
+static int send_to(struct peer *p, struct message *m)
+{
+    CLEANUP(cleanup_free) uint8_t *buf = NULL;
+    size_t n;
+    int r;
+
+    m->version_major = PROTOCOL_MAJOR;
+    m->version_minor = PROTOCOL_MINOR;
+    m->cluster = p->link->cluster;
+    m->term = p->link->term;
+    m->seq = p->seq + 1;
+    r = message_pack(m, &buf, &n);
+    if (r)
+        return r < 0 ? err_pass(r) : err_raise(-EMSGSIZE);
+    r = wire_client_send(p->client, buf, n);
+    if (r)
+        return r < 0 ? err_pass(r) : err_raise(-ENOBUFS);
+    p->seq++;
+    return 0;
+}
+
+static void greet(struct peer *p)
+{
+    struct message m = {.kind = MESSAGE_HELLO, .hello = p->link->hello};
+    int r = send_to(p, &m);
+
+    p->greeted = r == 0;
+    if (r < 0)
+        log_failure(LOG_LEVEL_WARN, "link.hello", r, "controller=%s port=%u", p->host, (unsigned)p->port);
+}
+
+void link_send(struct link *l, struct message *m)
+{
+    int r;
+
+    if (!l->session)
+        return;
+    r = send_to(l->session, m);
+    if (r == 0) {
+        l->full_told = false;
+        return;
+    }
+    l->n_dropped++;
+    if (!l->full_told)
+        log_failure(LOG_LEVEL_WARN, "link.dropped", r, "dropped=%" PRIu64, l->n_dropped);
+    l->full_told = true;
+}
+
+void link_set_rpc(struct link *l, const struct rpc_version *rpc)
+{
+    l->hello.rpc = *rpc;
+}
+
+/* ---- which address of which controller --------------------------------------------------------------------------- */
+
+static struct peer *greeted_with_key(struct link *l, const uint8_t *key)
+{
+    for (size_t i = 0; i < PEERS_MAX; i++)
+        if (l->peer[i] && l->peer[i]->greeted && same_key(l->peer[i]->key, key))
+            return l->peer[i];
+    return NULL;
+}
+
+static void on_message(void *ctx, const void *buf, size_t n_bytes);
+
+/* A controller sends to a key's newest connection, so each key is greeted on one address only. */
+static void on_connected(void *ctx)
+{
+    struct peer *p = ctx;
+
+    p->connected = true;
+    p->seq = 0;
+    if (!greeted_with_key(p->link, p->key))
+        greet(p);
+}
+
+static void settle_later(struct link *l)
+{
+    static const struct timeval now;
+
+    evtimer_add(l->on_settle, &now);
+}
+
+static void on_disconnected(void *ctx)
+{
+    struct peer *p = ctx;
+    struct link *l = p->link;
+
+    p->connected = p->greeted = false;
+    if (l->session == p) {
+        l->session = NULL;
+        log_info("link.down", "controller=%s port=%u", p->host, (unsigned)p->port);
+        l->cb.down(l->cb.ctx);
+    }
+    settle_later(l);
+}
+
+static void dial(struct peer *p)
+{
+    struct wire_client_callbacks cb = {on_message, on_connected, on_disconnected, p};
+    int r = wire_client_new(p->link->base, p->link->identity, p->host, p->port, p->key, &cb, &p->client);
+
+    if (r)
+        log_warn("link.dial", "controller=%s port=%u text=\"cannot be dialled: %s\"", LOG_STR(p->host),
+                 (unsigned)p->port, r < 0 ? strerrordesc_np(-r) : "not an address");
+}
+
+/* Outside of the clients' callbacks: addresses that are not needed are let go, those that are needed again are dialled. */
+static void settle(evutil_socket_t fd, short what, void *ctx)
+{
+    struct link *l = ctx;
+
+    (void)fd;
+    (void)what;
+    for (size_t i = 0; i < PEERS_MAX; i++) {
+        struct peer *p = l->peer[i], *other = p ? greeted_with_key(l, p->key) : NULL;
+
+        if (!p || other == p)
+            continue;
+        if (other && p->client) {
+            wire_client_destroy(&p->client);
+            p->connected = false;
+        } else if (!other && !p->client) {
+            dial(p);
+        } else if (!other && p->connected) {
+            greet(p);
+        }
+    }
+}
+
+static void retry_refused(evutil_socket_t fd, short what, void *ctx)
+{
+    struct link *l = ctx;
+
+    (void)fd;
+    (void)what;
+    for (size_t i = 0; i < PEERS_MAX; i++)
+        if (l->peer[i] && l->peer[i]->connected && l->peer[i]->greeted && l->peer[i] != l->session)
+            greet(l->peer[i]);
+}
+
+/* ---- receiving --------------------------------------------------------------------------------------------------- */
+
+static void on_welcome(struct peer *p, const struct message *m)
+{
+    static const struct timeval later = {.tv_sec = REFUSED_RETRY_S};
+    struct link *l = p->link;
+
+    if (m->welcome.refused[0]) {
+        log_warn("link.refused", "controller=%s text=%s", LOG_STR(m->welcome.name), LOG_STR(m->welcome.refused));
+        evtimer_add(l->on_retry, &later);
+        return;
+    }
+    if (l->session && l->session != p)
+        return; /* one is enough; this one stays at hand */
+    l->cluster = m->cluster;
+    l->term = m->term;
+    l->session = p;
+    log_info("link.up", "controller=%s addr=%s port=%u cluster=%s trust=%s", LOG_STR(m->welcome.name), p->host,
+             (unsigned)p->port, ID128_SHORT(&m->cluster), m->welcome.open ? "open" : "keys");
+    settle_later(l);
+    l->cb.up(l->cb.ctx);
+}
+
+static void on_message(void *ctx, const void *buf, size_t n_bytes)
+{
+    CLEANUP(message_destroy) struct message *m = NULL;
+    struct peer *p = ctx;
+    int r = message_unpack(buf, n_bytes, &m);
+
+    if (r) {
+        log_warn("link.message", "controller=%s text=\"%s message dropped\"", p->host,
+                 r < 0 ? "too little memory: a" : message_outcome_name(r));
+        return;
+    }
+    switch (m->kind) {
+    case MESSAGE_WELCOME:
+        on_welcome(p, m);
+        return;
+    case MESSAGE_COMMAND:
+        if (p == p->link->session)
+            p->link->cb.command(p->link->cb.ctx, m);
+        return;
+    case MESSAGE_HELLO:
+    case MESSAGE_REPORT:
+    case MESSAGE_RESULT:
+    case MESSAGE_EVENT:
+        return; /* what agents say; not said to agents */
+    }
+}
+
+/* ---- who may be a controller ------------------------------------------------------------------------------------- */
+
+static struct peer *find_peer(struct link *l, const char *host, uint16_t port, const uint8_t *key)
+{
+    for (size_t i = 0; i < PEERS_MAX; i++)
+        if (l->peer[i] && l->peer[i]->port == port && !strcmp(l->peer[i]->host, host) && same_key(l->peer[i]->key, key))
+            return l->peer[i];
+    return NULL;
+}
+
+static int add_peer(struct link *l, const char *host, uint16_t port, const uint8_t *key, bool configured)
+{
+    struct peer *p;
+    size_t at = 0;
+
+    if (find_peer(l, host, port, key))
+        return 0;
+    while (at < PEERS_MAX && l->peer[at])
+        at++;
+    if (at == PEERS_MAX) {
+        log_warn("link.too_many", "controller=%s text=\"passed over: %d addresses are known already\"", LOG_STR(host),
+                 PEERS_MAX);
+        return 0;
+    }
+    p = calloc(1, sizeof(*p));
+    if (!p)
+        return err_raise(-ENOMEM);
+    p->link = l;
+    p->port = port;
+    p->configured = configured;
+    snprintf(p->host, sizeof(p->host), "%s", host);
+    memcpy(p->key, key, CRYPTO_KEY_BYTES);
+    l->peer[at] = p;
+    if (!greeted_with_key(l, key))
+        dial(p);
+    return 0;
+}
+
+static bool is_configured(const struct link *l, const uint8_t *key)
+{
+    for (size_t i = 0; i < l->options->n_controllers; i++)
+        if (l->options->controller[i].has_key && same_key(l->options->controller[i].key, key))
+            return true;
+    return false;
+}
+
+/* Configured, or pinned, or the first one ever met under trust = open. */
+static bool may_be_controller(struct link *l, const uint8_t *key, const char *hex)
+{
+    const uint8_t(*pin)[CRYPTO_KEY_BYTES];
+    size_t n = state_dir_pins(l->state, &pin);
+    int r;
+
+    if (is_configured(l, key))
+        return true;
+    if (!l->options->trust_open)
+        return false;
+    for (size_t i = 0; i < n; i++)
+        if (same_key(pin[i], key))
+            return true;
+    if (n) {
+        if (!l->stranger_told)
+            log_warn("link.stranger",
+                     "key=%s text=\"a controller with another key than the first one is passed over; "
+                     "remove %s/controllers to accept it\"",
+                     hex, state_dir_path(l->state));
+        l->stranger_told = true;
+        return false;
+    }
+    r = state_dir_pin(l->state, key);
+    if (r < 0)
+        log_failure(LOG_LEVEL_WARN, "link.pin", r, "key=%s", hex);
+    else
+        log_warn("link.pinned", "key=%s text=\"trust = open: the first controller met is trusted from now on\"", hex);
+    return true;
+}
+
+void link_on_service(struct link *l, const struct mdns_service *s)
+{
+    const char *hex = mdns_txt_get(s, "key");
+    uint8_t key[CRYPTO_KEY_BYTES];
+    struct peer *known;
+    int r;
+
+    if (!hex || crypto_key_parse(hex, key) || !s->port || !s->addr[0])
+        return;
+    if (s->gone) {
+        known = find_peer(l, s->addr, s->port, key);
+        for (size_t i = 0; known && !known->configured && !known->connected && i < PEERS_MAX; i++)
+            if (l->peer[i] == known) {
+                peer_destroy(&l->peer[i]);
+                known = NULL;
+            }
+        return;
+    }
+    if (!may_be_controller(l, key, hex))
+        return;
+    r = add_peer(l, s->addr, s->port, key, false);
+    if (r < 0)
+        log_failure(LOG_LEVEL_WARN, "link.add", r, "controller=%s", s->addr);
+}
+
+/* ------------------------------------------------------------------------------------------------------------------ */
+
+int link_new(struct event_base *base, const struct agent_options *options, struct state_dir *state,
+             const struct identity *identity, const struct hello *hello, const struct link_callbacks *cb,
+             struct link **ret)
+{
+    CLEANUP(link_destroy) struct link *l = calloc(1, sizeof(*l));
+
+    if (!l)
+        return err_raise(-ENOMEM);
+    l->base = base;
+    l->options = options;
+    l->state = state;
+    l->identity = identity;
+    l->hello = *hello;
+    l->cb = *cb;
+    l->on_retry = evtimer_new(base, retry_refused, l);
+    l->on_settle = evtimer_new(base, settle, l);
+    if (!l->on_retry || !l->on_settle)
+        return err_raise(-ENOMEM);
+    for (size_t i = 0; i < options->n_controllers; i++) {
+        const struct controller_address *a = &options->controller[i];
+        int r = 0;
+
+        if (a->has_key)
+            r = add_peer(l, a->host, a->port, a->key, true);
+        else
+            log_warn("link.no_key", "controller=%s text=\"its key is not given: waiting for mDNS to announce it\"",
+                     LOG_STR(a->host));
+        if (r < 0)
+            return err_pass(r);
+    }
+    *ret = l;
+    l = NULL;
+    return 0;
+}
+
+void link_destroy(struct link **l)
+{
+    if (!*l)
+        return;
+    for (size_t i = 0; i < PEERS_MAX; i++)
+        peer_destroy(&(*l)->peer[i]);
+    if ((*l)->on_retry)
+        event_free((*l)->on_retry);
+    if ((*l)->on_settle)
+        event_free((*l)->on_settle);
+    free(*l);
+    *l = NULL;
+}

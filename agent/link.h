@@ -1,0 +1,38 @@
+/* The links to controllers: who they are (configured, or met by mDNS and pinned), hello and welcome, and the one that
+ * this agent reports to. */
+#ifndef CARAVAN_AGENT_LINK_H
+#define CARAVAN_AGENT_LINK_H
+
+#include <stdbool.h>
+
+#include "agent/options.h"
+#include "agent/state.h"
+#include "common/mdns.h"
+
+struct event_base;
+struct link;
+
+struct link_callbacks {
+    void (*up)(void *ctx);                               /* welcomed */
+    void (*down)(void *ctx);                             /* the link that was up is gone */
+    void (*command)(void *ctx, const struct message *m); /* borrowed */
+    void *ctx;
+};
+
+/* All but hello borrowed as long as the link lives. Dials the configured controllers at once. 0 or negative errno. */
+int link_new(struct event_base *base, const struct agent_options *options, struct state_dir *state,
+             const struct identity *identity, const struct hello *hello, const struct link_callbacks *cb,
+             struct link **ret);
+void link_destroy(struct link **l);
+
+/* A `_caravan-ctl._tcp` that mDNS announced or no longer does. Under trust = open one whose key is new is pinned where
+ * nobody was before; otherwise only keys that are configured count. */
+void link_on_service(struct link *l, const struct mdns_service *s);
+
+/* Fills in version, cluster, term and sequence. Dropped where there is no link. */
+void link_send(struct link *l, struct message *m);
+
+/* What is said in the next hello. */
+void link_set_rpc(struct link *l, const struct rpc_version *rpc);
+
+#endif

@@ -1,0 +1,345 @@
+#include "agent/options.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/core/err.h"
+
+enum {
+    OPT_CONFIG,
+    OPT_NAME,
+    OPT_STATE_DIR,
+    OPT_MODELS,
+    OPT_CONTROLLERS,
+    OPT_TRUST,
+    OPT_ADDRESS,
+    OPT_INTERFACES,
+    OPT_MEMORY,
+    OPT_LLAMA_DIR,
+    OPT_WORKER_THREADS,
+    OPT_WORKER_DEVICES,
+    OPT_WORKER_PORTS,
+    OPT_COORDINATOR_PORTS,
+    OPT_STANDING,
+    OPT_CONTROL_PORT,
+    OPT_SHIM,
+    OPT_LOG_LEVEL,
+    OPT_PRINT_KEY,
+    OPT_PURGE,
+};
+
+const struct option_def agent_option_table[] = {
+    [OPT_CONFIG] = {.name = "config",
+                    .type = OPTION_STRING,
+                    .def = CARAVAN_SYSCONFDIR "/agent.conf",
+                    .arg = "FILE",
+                    .help = "Configuration file; the one named here must exist.",
+                    .argv_only = true},
+    [OPT_NAME] = {.name = "name",
+                  .type = OPTION_STRING,
+                  .arg = "NAME",
+                  .help = "This node's name. Default: the host name."},
+    [OPT_STATE_DIR] = {.name = "state_dir",
+                       .type = OPTION_STRING,
+                       .def = "/var/lib/caravan",
+                       .arg = "DIR",
+                       .help = "Where the key, the newest epochs and the records of children are kept."},
+    [OPT_MODELS] = {.name = "models",
+                    .type = OPTION_LIST,
+                    .def = "/var/lib/caravan/models",
+                    .arg = "DIR,...",
+                    .help = "Directories of GGUF files."},
+    [OPT_CONTROLLERS] = {.name = "controllers",
+                         .type = OPTION_LIST,
+                         .arg = "HOST[:PORT] KEY,...",
+                         .help = "Controllers, with the keys that `caravan-controller --print-key` prints. Under "
+                                 "trust = open the key may be left out of those that mDNS announces too."},
+    [OPT_TRUST] = {.name = "trust",
+                   .type = OPTION_CHOICE,
+                   .def = "keys",
+                   .choices = "keys|open",
+                   .help = "keys: only controllers whose key stands in `controllers`. open: also those that mDNS "
+                           "announces; the first one's key is kept. For trusted networks."},
+    [OPT_ADDRESS] = {.name = "address",
+                     .type = OPTION_STRING,
+                     .arg = "ADDR",
+                     .help = "The address that workers and coordinators bind. Default: the first of `interfaces`."},
+    [OPT_INTERFACES] = {.name = "interfaces",
+                        .type = OPTION_LIST,
+                        .arg = "NAME,...",
+                        .help = "Network interfaces in order of preference; !NAME excludes one; NAME may end in *."},
+    [OPT_MEMORY] = {.name = "memory",
+                    .type = OPTION_BYTES,
+                    .def = "0",
+                    .arg = "SIZE",
+                    .help = "All the memory that this node offers, such as 24G. 0: what is free, less headroom."},
+    [OPT_LLAMA_DIR] = {.name = "llama_dir",
+                       .type = OPTION_STRING,
+                       .arg = "DIR",
+                       .help = "Where llama-server and rpc-server are. Default: along PATH."},
+    [OPT_WORKER_THREADS] = {.name = "worker_threads",
+                            .type = OPTION_UINT,
+                            .max = 1024,
+                            .def = "0",
+                            .arg = "N",
+                            .help = "Threads of a worker on the CPU. 0: as many as there are processors."},
+    [OPT_WORKER_DEVICES] = {.name = "worker_devices",
+                            .type = OPTION_LIST,
+                            .arg = "DEVICE,...",
+                            .help =
+                                "Devices that workers expose, as llama.cpp names them. Default: all GPUs, else CPU."},
+    [OPT_WORKER_PORTS] = {.name = "worker_ports",
+                          .type = OPTION_STRING,
+                          .def = "20052-20151",
+                          .arg = "FIRST-LAST",
+                          .help = "Ports of workers. Below 32768, where outgoing connections do not take them."},
+    [OPT_COORDINATOR_PORTS] = {.name = "coordinator_ports",
+                               .type = OPTION_STRING,
+                               .def = "18080-18179",
+                               .arg = "FIRST-LAST",
+                               .help = "Ports of coordinators."},
+    [OPT_STANDING] = {.name = "standing",
+                      .type = OPTION_BOOL,
+                      .def = "yes",
+                      .help = "Keep one worker running and announced."},
+    [OPT_CONTROL_PORT] = {.name = "control_port",
+                          .type = OPTION_UINT,
+                          .min = 1,
+                          .max = 65535,
+                          .def = "7420",
+                          .arg = "PORT",
+                          .help = "Port of controllers where `controllers` names none."},
+    [OPT_SHIM] = {.name = "shim",
+                  .type = OPTION_STRING,
+                  .arg = "FILE",
+                  .help = "caravan-shim. Default: beside caravan-agent, or in its libexec directory."},
+    [OPT_LOG_LEVEL] = {.name = "log_level",
+                       .type = OPTION_CHOICE,
+                       .def = "info",
+                       .choices = "error|warn|info|debug",
+                       .help = "Least grave lines that are logged."},
+    [OPT_PRINT_KEY] = {.name = "print_key",
+                       .type = OPTION_FLAG,
+                       .argv_only = true,
+                       .help = "Print this node's public key and exit."},
+    [OPT_PURGE] = {.name = "purge",
+                   .type = OPTION_FLAG,
+                   .argv_only = true,
+                   .help = "End every worker and coordinator that this node has left running, and exit."},
+    {.name = NULL},
+};
+
+static int refuse(const char *key, const char *value, const char *allowed)
+{
+    fprintf(stderr, "caravan-agent: %s = %s: %s\n", key, value, allowed);
+    return OPTIONS_E_INVALID;
+}
+
+bool port_range_parse(const char *text, struct port_range *ret)
+{
+    const char *dash = strchr(text, '-');
+    uint64_t first, last;
+    char head[8];
+
+    if (!dash) {
+        if (!parse_uint(text, 1, 65535, &first))
+            return false;
+        *ret = (struct port_range){(uint16_t)first, (uint16_t)first};
+        return true;
+    }
+    if (dash - text >= (ptrdiff_t)sizeof(head))
+        return false;
+    memcpy(head, text, (size_t)(dash - text));
+    head[dash - text] = '\0';
+    if (!parse_uint(head, 1, 65535, &first) || !parse_uint(dash + 1, first, 65535, &last))
+        return false;
+    *ret = (struct port_range){(uint16_t)first, (uint16_t)last};
+    return true;
+}
+
+/* "HOST", "HOST:PORT", "[v6]:PORT", "v6". */
+static bool parse_host(const char *p, size_t n, uint16_t default_port, struct controller_address *ret)
+{
+    const char *end = p + n, *colon = memrchr(p, ':', n), *host_end = end;
+    uint64_t port = default_port;
+    char number[8];
+
+    if (n && p[0] == '[') {
+        const char *close = memchr(p, ']', n);
+
+        if (!close || (close + 1 != end && close[1] != ':'))
+            return false;
+        colon = close + 1 == end ? NULL : close + 1;
+        p++;
+        host_end = close;
+    } else if (colon && memchr(p, ':', (size_t)(colon - p))) {
+        colon = NULL; /* a bare IPv6 literal */
+    } else if (colon) {
+        host_end = colon;
+    }
+    if (colon) {
+        if (end - colon - 1 >= (ptrdiff_t)sizeof(number))
+            return false;
+        memcpy(number, colon + 1, (size_t)(end - colon - 1));
+        number[end - colon - 1] = '\0';
+        if (!parse_uint(number, 1, 65535, &port))
+            return false;
+    }
+    if (host_end <= p || (size_t)(host_end - p) >= sizeof(ret->host))
+        return false;
+    memcpy(ret->host, p, (size_t)(host_end - p));
+    ret->host[host_end - p] = '\0';
+    ret->port = (uint16_t)port;
+    return true;
+}
+
+bool controller_address_parse(const char *text, uint16_t default_port, struct controller_address *ret)
+{
+    size_t n = strcspn(text, " \t");
+    const char *key = text + n + strspn(text + n, " \t");
+    struct controller_address a = {0};
+
+    if (!parse_host(text, n, default_port, &a))
+        return false;
+    if (*key) {
+        if (crypto_key_parse(key, a.key))
+            return false;
+        a.has_key = true;
+    }
+    *ret = a;
+    return true;
+}
+
+static enum log_level level_of(const char *word)
+{
+    static const char *const words[] = {"error", "warn", "info", "debug"};
+
+    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+        if (!strcmp(words[i], word))
+            return (enum log_level)i;
+    return LOG_LEVEL_INFO;
+}
+
+static int take_name(struct agent_options *o)
+{
+    const char *given = options_string(o->values, OPT_NAME);
+    char host[256] = "";
+
+    if (!given) {
+        if (gethostname(host, sizeof(host) - 1) < 0)
+            return err_raise(-errno);
+        host[strcspn(host, ".")] = '\0';
+        given = host[0] ? host : "node";
+    } else if (!given[0] || strlen(given) >= sizeof(o->name) ||
+               given[strspn(given, "abcdefghijklmnopqrstuvwxyz"
+                                   "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                   "0123456789-_.")]) {
+        return refuse("name", given, "letters, digits, '-', '_' and '.', at most 63");
+    }
+    snprintf(o->name, sizeof(o->name), "%.63s", given);
+    return 0;
+}
+
+static int take_controllers(struct agent_options *o)
+{
+    const char *const *list;
+    size_t n = options_list(o->values, OPT_CONTROLLERS, &list);
+
+    if (n > AGENT_CONTROLLERS_MAX)
+        return refuse("controllers", list[AGENT_CONTROLLERS_MAX], "at most 8 controllers");
+    for (size_t i = 0; i < n; i++) {
+        struct controller_address *a = &o->controller[i];
+
+        if (!controller_address_parse(list[i], o->control_port, a))
+            return refuse("controllers", list[i], "HOST[:PORT] KEY, where KEY is 64 hex digits");
+        if (!a->has_key && !o->trust_open)
+            return refuse("controllers", list[i],
+                          "its key is missing: `caravan-controller --print-key` prints it (or set trust = open)");
+    }
+    o->n_controllers = n;
+    return 0;
+}
+
+static int take_devices(struct agent_options *o)
+{
+    o->n_worker_devices = options_list(o->values, OPT_WORKER_DEVICES, &o->worker_devices);
+    if (o->n_worker_devices > PROTO_DEVICES_MAX)
+        return refuse("worker_devices", o->worker_devices[PROTO_DEVICES_MAX], "at most 16 devices");
+    for (size_t i = 0; i < o->n_worker_devices; i++)
+        if (strlen(o->worker_devices[i]) >= PROTO_DEVICE_MAX)
+            return refuse("worker_devices", o->worker_devices[i], "a name such as CUDA0, at most 31 letters");
+    return 0;
+}
+
+static int take_range(struct agent_options *o, size_t option, struct port_range *ret)
+{
+    const char *text = options_string(o->values, option);
+
+    if (port_range_parse(text, ret))
+        return 0;
+    return refuse(agent_option_table[option].name, text, "FIRST-LAST, both from 1 to 65535");
+}
+
+static int take_all(struct agent_options *o)
+{
+    long n_cpus = sysconf(_SC_NPROCESSORS_ONLN);
+    const struct options *v = o->values;
+    int r;
+
+    o->action = options_bool(v, OPT_PRINT_KEY) ? AGENT_PRINT_KEY : options_bool(v, OPT_PURGE) ? AGENT_PURGE : AGENT_RUN;
+    o->state_dir = options_string(v, OPT_STATE_DIR);
+    o->address = options_string(v, OPT_ADDRESS);
+    o->llama_dir = options_string(v, OPT_LLAMA_DIR);
+    o->shim = options_string(v, OPT_SHIM);
+    o->n_models = options_list(v, OPT_MODELS, &o->models);
+    o->n_interfaces = options_list(v, OPT_INTERFACES, &o->interfaces);
+    o->trust_open = !strcmp(options_string(v, OPT_TRUST), "open");
+    o->standing = options_bool(v, OPT_STANDING);
+    o->memory_bytes = options_uint(v, OPT_MEMORY);
+    o->worker_threads = (uint32_t)options_uint(v, OPT_WORKER_THREADS);
+    if (!o->worker_threads)
+        o->worker_threads = n_cpus > 0 ? (uint32_t)n_cpus : 1;
+    o->control_port = (uint16_t)options_uint(v, OPT_CONTROL_PORT);
+    o->log_level = level_of(options_string(v, OPT_LOG_LEVEL));
+    r = take_name(o);
+    if (!r)
+        r = take_controllers(o);
+    if (!r)
+        r = take_devices(o);
+    if (!r)
+        r = take_range(o, OPT_WORKER_PORTS, &o->worker_ports);
+    if (!r)
+        r = take_range(o, OPT_COORDINATOR_PORTS, &o->coordinator_ports);
+    return r;
+}
+
+/* --config names another file before that file is read, so argv is read twice: its other values win in the end. */
+int agent_options_load(struct agent_options *o, int argc, char **argv)
+{
+    int first, r;
+
+    memset(o, 0, sizeof(*o));
+    r = options_new(agent_option_table, &o->values);
+    if (r < 0)
+        return err_pass(r);
+    r = options_read_argv(o->values, argc, argv, &first);
+    if (!r && first < argc)
+        r = refuse("argument", argv[first], "there are none, only options (--help)");
+    if (!r)
+        r = options_read_file(o->values, options_string(o->values, OPT_CONFIG), options_is_set(o->values, OPT_CONFIG));
+    if (!r)
+        r = options_read_env(o->values);
+    if (!r)
+        r = options_read_argv(o->values, argc, argv, &first);
+    if (!r)
+        r = take_all(o);
+    return r < 0 ? err_pass(r) : r;
+}
+
+void agent_options_clear(struct agent_options *o)
+{
+    options_destroy(&o->values);
+}

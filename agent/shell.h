@@ -1,0 +1,13 @@
+/* The agent at work: turns what happens into events for the core (agent/core) and carries out what the core wants. One
+ * libevent loop; mDNS and the model inventory are actors. */
+#ifndef CARAVAN_AGENT_SHELL_H
+#define CARAVAN_AGENT_SHELL_H
+
+#include "agent/options.h"
+#include "agent/state.h"
+
+/* Runs until SIGTERM or SIGINT; children live on. All borrowed. 0 or negative errno (logged by the caller). */
+int shell_run(const struct agent_options *options, struct state_dir *state, const struct identity *identity,
+              const char *shim_path);
+
+#endif

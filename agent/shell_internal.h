@@ -1,0 +1,87 @@
+/* Shared by the shell's files alone. */
+#ifndef CARAVAN_AGENT_SHELL_INTERNAL_H
+#define CARAVAN_AGENT_SHELL_INTERNAL_H
+
+#include "agent/coordinator_watch.h"
+#include "agent/core/agent.h"
+#include "agent/gpu.h"
+#include "agent/inventory.h"
+#include "agent/link.h"
+#include "agent/llama.h"
+#include "agent/options.h"
+#include "agent/probe.h"
+#include "agent/process.h"
+#include "agent/state.h"
+#include "common/mdns.h"
+
+struct event;
+struct event_base;
+
+/* What the shell keeps of each unit that it has started or adopted. */
+struct child {
+    struct shell *shell;
+    char id[PROTO_NAME_MAX]; /* empty: free */
+    uint16_t port;           /* promised to it, bound or not */
+    bool ended;
+    struct coordinator_watch *watch;
+    struct probe *probe;
+};
+
+/* An outcome of an effect, waiting until all effects of its step are carried out. */
+struct outcome {
+    struct agent_ev ev; /* its strings point into this struct */
+    char unit_id[PROTO_NAME_MAX], addr[PROTO_ADDR_MAX], reason[PROTO_NAME_MAX], text[PROTO_TEXT_MAX];
+    struct outcome *next;
+};
+
+/* Where a model is: what a coordinator is started with. */
+struct model_place {
+    char name[PROTO_MODEL_MAX], path[PROTO_PATH_MAX];
+    uint64_t header_hash;
+    bool usable;
+};
+
+struct shell {
+    const struct agent_options *options;
+    struct state_dir *state;
+    const struct identity *identity;
+    struct event_base *base;
+    struct llama llama;
+    struct agent *core;
+    struct process_table *processes;
+    struct link *link;
+    struct mdns *mdns;
+    struct inventory_room *inventory;
+    struct gpu *gpu; /* NULL: none */
+    struct hello hello;
+    size_t n_devices; /* what this node reports, names and kinds; figures by each sample */
+    struct device_facts device[PROTO_DEVICES_MAX];
+    size_t n_models;
+    struct model_place *model;
+    struct child child[PROTO_UNITS_MAX];
+    struct outcome *first_outcome, **last_outcome;
+    struct event *on_tick, *on_sample, *on_term, *on_int;
+};
+
+/* shell.c: gives the event to the core and carries out what follows, to the end. What ev points to: borrowed, but for
+ * ev->model, which is consumed on true. false: memory was short, the event is lost (logged). */
+bool shell_feed(struct shell *s, const struct agent_ev *ev);
+/* A blank outcome that will be fed after the effects of this step; NULL: memory is short (logged). unit_id: may be NULL. */
+struct outcome *shell_outcome(struct shell *s, enum agent_ev_kind kind, const char *unit_id);
+struct child *shell_child(struct shell *s, const char *id); /* NULL: none */
+struct child *shell_child_new(struct shell *s, const char *id, uint16_t port);
+void shell_child_clear(struct child *c);
+
+/* shell_effects.c */
+void shell_carry_out(struct shell *s, struct agent_fx *fx);
+void shell_watch_coordinator(struct shell *s, struct child *c, const char *addr);
+
+/* shell_sample.c */
+void shell_sample(struct shell *s);
+
+/* shell_start.c: what is found out once, before the loop. */
+int shell_find_out(struct shell *s, struct agent_config *ret);
+int shell_advertise_agent(struct shell *s);
+size_t shell_txt(const struct shell *s, const struct unit_facts *worker, const char *state, struct mdns_txt *ret);
+
+#endif
