@@ -1,5 +1,8 @@
 /* Everything that the leader decides, as a pure function: (state, event, now) -> effects.
- * Rooms: node_machine, instance_machine, task_machine (tables), placement, cluster (the step itself), view. */
+ *
+ * Rooms: cluster (the step: who is asked), node_machine, instance_machine, task_machine (the tables), nodes, wishes (what
+ * people ask for), planning, placement, offers (memory), lifecycle (the way to ready), loading (its proof), release (the
+ * way down), hearing (what nodes say), deadlines, restore, tasks, commands, effects, journal (all or nothing), view. */
 #ifndef CARAVAN_CONTROLLER_CORE_CLUSTER_H
 #define CARAVAN_CONTROLLER_CORE_CLUSTER_H
 
@@ -55,11 +58,12 @@ enum cluster_ev_kind {
     CLUSTER_EV_RESTORE = 1, /* at start: one per record of the store */
     CLUSTER_EV_BEGIN,       /* all records were told */
     CLUSTER_EV_HELLO,       /* key, peer_addr, message */
-    CLUSTER_EV_MESSAGE,     /* key, message of kind REPORT, RESULT, EVENT */
-    CLUSTER_EV_DEPLOY,      /* request_id, request, plan (pinned, may be NULL), new_instance */
-    CLUSTER_EV_STOP,        /* request_id, target: name, alias or instance id */
-    CLUSTER_EV_COMMITTED,   /* token, ok */
-    CLUSTER_EV_WARMED,      /* instance, epoch, ok, text */
+    CLUSTER_EV_MESSAGE,   /* key, peer_addr, message of kind REPORT, RESULT, EVENT. Of a node only the link counts whose
+                               peer_addr said hello last; empty: not looked at */
+    CLUSTER_EV_DEPLOY,    /* request_id, request, plan (pinned, may be NULL), new_instance */
+    CLUSTER_EV_STOP,      /* request_id, target: name, alias or instance id */
+    CLUSTER_EV_COMMITTED, /* token, ok */
+    CLUSTER_EV_WARMED,    /* instance, epoch, ok, text */
     CLUSTER_EV_TICK
 };
 
@@ -84,8 +88,11 @@ struct cluster_ev {
 };
 
 enum cluster_fx_kind {
-    CLUSTER_FX_SEND = 1,   /* key, message. coordinator.api_key is filled in by the shell: epoch_key(instance, epoch) */
-    CLUSTER_FX_COMMIT,     /* token, records: durable, then CLUSTER_EV_COMMITTED. Audit alone has token 0 */
+    CLUSTER_FX_SEND = 1,   /* key, message. coordinator.api_key is filled in by the shell: epoch_key(instance, epoch).
+                              addr: with WELCOME the peer_addr of the hello that it answers (a refused copy of a node has
+                              the same key on another link); else empty */
+    CLUSTER_FX_COMMIT,     /* token, records: durable, then CLUSTER_EV_COMMITTED. All records of a step in one, the last
+                              of its effects but CHANGED. Audit alone has token 0 */
     CLUSTER_FX_WARM_UP,    /* instance, epoch, addr, port, name: one token -> CLUSTER_EV_WARMED */
     CLUSTER_FX_ANSWER,     /* request_id: the outcome of DEPLOY or STOP (accepted: task id; refused: code, text) */
     CLUSTER_FX_TRANSITION, /* for log, audit and /api/events */

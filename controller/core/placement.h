@@ -48,7 +48,7 @@ struct place_node {
     struct place_device {
         char name[PROTO_DEVICE_MAX];
         enum device_kind kind;
-        uint64_t total_bytes, free_bytes, leased_bytes, held_bytes;
+        uint64_t total_bytes, free_bytes, leased_bytes, held_bytes; /* of a CPU the host's figures count instead */
     } device[PROTO_DEVICES_MAX];
     uint32_t link_rtt_us; /* 0: not measured */
     uint32_t link_mbit;   /* 0: not measured */
@@ -96,22 +96,25 @@ struct plan {
 
 enum {
     PLACE_E_NO_FIT = 1, /* no set of nodes holds it: *ret is a plan without ranks that says why, and missing_bytes */
-    PLACE_E_NO_FILE,    /* no placeable node holds the file */
-    PLACE_E_TOO_FEW,    /* --nodes N, but fewer are placeable */
-    PLACE_E_MODEL       /* the model's shape cannot be served (projector, no layers, unknown cache type) */
+    PLACE_E_NO_FILE,    /* no placeable node can be rank 0: holds the file and can run llama-server */
+    PLACE_E_TOO_FEW,    /* no node is placeable, or fewer than --nodes N */
+    PLACE_E_MODEL       /* cannot be served as asked: projector, no layers, fewer layers than nodes, cache type */
 };
 
-/* req, model, nodes: borrowed; nodes sorted by id. model->shape is not NULL. ret: owned (free), set on every outcome but
- * a negative one. Returns 0; PLACE_E_*; -ENOMEM. */
+/* req, model, nodes: borrowed; the order of the nodes does not matter. model->shape is not NULL. ret: owned (free), set
+ * on every outcome but a negative one; where it is positive, the last note says why. Returns 0; PLACE_E_*; -ENOMEM. */
 int place_compute(const struct place_request *req, const struct model_facts *model, const struct place_node *nodes,
                   size_t n_nodes, struct plan **ret);
 
-/* Does a pinned plan still hold on these nodes? 0, or PLACE_E_* with a sentence in why. */
+/* Does a pinned plan still hold on these nodes? The plan may come from a file: nothing in it is believed. 0, or PLACE_E_*
+ * with a sentence in why: MODEL (not of this model, or not a plan), NO_FILE, TOO_FEW (a node is gone or not placeable),
+ * NO_FIT. */
 int place_check(const struct plan *plan, const struct model_facts *model, const struct place_node *nodes,
                 size_t n_nodes, char *why, size_t why_size);
 
-/* Flags that Caravan owns: --rpc, -ts, --device, --host, --port, -m, -fit, -lv and their long forms and =VALUE forms.
- * Returns the owned flag's name, or NULL. */
+/* Flags that Caravan sets itself, or that would make its view of ranks, memory or log untrue: --rpc, -ts, -dev, -ngl,
+ * --host, --port, -m, -fit, -lv, -c, -np, -ctk, ..., in all their spellings and as NAME=VALUE. Returns the flag's first
+ * name, or NULL. */
 const char *place_owned_flag(const char *arg);
 
 const char *place_policy_name(enum place_policy p); /* "fit", "spread" */

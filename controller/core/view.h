@@ -126,6 +126,7 @@ struct view {
     struct view_model *model;       /* sorted by name */
     struct view_refusal *refusal;
     uint64_t coordinator_starts;
+    uint64_t late_messages; /* results and events that came late, twice, or from an epoch that is over */
     _Atomic uint32_t refs;
 };
 

@@ -1,0 +1,287 @@
+/* The step: who is asked about what. Decisions are in the rooms. */
+#include "controller/core/cluster.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/core/err.h"
+#include "controller/core/deadlines.h"
+#include "controller/core/effects.h"
+#include "controller/core/hearing.h"
+#include "controller/core/instances.h"
+#include "controller/core/loading.h"
+#include "controller/core/nodes.h"
+#include "controller/core/restore.h"
+#include "controller/core/state.h"
+#include "controller/core/tasks.h"
+#include "controller/core/wishes.h"
+
+int cluster_new(const struct cluster_config *config, struct cluster **ret)
+{
+    struct cluster *c = calloc(1, sizeof(*c));
+
+    if (!c)
+        return err_raise(-ENOMEM);
+    c->config = *config;
+    c->numbers.settle_ms = UINT64_MAX;
+    *ret = c;
+    return 0;
+}
+
+void cluster_destroy(struct cluster **c)
+{
+    if (!c || !*c)
+        return;
+    table_destroy(&(*c)->nodes, node_free);
+    table_destroy(&(*c)->instances, instance_free);
+    table_destroy(&(*c)->tasks, free);
+    table_destroy(&(*c)->held, held_free);
+    table_destroy(&(*c)->pending, free);
+    table_destroy(&(*c)->answers, free);
+    free(*c);
+    *c = NULL;
+}
+
+/* ---- commits ---------------------------------------------------------------------------------------------------- */
+
+#define STORE_FAILED "the controller's store refused the record; see its log, and free disk space if that is it"
+
+static int settle_tasks(struct step *s, const struct cluster_ev *ev)
+{
+    int r;
+
+    for (size_t k = 0; k < s->c->tasks.n; k++) {
+        struct task *t = CLUSTER_TASK(s->c, k);
+
+        if (!t->token || t->token != ev->token)
+            continue;
+        r = step_task(s, t);
+        if (r)
+            return err_fold(r);
+        t->token = 0;
+        if (ev->ok)
+            continue;
+        r = tasks_end(s, t->view.id, TASK_EV_FAIL, &(struct cause){.code = "store_failed", .text = STORE_FAILED});
+        if (r)
+            return err_fold(r);
+    }
+    return 0;
+}
+
+static int settle_answers(struct step *s, const struct cluster_ev *ev)
+{
+    const struct table *t = &s->c->answers;
+    int r;
+
+    for (size_t k = 0; k < t->n;) {
+        struct pending_answer *a = t->item[k];
+
+        if (a->token != ev->token) {
+            k++;
+            continue;
+        }
+        r = ev->ok ? fx_answer(s, 0, a->request_id, &a->answer)
+                   : fx_refuse(s, a->request_id, "store_failed", STORE_FAILED);
+        if (!r)
+            r = journal_remove(&s->journal, &s->c->answers, a, free);
+        if (r)
+            return err_fold(r);
+    }
+    return 0;
+}
+
+static int go_on(struct step *s, const struct pending *p, bool ok)
+{
+    const struct cause failed = {.code = "store_failed", .text = STORE_FAILED};
+    struct instance *i = instance_find(s->c, &p->instance);
+
+    if (!i || i->epoch != p->epoch)
+        return p->intent == INTENT_STOP ? err_fold(tasks_end(s, p->task, TASK_EV_DONE, NULL)) : 0;
+    switch (p->intent) {
+    case INTENT_PLAN:
+        return err_fold(ok ? instance_event(s, i, INSTANCE_EV_PLANNED, NULL)
+                           : instance_event(s, i, INSTANCE_EV_UNPLACEABLE, &failed));
+    case INTENT_READY:
+        return err_fold(ok ? instance_event(s, i, INSTANCE_EV_PROVEN, NULL)
+                           : instance_event(s, i, INSTANCE_EV_TROUBLE, &failed));
+    case INTENT_STOP:
+        return ok ? err_fold(instance_event(s, i, INSTANCE_EV_STOP, NULL)) : 0;
+    }
+    return 0;
+}
+
+static int settle_intents(struct step *s, const struct cluster_ev *ev)
+{
+    const struct table *t = &s->c->pending;
+    int r;
+
+    for (size_t k = 0; k < t->n;) {
+        const struct pending *p = t->item[k];
+
+        if (p->token != ev->token) {
+            k++;
+            continue;
+        }
+        r = journal_remove(&s->journal, &s->c->pending, p, free); /* still readable until the step is kept */
+        if (!r)
+            r = go_on(s, p, ev->ok);
+        if (r)
+            return err_fold(r);
+    }
+    return 0;
+}
+
+static int committed(struct step *s, const struct cluster_ev *ev)
+{
+    int r = settle_tasks(s, ev);
+
+    if (!r)
+        r = settle_answers(s, ev);
+    if (!r)
+        r = settle_intents(s, ev);
+    return err_fold(r);
+}
+
+/* ---- messages --------------------------------------------------------------------------------------------------- */
+
+static int from_stranger(struct step *s, const struct cluster_ev *ev)
+{
+    char name[ID128_SHORT_TEXT];
+
+    s->c->numbers.late_messages++;
+    if (ev->message->kind != MESSAGE_REPORT)
+        return 0;
+    return err_fold(node_refuse_stranger(s, id128_short(&ev->node, name), NODE_EV_REPORT, NULL));
+}
+
+/* Only the link that said hello last speaks for a node: another one with its key was refused. */
+static bool other_link(const struct node *n, const struct cluster_ev *ev)
+{
+    return ev->peer_addr[0] && n->peer_addr[0] && strcmp(ev->peer_addr, n->peer_addr) != 0;
+}
+
+static int heard(struct step *s, const struct cluster_ev *ev)
+{
+    struct node *n = node_find(s->c, &ev->node);
+    struct message *m = ev->message;
+    int r;
+
+    if (!n)
+        return err_fold(from_stranger(s, ev));
+    if (other_link(n, ev)) {
+        s->c->numbers.late_messages++;
+        return 0;
+    }
+    r = nodes_seen(s, n, m);
+    if (r)
+        return err_fold(r);
+    switch (m->kind) {
+    case MESSAGE_REPORT:
+        return err_fold(nodes_report(s, n, m));
+    case MESSAGE_RESULT:
+        return err_fold(hear_result(s, n, m));
+    case MESSAGE_EVENT:
+        return err_fold(hear_event(s, n, m));
+    case MESSAGE_HELLO: /* is an event of its own */
+    case MESSAGE_WELCOME:
+    case MESSAGE_COMMAND:
+        s->c->numbers.late_messages++; /* a controller's words, from a node */
+        break;
+    }
+    return 0;
+}
+
+static int warmed(struct step *s, const struct cluster_ev *ev)
+{
+    struct instance *i = instance_find(s->c, &ev->instance);
+    int r;
+
+    if (!i || i->epoch != ev->epoch) {
+        s->c->numbers.late_messages++;
+        return 0;
+    }
+    r = step_instance(s, i);
+    if (r)
+        return err_fold(r);
+    return err_fold(loading_warmed(s, i, ev->ok, ev->text));
+}
+
+/* ---- time ------------------------------------------------------------------------------------------------------- */
+
+static int tick(struct step *s)
+{
+    int r = nodes_tick(s);
+
+    return r ? err_fold(r) : err_fold(deadlines_tick(s));
+}
+
+uint64_t cluster_deadline_ms(const struct cluster *c)
+{
+    uint64_t nodes = nodes_due_ms(c);
+    uint64_t instances = deadlines_due_ms(c);
+    uint64_t wishes = wishes_due_ms(c);
+    uint64_t due = nodes < instances ? nodes : instances;
+
+    return due < wishes ? due : wishes;
+}
+
+/* ---- the step --------------------------------------------------------------------------------------------------- */
+
+static int dispatch(struct step *s, struct cluster_ev *ev)
+{
+    switch (ev->kind) {
+    case CLUSTER_EV_RESTORE:
+        return err_fold(restore_record(s, ev->record));
+    case CLUSTER_EV_BEGIN:
+        return err_fold(restore_begin(s));
+    case CLUSTER_EV_HELLO:
+        return err_fold(nodes_hello(s, ev));
+    case CLUSTER_EV_MESSAGE:
+        return err_fold(heard(s, ev));
+    case CLUSTER_EV_DEPLOY:
+        return err_fold(wish_deploy(s, ev));
+    case CLUSTER_EV_STOP:
+        return err_fold(wish_stop(s, ev));
+    case CLUSTER_EV_COMMITTED:
+        return err_fold(committed(s, ev));
+    case CLUSTER_EV_WARMED:
+        return err_fold(warmed(s, ev));
+    case CLUSTER_EV_TICK:
+        return err_fold(tick(s));
+    }
+    return 0;
+}
+
+static int step_run(struct step *s, struct cluster_ev *ev)
+{
+    int r;
+
+    s->fx = calloc(1, sizeof(*s->fx));
+    if (!s->fx)
+        return err_raise(-ENOMEM);
+    r = dispatch(s, ev);
+    if (!r)
+        r = wishes_retry(s);
+    if (!r)
+        r = fx_finish(s);
+    return err_fold(r);
+}
+
+struct cluster_effects *cluster_step(struct cluster *c, struct cluster_ev *ev, uint64_t now_ms)
+{
+    struct step s = {.c = c, .now_ms = now_ms, .wall_ms = ev->wall_ms};
+    struct numbers before = c->numbers;
+    int r = step_run(&s, ev);
+
+    free(s.record);
+    if (r) {
+        journal_undo(&s.journal);
+        c->numbers = before;
+        cluster_effects_destroy(&s.fx);
+        return NULL;
+    }
+    journal_keep(&s.journal);
+    message_destroy(&ev->message);
+    return s.fx;
+}

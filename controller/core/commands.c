@@ -1,0 +1,222 @@
+#include "controller/core/commands.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/cleanup.h"
+#include "common/core/err.h"
+#include "common/core/text.h"
+#include "controller/core/effects.h"
+#include "controller/core/nodes.h"
+
+enum { STOP_GRACE_MS = 3000 };
+
+static void share_add(struct share *share, const char *device, uint64_t bytes)
+{
+    for (size_t i = 0; i < share->n_devices; i++) {
+        if (!strcmp(share->device[i], device)) {
+            share->bytes[i] += bytes;
+            return;
+        }
+    }
+    if (share->n_devices == PROTO_DEVICES_MAX)
+        return;
+    text_format(share->device[share->n_devices], PROTO_DEVICE_MAX, "%s", device);
+    share->bytes[share->n_devices++] = bytes;
+}
+
+void plan_share(const struct plan *p, const struct id128 *node, struct share *ret)
+{
+    *ret = (struct share){0};
+    for (size_t r = 0; r < p->n_ranks; r++) {
+        const struct plan_rank *rank = &p->rank[r];
+
+        if (!id128_equal(&rank->node, node))
+            continue;
+        if (r == 0)
+            ret->host_bytes = p->host_bytes;
+        for (size_t d = 0; d < rank->n_devices; d++)
+            share_add(ret, rank->device[d].name, rank->device[d].peak_bytes);
+    }
+}
+
+struct call *run_call(struct run *r, enum command_kind kind, size_t index)
+{
+    switch (kind) {
+    case COMMAND_LEASE:
+        return &r->member[index].lease;
+    case COMMAND_STOP:
+        return &r->member[index].stop;
+    case COMMAND_START_WORKER:
+        return &r->rank[index].start;
+    case COMMAND_START_COORDINATOR:
+        break;
+    }
+    return &r->coordinator;
+}
+
+bool run_call_at(struct run *r, size_t at, enum command_kind *kind, size_t *index, struct call **ret)
+{
+    if (at < 2 * r->n_members) {
+        *kind = at % 2 ? COMMAND_STOP : COMMAND_LEASE;
+        *index = at / 2;
+    } else if (at < 2 * r->n_members + r->n_ranks) {
+        *kind = COMMAND_START_WORKER;
+        *index = at - 2 * r->n_members;
+    } else if (at == 2 * r->n_members + r->n_ranks) {
+        *kind = COMMAND_START_COORDINATOR;
+        *index = 0;
+    } else {
+        return false;
+    }
+    *ret = run_call(r, *kind, *index);
+    return true;
+}
+
+static void fill_lease(const struct instance *i, size_t index, struct command *cmd)
+{
+    struct share share;
+
+    plan_share(i->plan, &i->run.member[index].node, &share);
+    cmd->lease.n_devices = share.n_devices;
+    memcpy(cmd->lease.device, share.device, sizeof(share.device));
+    memcpy(cmd->lease.bytes, share.bytes, sizeof(share.bytes));
+    cmd->lease.host_bytes = share.host_bytes;
+}
+
+static void fill_worker(const struct instance *i, size_t index, struct command *cmd)
+{
+    const struct plan_rank *rank = &i->plan->rank[index];
+
+    cmd->worker.rank = (int32_t)index;
+    cmd->worker.n_devices = rank->n_devices;
+    for (size_t d = 0; d < rank->n_devices; d++)
+        memcpy(cmd->worker.device[d], rank->device[d].name, PROTO_DEVICE_MAX);
+}
+
+static int fill_coordinator(const struct instance *i, struct command *cmd)
+{
+    struct coordinator_spec *spec = &cmd->coordinator;
+    const struct plan *p = i->plan;
+
+    memcpy(spec->model, p->model, sizeof(spec->model));
+    spec->header_hash = p->header_hash;
+    memcpy(spec->alias, i->name, sizeof(spec->alias));
+    for (size_t r = 0; r < p->n_ranks; r++) {
+        const struct plan_rank *rank = &p->rank[r];
+
+        if (!rank->local)
+            memcpy(spec->endpoint[spec->n_ranks++], i->run.rank[r].endpoint, sizeof(spec->endpoint[0]));
+        for (size_t d = 0; d < rank->n_devices && spec->n_devices < PROTO_RANKS_MAX * 2; d++) {
+            memcpy(spec->device[spec->n_devices], rank->device[d].flag, PROTO_DEVICE_MAX);
+            spec->layers[spec->n_devices++] = rank->device[d].n_layers;
+        }
+    }
+    spec->ctx = p->ctx;
+    spec->slots = p->slots;
+    spec->batch = p->batch;
+    spec->ubatch = p->ubatch;
+    memcpy(spec->kv_type, p->kv_type, sizeof(spec->kv_type));
+    if (!i->request.n_args)
+        return 0;
+    spec->arg = malloc(i->request.n_args * sizeof(*spec->arg));
+    if (!spec->arg)
+        return err_raise(-ENOMEM);
+    memcpy(spec->arg, i->request.arg, i->request.n_args * sizeof(*spec->arg));
+    spec->n_args = i->request.n_args;
+    return 0;
+}
+
+static int fill_command(const struct instance *i, enum command_kind kind, size_t index, struct command *cmd)
+{
+    cmd->kind = kind;
+    switch (kind) {
+    case COMMAND_LEASE:
+        fill_lease(i, index, cmd);
+        break;
+    case COMMAND_START_WORKER:
+        fill_worker(i, index, cmd);
+        break;
+    case COMMAND_START_COORDINATOR:
+        return err_fold(fill_coordinator(i, cmd));
+    case COMMAND_STOP:
+        cmd->stop.grace_ms = STOP_GRACE_MS;
+        break;
+    }
+    return 0;
+}
+
+static struct message *message_new(const struct step *s, const struct id128 *instance, uint64_t epoch, uint64_t id)
+{
+    struct message *m = calloc(1, sizeof(*m));
+
+    if (!m)
+        return NULL;
+    m->kind = MESSAGE_COMMAND;
+    m->version_major = PROTOCOL_MAJOR;
+    m->version_minor = PROTOCOL_MINOR;
+    m->cluster = s->c->config.cluster;
+    m->term = s->c->config.term;
+    m->instance = *instance;
+    m->epoch = epoch;
+    m->command_id = id;
+    return m;
+}
+
+/* The term is in it, so that no two leaders ever give out the same number. */
+static uint64_t next_command_id(struct step *s)
+{
+    return s->c->config.term << 32 | ++s->c->numbers.last_command;
+}
+
+static size_t call_member(const struct instance *i, enum command_kind kind, size_t index)
+{
+    switch (kind) {
+    case COMMAND_LEASE:
+    case COMMAND_STOP:
+        return index;
+    case COMMAND_START_WORKER:
+        return i->run.rank[index].member;
+    case COMMAND_START_COORDINATOR:
+        break;
+    }
+    return i->run.rank[0].member;
+}
+
+int command_send(struct step *s, struct instance *i, enum command_kind kind, size_t index, uint64_t wait_ms)
+{
+    CLEANUP(message_destroy) struct message *m = NULL;
+    struct call *call = run_call(&i->run, kind, index);
+    struct member *member = &i->run.member[call_member(i, kind, index)];
+    const struct node *n = node_find(s->c, &member->node);
+    int r;
+
+    if (!call->id) {
+        call->id = next_command_id(s);
+        call->deadline_ms = s->now_ms + wait_ms;
+    }
+    call->open = true;
+    call->resend_ms = s->now_ms + COMMAND_RESEND_MS;
+    if (!n)
+        return 0;
+    m = message_new(s, &i->id, i->epoch, call->id);
+    if (!m)
+        return err_raise(-ENOMEM);
+    r = fill_command(i, kind, index, &m->command);
+    if (r)
+        return err_fold(r);
+    member->told = true;
+    return err_fold(fx_send(s, n->key, "", &m));
+}
+
+int command_stop_stale(struct step *s, const struct node *n, const struct id128 *instance, uint64_t epoch)
+{
+    CLEANUP(message_destroy) struct message *m = message_new(s, instance, epoch, next_command_id(s));
+
+    if (!m)
+        return err_raise(-ENOMEM);
+    m->command.kind = COMMAND_STOP;
+    m->command.stop.grace_ms = STOP_GRACE_MS;
+    return err_fold(fx_send(s, n->key, "", &m));
+}

@@ -1,0 +1,249 @@
+#include "controller/core/effects.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/cleanup.h"
+#include "common/core/err.h"
+#include "common/core/text.h"
+
+/* A zeroed effect at the end of the list, or NULL. */
+static struct cluster_fx *fx_new(struct step *s, enum cluster_fx_kind kind)
+{
+    struct cluster_effects *fx = s->fx;
+
+    if (fx->n == fx->cap) {
+        size_t cap = fx->cap ? fx->cap * 2 : 4;
+        struct cluster_fx *grown = realloc(fx->item, cap * sizeof(*grown));
+
+        if (!grown)
+            return NULL;
+        fx->item = grown;
+        fx->cap = cap;
+    }
+    memset(&fx->item[fx->n], 0, sizeof(fx->item[fx->n]));
+    fx->item[fx->n].kind = kind;
+    return &fx->item[fx->n++];
+}
+
+int fx_send(struct step *s, const char *key, const char *addr, struct message **m)
+{
+    struct cluster_fx *fx = fx_new(s, CLUSTER_FX_SEND);
+
+    if (!fx) {
+        message_destroy(m);
+        return err_raise(-ENOMEM);
+    }
+    text_format(fx->key, sizeof(fx->key), "%s", key);
+    text_format(fx->addr, sizeof(fx->addr), "%s", addr);
+    fx->instance = (*m)->instance;
+    fx->epoch = (*m)->epoch;
+    fx->message = *m;
+    *m = NULL;
+    return 0;
+}
+
+int fx_verdict(struct step *s, struct cluster_transition *t, enum verdict verdict, const char *sentence,
+               const struct cause *cause, uint64_t *refused)
+{
+    struct cluster_fx *fx;
+    int r;
+
+    t->verdict = verdict_name(verdict);
+    text_format(t->text, sizeof(t->text), "%s", cause && cause->text ? cause->text : sentence ? sentence : "");
+    if (verdict == REFUSE) {
+        r = journal_change(&s->journal, refused, sizeof(*refused));
+        if (r)
+            return err_fold(r);
+        (*refused)++;
+        s->changed = true;
+    }
+    fx = fx_new(s, CLUSTER_FX_TRANSITION);
+    if (!fx)
+        return err_raise(-ENOMEM);
+    fx->instance = t->instance;
+    fx->epoch = t->epoch;
+    fx->transition = *t;
+    return 0;
+}
+
+int fx_warm_up(struct step *s, const struct instance *i)
+{
+    struct cluster_fx *fx = fx_new(s, CLUSTER_FX_WARM_UP);
+
+    if (!fx)
+        return err_raise(-ENOMEM);
+    fx->instance = i->id;
+    fx->epoch = i->epoch;
+    memcpy(fx->addr, i->run.coordinator_addr, sizeof(fx->addr));
+    fx->port = i->run.coordinator_port;
+    memcpy(fx->name, i->name, sizeof(fx->name));
+    return 0;
+}
+
+int fx_answer(struct step *s, uint64_t token, uint64_t request_id, const struct cluster_answer *answer)
+{
+    struct pending_answer *later;
+    struct cluster_fx *fx;
+
+    if (token && s->c->answers.n < CLUSTER_ANSWERS_MAX) {
+        later = malloc(sizeof(*later));
+        if (!later)
+            return err_raise(-ENOMEM);
+        *later = (struct pending_answer){.token = token, .request_id = request_id, .answer = *answer};
+        return err_fold(journal_add(&s->journal, &s->c->answers, s->c->answers.n, later, free));
+    }
+    fx = fx_new(s, CLUSTER_FX_ANSWER);
+    if (!fx)
+        return err_raise(-ENOMEM);
+    fx->request_id = request_id;
+    fx->answer = *answer;
+    if (token)
+        fx->answer = (struct cluster_answer){.code = "busy", .text = "too many requests wait already; try again"};
+    return 0;
+}
+
+int fx_refuse(struct step *s, uint64_t request_id, const char *code, const char *text)
+{
+    struct cluster_answer answer = {0};
+
+    text_format(answer.code, sizeof(answer.code), "%s", code);
+    text_format(answer.text, sizeof(answer.text), "%s", text);
+    return err_fold(fx_answer(s, 0, request_id, &answer));
+}
+
+static int step_record_add(struct step *s, const struct step_record *rec)
+{
+    for (size_t i = 0; i < s->n_records; i++) {
+        if (s->record[i].instance == rec->instance && s->record[i].task == rec->task) {
+            s->record[i] = *rec;
+            return 0;
+        }
+    }
+    if (s->n_records == s->cap_records) {
+        size_t cap = s->cap_records ? s->cap_records * 2 : 8;
+        struct step_record *grown = realloc(s->record, cap * sizeof(*grown));
+
+        if (!grown)
+            return err_raise(-ENOMEM);
+        s->record = grown;
+        s->cap_records = cap;
+    }
+    s->record[s->n_records++] = *rec;
+    return 0;
+}
+
+int record_instance(struct step *s, const struct instance *i, enum instance_state as, bool gone)
+{
+    return err_fold(step_record_add(s, &(struct step_record){.instance = i, .as = as, .gone = gone}));
+}
+
+int record_task(struct step *s, const struct task *t, bool gone)
+{
+    return err_fold(step_record_add(s, &(struct step_record){.task = t, .gone = gone}));
+}
+
+uint64_t step_token(struct step *s)
+{
+    if (!s->token)
+        s->token = ++s->c->numbers.last_token;
+    return s->token;
+}
+
+int step_then(struct step *s, enum intent intent, const struct instance *i, uint64_t task)
+{
+    struct pending *p = malloc(sizeof(*p));
+
+    if (!p)
+        return err_raise(-ENOMEM);
+    *p = (struct pending){.token = step_token(s), .intent = intent, .instance = i->id, .epoch = i->epoch, .task = task};
+    return err_fold(journal_add(&s->journal, &s->c->pending, s->c->pending.n, p, free));
+}
+
+static int fill_instance(const struct step_record *from, struct record *to)
+{
+    const struct instance *i = from->instance;
+    int r;
+
+    to->kind = RECORD_INSTANCE;
+    to->instance = i->id;
+    memcpy(to->i.name, i->name, sizeof(to->i.name));
+    to->i.state = from->as ? from->as : i->state;
+    to->i.epoch = i->epoch;
+    memcpy(to->i.reason, i->reason, sizeof(to->i.reason));
+    if (from->gone)
+        return 0;
+    r = request_copy(&i->request, &to->i.request);
+    if (r)
+        return err_fold(r);
+    if (i->plan) {
+        to->i.plan = plan_copy(i->plan);
+        if (!to->i.plan)
+            return err_raise(-ENOMEM);
+    }
+    return 0;
+}
+
+static int fill_records(const struct step *s, struct cluster_fx *fx)
+{
+    int r;
+
+    fx->record = calloc(s->n_records, sizeof(*fx->record));
+    if (!fx->record)
+        return err_raise(-ENOMEM);
+    for (size_t k = 0; k < s->n_records; k++) {
+        const struct step_record *from = &s->record[k];
+        struct record *to = &fx->record[k];
+
+        fx->n_records = k + 1;
+        to->gone = from->gone;
+        to->wall_ms = s->wall_ms;
+        if (from->instance) {
+            r = fill_instance(from, to);
+            if (r)
+                return err_fold(r);
+        } else {
+            to->kind = RECORD_TASK;
+            to->instance = from->task->view.instance;
+            to->task = from->task->view;
+        }
+    }
+    return 0;
+}
+
+int fx_finish(struct step *s)
+{
+    struct cluster_fx *fx;
+    int r;
+
+    if (s->n_records) {
+        fx = fx_new(s, CLUSTER_FX_COMMIT);
+        if (!fx)
+            return err_raise(-ENOMEM);
+        fx->token = step_token(s);
+        r = fill_records(s, fx);
+        if (r)
+            return err_fold(r);
+    }
+    if (s->changed && !fx_new(s, CLUSTER_FX_CHANGED))
+        return err_raise(-ENOMEM);
+    return 0;
+}
+
+void cluster_effects_destroy(struct cluster_effects **fx)
+{
+    if (!fx || !*fx)
+        return;
+    for (size_t i = 0; i < (*fx)->n; i++) {
+        struct cluster_fx *item = &(*fx)->item[i];
+
+        message_destroy(&item->message);
+        for (size_t k = 0; k < item->n_records; k++)
+            record_clear(&item->record[k]);
+        free(item->record);
+    }
+    free((*fx)->item);
+    free(*fx);
+    *fx = NULL;
+}

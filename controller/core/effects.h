@@ -1,0 +1,34 @@
+/* Builds the list of effects of one step, and the one commit that carries all its records. */
+#ifndef CARAVAN_CONTROLLER_CORE_EFFECTS_H
+#define CARAVAN_CONTROLLER_CORE_EFFECTS_H
+
+#include "controller/core/state.h"
+
+/* All return 0 or -ENOMEM. */
+
+/* m: consumed on every path. addr: which of the key's links is meant; empty: any. */
+int fx_send(struct step *s, const char *key, const char *addr, struct message **m);
+
+/* What a machine decided: t with its verdict and text (the cause's, else the cell's sentence); a refusal is counted. */
+int fx_verdict(struct step *s, struct cluster_transition *t, enum verdict verdict, const char *sentence,
+               const struct cause *cause, uint64_t *refused);
+int fx_warm_up(struct step *s, const struct instance *i);
+
+/* Answers now, or where token is not 0 once that is durable (and refuses should it not become so). */
+int fx_answer(struct step *s, uint64_t token, uint64_t request_id, const struct cluster_answer *answer);
+int fx_refuse(struct step *s, uint64_t request_id, const char *code, const char *text);
+
+/* To be written by this step's commit, as it is when the step ends; `as`: in that state instead (0: as it is). */
+int record_instance(struct step *s, const struct instance *i, enum instance_state as, bool gone);
+int record_task(struct step *s, const struct task *t, bool gone);
+
+/* The token of this step's commit. */
+uint64_t step_token(struct step *s);
+
+/* Goes on with intent once this step's commit is durable. */
+int step_then(struct step *s, enum intent intent, const struct instance *i, uint64_t task);
+
+/* Ends the list: the commit, if anything is to be written, and CHANGED. */
+int fx_finish(struct step *s);
+
+#endif

@@ -1,0 +1,257 @@
+/* What nodes say of instances: results of commands, events of processes, reports, and silence. */
+#include "controller/core/hearing.h"
+
+#include <string.h>
+
+#include "common/core/err.h"
+#include "controller/core/commands.h"
+#include "controller/core/instances.h"
+#include "controller/core/lifecycle.h"
+#include "controller/core/loading.h"
+#include "controller/core/release.h"
+#include "controller/core/restore.h"
+#include "controller/core/sentence.h"
+
+/* ---- results ---------------------------------------------------------------------------------------------------- */
+
+/* Late, doubled, or of an epoch that is over: counted, and nothing else. */
+static int late(struct step *s)
+{
+    s->c->numbers.late_messages++;
+    return 0;
+}
+
+/* The open call that this result answers; NULL: none. */
+static struct call *find_call(struct instance *i, uint64_t id, enum command_kind *kind, size_t *index)
+{
+    struct call *call;
+
+    for (size_t at = 0; run_call_at(&i->run, at, kind, index, &call); at++) {
+        if (call->open && call->id == id)
+            return call;
+    }
+    return NULL;
+}
+
+static size_t member_of(const struct instance *i, enum command_kind kind, size_t index)
+{
+    if (kind == COMMAND_LEASE || kind == COMMAND_STOP)
+        return index;
+    return i->run.rank[kind == COMMAND_START_WORKER ? index : 0].member;
+}
+
+int hear_result(struct step *s, struct node *n, const struct message *m)
+{
+    struct instance *i = instance_find(s->c, &m->instance);
+    enum command_kind kind;
+    struct call *call;
+    size_t index;
+    int r;
+
+    call = i && m->epoch == i->epoch ? find_call(i, m->command_id, &kind, &index) : NULL;
+    if (!call || !id128_equal(&i->run.member[member_of(i, kind, index)].node, &n->id))
+        return late(s);
+    r = step_instance(s, i);
+    if (r)
+        return err_fold(r);
+    call->open = false;
+    if (kind == COMMAND_STOP)
+        return err_fold(release_member(s, i, index));
+    return err_fold(lifecycle_answered(s, i, kind, index, &m->result));
+}
+
+/* ---- events ----------------------------------------------------------------------------------------------------- */
+
+static void describe_exit(const struct instance *i, const struct unit_facts *u, const char *how, const char *last_lines,
+                          char *buf, size_t size)
+{
+    lifecycle_unit_name(i, u->role, (size_t)u->rank, buf, size);
+    sentence_add(buf, size, ": %s%s%s%s", u->role == UNIT_WORKER ? "worker " : "", how,
+                 last_lines[0] ? "; it said: " : "", last_lines);
+}
+
+static bool unit_is_ours(const struct instance *i, const struct unit_facts *u)
+{
+    return u->role == UNIT_COORDINATOR || (u->role == UNIT_WORKER && u->rank >= 0 && (size_t)u->rank < i->run.n_ranks);
+}
+
+static int unit_down(struct step *s, struct instance *i, const struct unit_facts *u, const char *how,
+                     const char *last_lines)
+{
+    bool served = i->state == INSTANCE_READY || i->state == INSTANCE_DRAINING;
+    bool worker = u->role == UNIT_WORKER;
+    char text[PROTO_TEXT_MAX];
+
+    describe_exit(i, u, how, last_lines, text, sizeof(text));
+    return err_fold(lifecycle_trouble(s, i,
+                                      served   ? worker ? "rank_lost" : "coordinator_lost"
+                                      : worker ? "worker_exited"
+                                               : "coordinator_exited",
+                                      "%s", text));
+}
+
+/* A process that is only going down has no exit yet: when it comes, it is the better reason. */
+static int amend_reason(struct step *s, struct instance *i, const struct unit_facts *u, const char *last_lines)
+{
+    char how[64];
+    int r;
+
+    if (i->state != INSTANCE_RECOVERING || !u->id[0] || strcmp(i->run.dying_unit, u->id) != 0)
+        return 0;
+    r = step_instance(s, i);
+    if (r)
+        return err_fold(r);
+    sentence_exit(how, sizeof(how), &u->exit);
+    describe_exit(i, u, how, last_lines, i->reason, sizeof(i->reason));
+    i->run.dying_unit[0] = '\0';
+    return 0;
+}
+
+static int unit_dying(struct step *s, struct instance *i, const struct unit_facts *u)
+{
+    int r = step_instance(s, i);
+
+    if (r)
+        return err_fold(r);
+    memcpy(i->run.dying_unit, u->id, sizeof(i->run.dying_unit));
+    return err_fold(unit_down(s, i, u, "going down", ""));
+}
+
+static int unit_event(struct step *s, struct instance *i, const struct agent_event_facts *ev)
+{
+    char how[64];
+    int r;
+
+    switch (ev->kind) {
+    case AGENT_EVENT_UNIT_EXITED:
+        sentence_exit(how, sizeof(how), &ev->unit.exit);
+        return err_fold(unit_down(s, i, &ev->unit, how, ev->text));
+    case AGENT_EVENT_UNIT_DYING:
+        return err_fold(unit_dying(s, i, &ev->unit));
+    case AGENT_EVENT_LOADING:
+    case AGENT_EVENT_RANK_BUFFERS:
+    case AGENT_EVENT_LISTENING:
+        r = step_instance(s, i);
+        if (r)
+            return err_fold(r);
+        return err_fold(loading_event(s, i, ev));
+    case AGENT_EVENT_RESUMED:
+    case AGENT_EVENT_PORT_CLASH:
+        break; /* the agent's log names them; no decision here depends on them */
+    }
+    return 0;
+}
+
+int hear_event(struct step *s, struct node *n, const struct message *m)
+{
+    const struct agent_event_facts *ev = m->event;
+    const struct id128 *id = id128_is_zero(&ev->unit.instance) ? &m->instance : &ev->unit.instance;
+    struct instance *i;
+    size_t member;
+
+    if (id128_is_zero(id))
+        return 0; /* the standing worker, or the machine itself: reports show it */
+    i = instance_find(s->c, id);
+    if (!i || ev->unit.epoch != i->epoch || !run_member(&i->run, &n->id, &member) || !unit_is_ours(i, &ev->unit))
+        return late(s);
+    if (ev->kind == AGENT_EVENT_UNIT_EXITED && !instance_state_runs(i->state))
+        return err_fold(amend_reason(s, i, &ev->unit, ev->text));
+    if (!instance_state_runs(i->state))
+        return 0; /* it ends because we told it to */
+    return err_fold(unit_event(s, i, ev));
+}
+
+/* ---- reports ---------------------------------------------------------------------------------------------------- */
+
+static const struct unit_facts *find_unit(const struct node *n, const struct instance *i, enum unit_role role,
+                                          int32_t rank)
+{
+    for (size_t u = 0; u < (n->units ? n->units->n : 0); u++) {
+        const struct unit_facts *unit = &n->units->unit[u];
+
+        if (unit->role == role && unit->epoch == i->epoch && (role == UNIT_COORDINATOR || unit->rank == rank) &&
+            id128_equal(&unit->instance, &i->id))
+            return unit;
+    }
+    return NULL;
+}
+
+/* The event of its end may have been lost with the link; the report shows it too. */
+static int check_unit(struct step *s, struct instance *i, const struct node *n, enum unit_role role, int32_t rank)
+{
+    const struct unit_facts *u = find_unit(n, i, role, rank);
+    const struct unit_facts gone = {.role = role, .rank = rank};
+    char how[64];
+
+    if (!u)
+        return err_fold(unit_down(s, i, &gone, "not there any more", ""));
+    switch (u->state) {
+    case UNIT_EXITED:
+    case UNIT_BACKOFF:
+    case UNIT_FAILED:
+        sentence_exit(how, sizeof(how), &u->exit);
+        return err_fold(unit_down(s, i, u, how, ""));
+    case UNIT_IDLE:
+    case UNIT_STARTING:
+    case UNIT_RUNNING:
+    case UNIT_STOPPING:
+        break;
+    }
+    loading_sample(s, i, u);
+    return 0;
+}
+
+static int observe_run(struct step *s, struct instance *i, const struct node *n)
+{
+    int r = step_instance(s, i);
+
+    for (size_t k = 0; !r && k < i->run.n_ranks && instance_state_runs(i->state); k++) {
+        if (i->run.rank[k].endpoint[0] && id128_equal(&i->plan->rank[k].node, &n->id))
+            r = check_unit(s, i, n, UNIT_WORKER, (int32_t)k);
+    }
+    if (!r && i->run.load_began && instance_state_runs(i->state) && id128_equal(&i->plan->rank[0].node, &n->id))
+        r = check_unit(s, i, n, UNIT_COORDINATOR, -1);
+    return err_fold(r);
+}
+
+static int observe_one(struct step *s, struct instance *i, struct node *n)
+{
+    size_t member;
+
+    if (!run_member(&i->run, &n->id, &member))
+        return 0;
+    if (i->settle_ms != UINT64_MAX)
+        return err_fold(restore_observe(s, i));
+    if (instance_state_runs(i->state))
+        return err_fold(observe_run(s, i, n));
+    return 0;
+}
+
+static int lose_one(struct step *s, struct instance *i, struct node *n)
+{
+    size_t member;
+    int r;
+
+    if (!run_member(&i->run, &n->id, &member))
+        return 0;
+    if (i->state == INSTANCE_LEASING || i->state == INSTANCE_STARTING || i->state == INSTANCE_LOADING)
+        return err_fold(lifecycle_trouble(s, i, "node_lost", "node %s was lost while the instance was %s",
+                                          i->run.member[member].name, instance_state_name(i->state)));
+    if (instance_state_runs(i->state))
+        return 0; /* lost is not dead: its processes may serve on */
+    r = step_instance(s, i);
+    if (r)
+        return err_fold(r);
+    i->run.member[member].stop.open = false;
+    return err_fold(release_advance(s, i));
+}
+
+int hear_units(struct step *s, struct node *n)
+{
+    return err_fold(instances_each(s, n, observe_one));
+}
+
+int hear_node_lost(struct step *s, struct node *n)
+{
+    return err_fold(instances_each(s, n, lose_one));
+}

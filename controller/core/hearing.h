@@ -1,0 +1,13 @@
+/* What nodes say of instances: results of commands, events of processes, reports, and silence. */
+#ifndef CARAVAN_CONTROLLER_CORE_HEARING_H
+#define CARAVAN_CONTROLLER_CORE_HEARING_H
+
+#include "controller/core/state.h"
+
+/* All return 0 or -ENOMEM. What is late, doubled or of an epoch that is over is counted and changes nothing. */
+int hear_result(struct step *s, struct node *n, const struct message *m);
+int hear_event(struct step *s, struct node *n, const struct message *m);
+int hear_units(struct step *s, struct node *n); /* its list of units is new */
+int hear_node_lost(struct step *s, struct node *n);
+
+#endif

@@ -1,0 +1,253 @@
+#include "controller/core/lifecycle.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/core/err.h"
+#include "common/core/text.h"
+#include "controller/core/commands.h"
+#include "controller/core/effects.h"
+#include "controller/core/instances.h"
+#include "controller/core/loading.h"
+#include "controller/core/nodes.h"
+#include "controller/core/planning.h"
+#include "controller/core/sentence.h"
+#include "controller/core/tasks.h"
+
+void lifecycle_unit_name(const struct instance *i, enum unit_role role, size_t rank, char *buf, size_t size)
+{
+    const struct run *run = &i->run;
+
+    if (role == UNIT_COORDINATOR)
+        text_format(buf, size, "coordinator on %s", run->member[run->rank[0].member].name);
+    else
+        text_format(buf, size, "rank %zu on %s", rank, run->member[run->rank[rank].member].name);
+}
+
+int lifecycle_trouble(struct step *s, struct instance *i, const char *code, const char *format, ...)
+{
+    char text[PROTO_TEXT_MAX];
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(text, sizeof(text), format, args);
+    va_end(args);
+    text_clean(text);
+    return err_fold(instance_event(s, i, INSTANCE_EV_TROUBLE, &(struct cause){.code = code, .text = text}));
+}
+
+/* ---- placing ---------------------------------------------------------------------------------------------------- */
+
+/* No node may know a newer one: design, "The failure unit". */
+static uint64_t next_epoch(const struct cluster *c, const struct instance *i)
+{
+    uint64_t newest = i->epoch;
+
+    for (size_t k = 0; k < c->nodes.n; k++) {
+        const struct unit_list *units = CLUSTER_NODE(c, k)->units;
+
+        for (size_t u = 0; u < (units ? units->n : 0); u++) {
+            if (id128_equal(&units->unit[u].instance, &i->id) && units->unit[u].epoch > newest)
+                newest = units->unit[u].epoch;
+        }
+    }
+    return newest + 1;
+}
+
+int instance_on_place(struct step *s, struct instance *i, const struct cause *cause)
+{
+    char why[PROTO_TEXT_MAX] = "";
+    struct plan *plan = NULL;
+    int r;
+
+    (void)cause;
+    r = planning_compute(s->c, &i->request, i->pinned, &plan, why, sizeof(why));
+    if (r < 0)
+        return err_pass(r);
+    if (r > 0) {
+        free(plan);
+        return err_fold(
+            instance_event(s, i, INSTANCE_EV_UNPLACEABLE, &(struct cause){.code = planning_code(r), .text = why}));
+    }
+    r = journal_replace(&s->journal, &i->plan, plan, free);
+    if (r)
+        return err_fold(r);
+    i->epoch = next_epoch(s->c, i);
+    run_begin(&i->run, i->plan);
+    for (size_t m = 0; m < i->run.n_members; m++)
+        i->run.member[m].leased = true; /* from now on nobody else is offered that memory */
+    r = record_instance(s, i, INSTANCE_LEASING, false);
+    if (r)
+        return err_fold(r);
+    return err_fold(step_then(s, INTENT_PLAN, i, i->deploy_task));
+}
+
+int instance_on_unplaced(struct step *s, struct instance *i, const struct cause *cause)
+{
+    int r = tasks_end(s, i->deploy_task, TASK_EV_FAIL, cause);
+
+    if (r)
+        return err_fold(r);
+    return err_fold(instance_remove(s, i)); /* nothing of it ever was; the task says why */
+}
+
+/* ---- leasing ---------------------------------------------------------------------------------------------------- */
+
+/* One after the other, in id order: two instances that want the same two nodes cannot wait for each other. */
+int instance_on_lease(struct step *s, struct instance *i, const struct cause *cause)
+{
+    struct run *run = &i->run;
+    size_t next = 0;
+
+    (void)cause;
+    while (next < run->n_members && run->member[next].lease.id)
+        next++;
+    if (next == run->n_members)
+        return err_fold(instance_event(s, i, INSTANCE_EV_LEASED, NULL));
+    if (!node_find(s->c, &run->member[next].node) || node_gone(s->c, &run->member[next].node, s->now_ms))
+        return err_fold(
+            lifecycle_trouble(s, i, "node_lost", "node %s was lost before it could be leased", run->member[next].name));
+    return err_fold(command_send(s, i, COMMAND_LEASE, next, LEASE_MS));
+}
+
+/* ---- workers ---------------------------------------------------------------------------------------------------- */
+
+static bool workers_up(const struct instance *i)
+{
+    for (size_t r = 0; r < i->run.n_ranks; r++) {
+        if (!i->plan->rank[r].local && !i->run.rank[r].endpoint[0])
+            return false;
+    }
+    return true;
+}
+
+int instance_on_start(struct step *s, struct instance *i, const struct cause *cause)
+{
+    int r;
+
+    (void)cause;
+    for (size_t k = 0; k < i->run.n_ranks; k++) {
+        if (i->plan->rank[k].local)
+            continue;
+        r = command_send(s, i, COMMAND_START_WORKER, k, WORKER_START_MS);
+        if (r)
+            return err_fold(r);
+    }
+    if (workers_up(i)) /* every rank is the coordinator's own device */
+        return err_fold(instance_event(s, i, INSTANCE_EV_WORKERS_UP, NULL));
+    return 0;
+}
+
+static int worker_up(struct step *s, struct instance *i, size_t k, const struct result *res)
+{
+    const char *addr = res->addr[0] ? res->addr : i->plan->rank[k].addr;
+
+    if (!res->port)
+        return err_fold(lifecycle_trouble(s, i, "bad_answer", "rank %zu on %s: the agent named no port of its worker",
+                                          k, i->plan->rank[k].node_name));
+    text_format(i->run.rank[k].endpoint, sizeof(i->run.rank[k].endpoint), "%s:%" PRIu16, addr, res->port);
+    if (workers_up(i))
+        return err_fold(instance_event(s, i, INSTANCE_EV_WORKERS_UP, NULL));
+    return 0;
+}
+
+/* ---- coordinator ------------------------------------------------------------------------------------------------ */
+
+int instance_on_load(struct step *s, struct instance *i, const struct cause *cause)
+{
+    (void)cause;
+    s->c->numbers.coordinator_starts++;
+    return err_fold(command_send(s, i, COMMAND_START_COORDINATOR, 0, COORDINATOR_START_MS));
+}
+
+int instance_on_ready(struct step *s, struct instance *i, const struct cause *cause)
+{
+    (void)cause;
+    i->ready_wall_ms = s->wall_ms;
+    i->settle_ms = UINT64_MAX;
+    i->reason[0] = '\0';
+    i->code[0] = '\0';
+    return err_fold(tasks_end(s, i->deploy_task, TASK_EV_DONE, NULL));
+}
+
+/* ---- answers ---------------------------------------------------------------------------------------------------- */
+
+/* What was asked of whom, for a sentence. */
+static void call_name(const struct instance *i, enum command_kind kind, size_t index, char *buf, size_t size)
+{
+    switch (kind) {
+    case COMMAND_LEASE:
+        text_format(buf, size, "the lease on %s", i->run.member[index].name);
+        return;
+    case COMMAND_START_WORKER:
+        lifecycle_unit_name(i, UNIT_WORKER, index, buf, size);
+        sentence_add(buf, size, ": the start of its worker");
+        return;
+    case COMMAND_START_COORDINATOR:
+        text_format(buf, size, "the start of the ");
+        lifecycle_unit_name(i, UNIT_COORDINATOR, 0, buf + strlen(buf), size - strlen(buf));
+        return;
+    case COMMAND_STOP:
+        break;
+    }
+    text_format(buf, size, "the stop on %s", i->run.member[index].name);
+}
+
+static int answered_badly(struct step *s, struct instance *i, enum command_kind kind, size_t index,
+                          const struct result *res)
+{
+    const char *how = res->code == RESULT_REFUSED ? "was refused" : "failed";
+    char what[PROTO_NAME_MAX + 64];
+
+    call_name(i, kind, index, what, sizeof(what));
+    return err_fold(lifecycle_trouble(s, i, res->reason[0] ? res->reason : "agent_refused", "%s %s%s%s", what, how,
+                                      res->text[0] ? ": " : "", res->text));
+}
+
+int lifecycle_answered(struct step *s, struct instance *i, enum command_kind kind, size_t index,
+                       const struct result *res)
+{
+    if (res->code != RESULT_DONE)
+        return err_fold(answered_badly(s, i, kind, index, res));
+    switch (kind) {
+    case COMMAND_LEASE:
+        return err_fold(instance_on_lease(s, i, NULL));
+    case COMMAND_START_WORKER:
+        return err_fold(worker_up(s, i, index, res));
+    case COMMAND_START_COORDINATOR:
+        return err_fold(loading_started(s, i, res->addr, res->port));
+    case COMMAND_STOP:
+        break;
+    }
+    return 0;
+}
+
+int lifecycle_timed_out(struct step *s, struct instance *i, enum command_kind kind, size_t index)
+{
+    char what[PROTO_NAME_MAX + 64];
+    const char *code = "timeout";
+    int after_s = 0;
+
+    switch (kind) {
+    case COMMAND_LEASE:
+        code = "lease_timeout";
+        after_s = LEASE_MS / 1000;
+        break;
+    case COMMAND_START_WORKER:
+        code = "worker_timeout";
+        after_s = WORKER_START_MS / 1000;
+        break;
+    case COMMAND_START_COORDINATOR:
+        code = "coordinator_timeout";
+        after_s = COORDINATOR_START_MS / 1000;
+        break;
+    case COMMAND_STOP:
+        return 0;
+    }
+    call_name(i, kind, index, what, sizeof(what));
+    return err_fold(lifecycle_trouble(s, i, code, "%s was not answered within %d s", what, after_s));
+}

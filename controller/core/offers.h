@@ -1,0 +1,17 @@
+/* What each node can offer: what it measured, less what is promised. Source: design, "Sizing and ranks", Memory. */
+#ifndef CARAVAN_CONTROLLER_CORE_OFFERS_H
+#define CARAVAN_CONTROLLER_CORE_OFFERS_H
+
+#include "controller/core/state.h"
+
+/* Every node that has joined, sorted by id, as placement sees it for this model. ret: owned (free). 0, -ENOMEM. */
+int offers_make(const struct cluster *c, const struct model_facts *model, struct place_node **ret, size_t *ret_n);
+
+/* All that is promised on this node, over devices and host memory together. */
+uint64_t offers_leased_bytes(const struct cluster *c, const struct node *n);
+
+/* The lease of i on n ends. Until n reports it offers the lower of two figures: its last free memory may still count
+ * what the epoch's processes have taken since. The caller has said step_node. */
+void offers_lease_ended(struct node *n, const struct instance *i);
+
+#endif

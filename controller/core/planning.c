@@ -1,0 +1,223 @@
+#include "controller/core/planning.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/cleanup.h"
+#include "common/core/err.h"
+#include "common/core/text.h"
+#include "controller/core/offers.h"
+#include "controller/core/sentence.h"
+
+enum { NEAR_MAX = 3 };
+
+/* ---- names ------------------------------------------------------------------------------------------------------ */
+
+/* Letters to change, add or drop to make b of a, either case. */
+static size_t name_distance(const char *a, const char *b)
+{
+    size_t row[PROTO_MODEL_MAX];
+    size_t n = strnlen(b, PROTO_MODEL_MAX - 1);
+
+    for (size_t j = 0; j <= n; j++)
+        row[j] = j;
+    for (size_t i = 0; a[i]; i++) {
+        size_t diagonal = row[0];
+
+        row[0] = i + 1;
+        for (size_t j = 0; j < n; j++) {
+            size_t best = diagonal + (tolower((unsigned char)a[i]) != tolower((unsigned char)b[j]));
+
+            best = row[j] + 1 < best ? row[j] + 1 : best;
+            best = row[j + 1] + 1 < best ? row[j + 1] + 1 : best;
+            diagonal = row[j + 1];
+            row[j + 1] = best;
+        }
+    }
+    return row[n];
+}
+
+static bool name_is_near(const char *wanted, const char *name)
+{
+    size_t n = strlen(wanted);
+
+    return name_distance(wanted, name) <= n / 3 + 1 || (n >= 2 && strstr(name, wanted));
+}
+
+struct near_names {
+    size_t n;
+    const char *name[NEAR_MAX];
+};
+
+static void near_add(struct near_names *near, const char *name)
+{
+    for (size_t i = 0; i < near->n; i++) {
+        if (!strcmp(near->name[i], name))
+            return;
+    }
+    if (near->n < NEAR_MAX)
+        near->name[near->n++] = name;
+}
+
+static void say_unknown(const struct cluster *c, const char *name, char *why, size_t size)
+{
+    struct near_names near = {0};
+    size_t n_models = 0;
+
+    for (size_t k = 0; k < c->nodes.n; k++) {
+        const struct inventory *inv = CLUSTER_NODE(c, k)->models;
+
+        n_models += inv ? inv->n : 0;
+        for (size_t m = 0; m < (inv ? inv->n : 0); m++) {
+            if (name_is_near(name, inv->model[m].name))
+                near_add(&near, inv->model[m].name);
+        }
+    }
+    text_format(why, size, "no node has a model named %s", name);
+    for (size_t i = 0; i < near.n; i++)
+        sentence_add(why, size, "%s%s", i ? ", " : "; there is ", near.name[i]);
+    if (!n_models)
+        sentence_add(why, size, "; no node has any model: put GGUF files where the agents' `models =` points");
+    else if (!near.n)
+        sentence_add(why, size, "; `caravan models` lists what there is");
+}
+
+/* ---- the file --------------------------------------------------------------------------------------------------- */
+
+static bool usable(const struct model_facts *f)
+{
+    return !f->problem[0] && f->shape;
+}
+
+/* A usable file before one that is not, then the newest: somebody who replaces a model begins on one node, and a stale or
+ * half-copied file elsewhere must not stop that. Asking back would leave the name unusable until the last node is done. */
+static bool better(const struct model_facts *f, const struct model_facts *than)
+{
+    if (!than || usable(f) != usable(than))
+        return !than || usable(f);
+    return f->mtime_wall_ms > than->mtime_wall_ms;
+}
+
+int planning_model(const struct cluster *c, const char *name, const struct model_facts **ret, char *why, size_t size)
+{
+    const struct model_facts *best = NULL;
+
+    for (size_t k = 0; k < c->nodes.n; k++) {
+        const struct inventory *inv = CLUSTER_NODE(c, k)->models;
+
+        for (size_t m = 0; m < (inv ? inv->n : 0); m++) {
+            if (!strcmp(inv->model[m].name, name) && better(&inv->model[m], best))
+                best = &inv->model[m];
+        }
+    }
+    if (!best) {
+        say_unknown(c, name, why, size);
+        return CLUSTER_E_UNKNOWN_MODEL;
+    }
+    if (!usable(best)) {
+        text_format(why, size, "%s cannot be served: %s", name,
+                    best->problem[0] ? best->problem : "its header was not read");
+        return CLUSTER_E_BAD_MODEL;
+    }
+    *ret = best;
+    return 0;
+}
+
+/* Nodes with another file under that name are left out of those that hold it: the plan says so. */
+static void note_other_files(const struct cluster *c, const struct model_facts *model, struct plan *p)
+{
+    for (size_t k = 0; k < c->nodes.n; k++) {
+        const struct node *n = CLUSTER_NODE(c, k);
+
+        for (size_t m = 0; m < (n->models ? n->models->n : 0) && p->n_notes < PLACE_NOTES_MAX; m++) {
+            const struct model_facts *f = &n->models->model[m];
+
+            if (!strcmp(f->name, model->name) && f->header_hash != model->header_hash)
+                text_format(p->note[p->n_notes++], sizeof(p->note[0]),
+                            "%s holds another file named %s (%016" PRIx64 "); the newest one is used (%016" PRIx64 ")",
+                            n->hello.name, f->name, f->header_hash, model->header_hash);
+        }
+    }
+}
+
+/* ---- the plan --------------------------------------------------------------------------------------------------- */
+
+const char *planning_code(int outcome)
+{
+    switch (outcome) {
+    case PLACE_E_NO_FIT:
+        return "no_fit";
+    case PLACE_E_NO_FILE:
+        return "no_file";
+    case PLACE_E_TOO_FEW:
+        return "too_few";
+    case CLUSTER_E_UNKNOWN_MODEL:
+        return "unknown_model";
+    case PLACE_E_MODEL:
+    case CLUSTER_E_BAD_MODEL:
+        return "bad_model";
+    }
+    return "unplaceable";
+}
+
+bool planning_is_sound(const struct plan *p)
+{
+    if (!p->n_ranks || p->n_ranks > PROTO_RANKS_MAX || p->n_notes > PLACE_NOTES_MAX)
+        return false;
+    for (size_t r = 0; r < p->n_ranks; r++) {
+        if (!p->rank[r].n_devices || p->rank[r].n_devices > PROTO_DEVICES_MAX)
+            return false;
+    }
+    return true;
+}
+
+static int place(const struct place_request *req, const struct model_facts *model, const struct plan *pinned,
+                 const struct place_node *nodes, size_t n_nodes, struct plan **ret, char *why, size_t size)
+{
+    int r;
+
+    if (!pinned) {
+        r = place_compute(req, model, nodes, n_nodes, ret);
+        if (r > 0) /* its last note is the reason */
+            text_format(why, size, "%s", (*ret)->n_notes ? (*ret)->note[(*ret)->n_notes - 1] : planning_code(r));
+        return r;
+    }
+    r = place_check(pinned, model, nodes, n_nodes, why, size);
+    if (r)
+        return r;
+    *ret = plan_copy(pinned);
+    return *ret ? 0 : err_raise(-ENOMEM);
+}
+
+int planning_compute(const struct cluster *c, const struct place_request *req, const struct plan *pinned,
+                     struct plan **ret, char *why, size_t size)
+{
+    CLEANUP(cleanup_free) struct place_node *nodes = NULL;
+    const struct model_facts *model;
+    size_t n_nodes;
+    int r;
+
+    *ret = NULL;
+    r = planning_model(c, req->model, &model, why, size);
+    if (r)
+        return r;
+    r = offers_make(c, model, &nodes, &n_nodes);
+    if (r)
+        return err_fold(r);
+    r = place(req, model, pinned, nodes, n_nodes, ret, why, size);
+    if (r < 0)
+        return err_pass(r);
+    if (*ret)
+        note_other_files(c, model, *ret);
+    return r;
+}
+
+int cluster_plan(const struct cluster *c, const struct place_request *req, uint64_t now_ms, struct plan **ret,
+                 char *why, size_t why_size)
+{
+    (void)now_ms; /* what a node's silence means has been decided by the last step */
+    return planning_compute(c, req, NULL, ret, why, why_size);
+}

@@ -1,0 +1,22 @@
+/* From a wish to a plan: which file is meant, what the nodes offer, what placement says. */
+#ifndef CARAVAN_CONTROLLER_CORE_PLANNING_H
+#define CARAVAN_CONTROLLER_CORE_PLANNING_H
+
+#include "controller/core/state.h"
+
+/* The file that a name means: where nodes hold different ones under it, the newest usable one. Borrowed.
+ * 0; CLUSTER_E_UNKNOWN_MODEL, CLUSTER_E_BAD_MODEL with a sentence in why. */
+int planning_model(const struct cluster *c, const char *name, const struct model_facts **ret, char *why, size_t size);
+
+/* pinned: borrowed; NULL: places freely. ret: owned (free), NULL unless there is a plan or placement made one to say why
+ * not. 0; PLACE_E_*; CLUSTER_E_* (why: the sentence); -ENOMEM. */
+int planning_compute(const struct cluster *c, const struct place_request *req, const struct plan *pinned,
+                     struct plan **ret, char *why, size_t size);
+
+/* The stable word of a positive outcome: "no_fit", "unknown_model", ... */
+const char *planning_code(int outcome);
+
+/* Whether the counts of a plan that was read from somewhere lie within its arrays. */
+bool planning_is_sound(const struct plan *p);
+
+#endif

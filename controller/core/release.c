@@ -1,0 +1,222 @@
+#include "controller/core/release.h"
+
+#include <string.h>
+
+#include "common/core/err.h"
+#include "common/core/text.h"
+#include "controller/core/commands.h"
+#include "controller/core/effects.h"
+#include "controller/core/instances.h"
+#include "controller/core/lifecycle.h"
+#include "controller/core/nodes.h"
+#include "controller/core/offers.h"
+#include "controller/core/tasks.h"
+
+enum { SWEEP_MS = 1000 };
+
+/* ---- actions of the table --------------------------------------------------------------------------------------- */
+
+int instance_on_trouble(struct step *s, struct instance *i, const struct cause *cause)
+{
+    if (i->run.release != RELEASE_NONE)
+        return 0; /* the first reason is the one */
+    text_format(i->code, sizeof(i->code), "%s", cause->code);
+    text_format(i->reason, sizeof(i->reason), "%s", cause->text);
+    return err_fold(release_begin(s, i));
+}
+
+int instance_on_failed(struct step *s, struct instance *i, const struct cause *cause)
+{
+    int r;
+
+    r = tasks_end(s, i->deploy_task, TASK_EV_FAIL, cause);
+    if (r)
+        return err_fold(r);
+    r = record_instance(s, i, 0, false);
+    if (r)
+        return err_fold(r);
+    return err_fold(instances_prune(s));
+}
+
+int instance_on_stop(struct step *s, struct instance *i, const struct cause *cause)
+{
+    int r;
+
+    (void)cause;
+    r = tasks_end(s, i->deploy_task, TASK_EV_CANCEL, &(struct cause){.code = "stopped", .text = "somebody stopped it"});
+    if (r)
+        return err_fold(r);
+    i->settle_ms = UINT64_MAX;
+    if (i->run.release != RELEASE_NONE)
+        return 0; /* its nodes are being told already */
+    text_format(i->reason, sizeof(i->reason), "stopped");
+    return err_fold(release_begin(s, i));
+}
+
+int instance_on_stopped(struct step *s, struct instance *i, const struct cause *cause)
+{
+    int r;
+
+    (void)cause;
+    i->remove_ms = s->now_ms + CLUSTER_STOPPED_SHOWN_MS;
+    r = tasks_end(s, i->stop_task, TASK_EV_DONE, NULL);
+    if (r)
+        return err_fold(r);
+    r = record_instance(s, i, 0, false);
+    if (r)
+        return err_fold(r);
+    return err_fold(instances_prune(s));
+}
+
+/* ---- telling the nodes ------------------------------------------------------------------------------------------ */
+
+static bool awaited(const struct step *s, const struct member *m)
+{
+    return m->told && !node_gone(s->c, &m->node, s->now_ms);
+}
+
+int release_begin(struct step *s, struct instance *i)
+{
+    struct run *run = &i->run;
+    enum command_kind kind;
+    struct call *call;
+    size_t index;
+
+    for (size_t at = 0; run_call_at(run, at, &kind, &index, &call); at++)
+        call->open = false;
+    run->stall_ms = run->proof_ms = run->warm_ms = UINT64_MAX;
+    run->release = RELEASE_FIRST;
+    run->release_ms = s->now_ms + RELEASE_MS;
+    for (size_t m = 0; m < run->n_members; m++)
+        run->member[m].leased &= run->member[m].told;
+    if (run->n_members && awaited(s, &run->member[run->rank[0].member]))
+        return err_fold(command_send(s, i, COMMAND_STOP, run->rank[0].member, RELEASE_FIRST_MS));
+    return err_fold(release_advance(s, i));
+}
+
+/* The workers empty themselves when their client leaves; told before it has, they would look like a crash to it. */
+static bool first_awaited(const struct step *s, const struct run *run)
+{
+    const struct member *first;
+
+    if (!run->n_members)
+        return false;
+    first = &run->member[run->rank[0].member];
+    return awaited(s, first) && s->now_ms < first->stop.deadline_ms;
+}
+
+int release_advance(struct step *s, struct instance *i)
+{
+    struct run *run = &i->run;
+    bool waiting = false;
+    int r;
+
+    if (run->release == RELEASE_NONE || (run->release == RELEASE_FIRST && first_awaited(s, run)))
+        return 0;
+    run->release = RELEASE_REST;
+    for (size_t m = 0; m < run->n_members; m++) {
+        struct member *member = &run->member[m];
+
+        if (!awaited(s, member)) {
+            member->stop.open = false;
+            continue;
+        }
+        waiting = true;
+        if (member->stop.open)
+            continue;
+        r = command_send(s, i, COMMAND_STOP, m, RELEASE_MS);
+        if (r)
+            return err_fold(r);
+    }
+    if (waiting && s->now_ms < run->release_ms)
+        return 0;
+    run->release = RELEASE_NONE;
+    run->release_ms = UINT64_MAX;
+    return err_fold(instance_event(s, i, INSTANCE_EV_RELEASED, &(struct cause){.code = i->code, .text = i->reason}));
+}
+
+int release_member(struct step *s, struct instance *i, size_t m)
+{
+    struct member *member = &i->run.member[m];
+    struct node *n = node_find(s->c, &member->node);
+    int r;
+
+    if (n && member->leased) {
+        r = step_node(s, n);
+        if (r)
+            return err_fold(r);
+        offers_lease_ended(n, i);
+    }
+    member->stop.open = false;
+    member->leased = false;
+    member->told = false;
+    return err_fold(release_advance(s, i));
+}
+
+bool release_owed(const struct instance *i)
+{
+    for (size_t m = 0; m < i->run.n_members; m++) {
+        if (i->run.member[m].told)
+            return true;
+    }
+    return false;
+}
+
+/* ---- nodes that come back --------------------------------------------------------------------------------------- */
+
+/* This node is a member of an epoch that is over, and was not told or has not answered. */
+static int sweep_member(struct step *s, const struct node *n, struct instance *i)
+{
+    size_t m;
+    int r;
+
+    if (instance_state_runs(i->state) || i->settle_ms != UINT64_MAX || i->run.release == RELEASE_FIRST ||
+        !run_member(&i->run, &n->id, &m) || !i->run.member[m].told || i->run.member[m].stop.open)
+        return 0;
+    r = step_instance(s, i);
+    if (r)
+        return err_fold(r);
+    return err_fold(command_send(s, i, COMMAND_STOP, m, RELEASE_MS));
+}
+
+static bool unit_lives(const struct unit_facts *u)
+{
+    return u->state == UNIT_STARTING || u->state == UNIT_RUNNING;
+}
+
+/* Units of an epoch older than the instance's: its node was away when that epoch ended. An instance that is not known
+ * here is left alone: it may be another leader's. */
+static int sweep_units(struct step *s, struct node *n)
+{
+    int r;
+
+    for (size_t u = 0; u < (n->units ? n->units->n : 0); u++) {
+        const struct unit_facts *unit = &n->units->unit[u];
+        const struct instance *i = unit_lives(unit) ? instance_find(s->c, &unit->instance) : NULL;
+
+        if (!i || unit->epoch >= i->epoch)
+            continue;
+        r = command_stop_stale(s, n, &i->id, unit->epoch);
+        if (r)
+            return err_fold(r);
+        r = step_node(s, n);
+        if (r)
+            return err_fold(r);
+        n->sweep_ms = s->now_ms + SWEEP_MS;
+    }
+    return 0;
+}
+
+int release_sweep(struct step *s, struct node *n)
+{
+    int r;
+
+    for (size_t k = 0; k < s->c->instances.n; k++) {
+        r = sweep_member(s, n, CLUSTER_INSTANCE(s->c, k));
+        if (r)
+            return err_fold(r);
+    }
+    if (s->now_ms < n->sweep_ms)
+        return 0;
+    return err_fold(sweep_units(s, n));
+}

@@ -1,0 +1,28 @@
+/* The way down of an epoch: its coordinator ends first, then its workers, and every lease goes before anybody sees
+ * `failed` or `stopped`. Source: design, "The failure unit". */
+#ifndef CARAVAN_CONTROLLER_CORE_RELEASE_H
+#define CARAVAN_CONTROLLER_CORE_RELEASE_H
+
+#include "controller/core/state.h"
+
+enum {
+    RELEASE_FIRST_MS = 8000, /* rank 0's node; then the others are told all the same */
+    RELEASE_MS = 60000       /* a node that answers but cannot end its processes; release_sweep goes on asking */
+};
+
+/* All return 0 or -ENOMEM; the caller has said step_instance. */
+
+/* The epoch is over. Ends with INSTANCE_EV_RELEASED, perhaps at once. */
+int release_begin(struct step *s, struct instance *i);
+/* Something may have changed: an answer, a lost node, a deadline. */
+int release_advance(struct step *s, struct instance *i);
+/* The node of this member has nothing of the epoch left. */
+int release_member(struct step *s, struct instance *i, size_t m);
+
+/* A node that was away while its epochs ended is told now. n has just reported. 0, -ENOMEM. */
+int release_sweep(struct step *s, struct node *n);
+
+/* Whether something of it may still run somewhere. */
+bool release_owed(const struct instance *i);
+
+#endif

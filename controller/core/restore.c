@@ -1,0 +1,204 @@
+#include "controller/core/restore.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "common/core/err.h"
+#include "common/core/text.h"
+#include "controller/core/effects.h"
+#include "controller/core/instances.h"
+#include "controller/core/lifecycle.h"
+#include "controller/core/nodes.h"
+#include "controller/core/planning.h"
+#include "controller/core/release.h"
+#include "controller/core/tasks.h"
+
+/* ---- from the store --------------------------------------------------------------------------------------------- */
+
+static int restore_plan(struct instance *i, const struct plan *plan)
+{
+    if (!plan || !planning_is_sound(plan))
+        return 0;
+    i->plan = plan_copy(plan);
+    if (!i->plan)
+        return err_raise(-ENOMEM);
+    run_begin(&i->run, i->plan);
+    for (size_t m = 0; m < i->run.n_members; m++) {
+        i->run.member[m].told = true; /* nobody knows how far it came */
+        i->run.member[m].leased = !instance_state_ended(i->state);
+    }
+    return 0;
+}
+
+static int restore_instance(struct step *s, const struct record *rec)
+{
+    struct instance *i;
+    int r;
+
+    r = instance_add(s, &rec->instance, rec->i.name, &rec->i.request, NULL, &i);
+    if (r)
+        return err_fold(r);
+    i->epoch = rec->i.epoch;
+    i->state = rec->i.state;
+    i->state_since_wall_ms = rec->wall_ms;
+    memcpy(i->reason, rec->i.reason, sizeof(i->reason));
+    if (i->state == INSTANCE_STOPPED)
+        i->remove_ms = s->now_ms + CLUSTER_STOPPED_SHOWN_MS;
+    if (!instance_state_ended(i->state)) {
+        i->adoptable = i->state == INSTANCE_READY;
+        i->settle_ms = s->now_ms + s->c->config.settle_ms;
+        if (i->state != INSTANCE_STOPPING)
+            i->state = INSTANCE_RECOVERING; /* as it comes into being: no transition leads here */
+    }
+    return err_fold(restore_plan(i, rec->i.plan));
+}
+
+int restore_record(struct step *s, const struct record *rec)
+{
+    if (rec->gone)
+        return 0;
+    switch (rec->kind) {
+    case RECORD_INSTANCE:
+        if (rec->i.state < INSTANCE_REQUESTED || rec->i.state > INSTANCE_FAILED || instance_find(s->c, &rec->instance))
+            return 0;
+        return err_fold(restore_instance(s, rec));
+    case RECORD_TASK:
+        if (rec->task.state < TASK_PENDING || rec->task.state > TASK_CANCELLED || task_find(s->c, rec->task.id))
+            return 0;
+        return err_fold(task_restore(s, &rec->task));
+    case RECORD_AUDIT:
+        break;
+    }
+    return 0;
+}
+
+/* Gives each task back to its instance; one whose instance is not there can only have failed. */
+static int rejoin_task(struct step *s, struct task *t)
+{
+    struct instance *i = instance_find(s->c, &t->view.instance);
+    int r;
+
+    if (!i || instance_state_ended(i->state))
+        return err_fold(tasks_end(s, t->view.id, TASK_EV_FAIL,
+                                  &(struct cause){.code = "controller_restarted",
+                                                  .text = "the controller was restarted before this was done"}));
+    r = step_instance(s, i);
+    if (r)
+        return err_fold(r);
+    if (t->view.kind == TASK_DEPLOY)
+        i->deploy_task = t->view.id;
+    else
+        i->stop_task = t->view.id;
+    return 0;
+}
+
+int restore_begin(struct step *s)
+{
+    struct cluster *c = s->c;
+    int r;
+
+    c->numbers.settle_ms = s->now_ms + c->config.settle_ms;
+    s->changed = true;
+    for (size_t k = 0; k < c->tasks.n; k++) {
+        r = rejoin_task(s, CLUSTER_TASK(c, k));
+        if (r)
+            return err_fold(r);
+    }
+    for (size_t k = 0; k < c->instances.n; k++) {
+        struct instance *i = CLUSTER_INSTANCE(c, k);
+
+        if (i->settle_ms == UINT64_MAX)
+            continue;
+        r = step_instance(s, i);
+        if (r)
+            return err_fold(r);
+        i->settle_ms = i->run.n_members ? c->numbers.settle_ms : s->now_ms;
+    }
+    return 0;
+}
+
+/* ---- what the nodes say ----------------------------------------------------------------------------------------- */
+
+static const struct unit_facts *running_unit(const struct cluster *c, const struct instance *i,
+                                             const struct id128 *node, enum unit_role role, int32_t rank)
+{
+    const struct node *n = node_find(c, node);
+
+    for (size_t u = 0; u < (n && n->complete && n->units ? n->units->n : 0); u++) {
+        const struct unit_facts *unit = &n->units->unit[u];
+
+        if (unit->role == role && unit->state == UNIT_RUNNING && unit->epoch == i->epoch &&
+            (role == UNIT_COORDINATOR || unit->rank == rank) && id128_equal(&unit->instance, &i->id))
+            return unit;
+    }
+    return NULL;
+}
+
+/* Names the first unit that is missing; with none missing the run is filled in from what is there. */
+static bool find_units(const struct cluster *c, struct instance *i, char *missing, size_t size)
+{
+    const struct unit_facts *u;
+
+    for (size_t k = 0; k < i->run.n_ranks; k++) {
+        struct rank *rank = &i->run.rank[k];
+
+        if (i->plan->rank[k].local)
+            continue;
+        u = running_unit(c, i, &i->plan->rank[k].node, UNIT_WORKER, (int32_t)k);
+        if (!u) {
+            lifecycle_unit_name(i, UNIT_WORKER, k, missing, size);
+            return false;
+        }
+        text_format(rank->endpoint, sizeof(rank->endpoint), "%s:%" PRIu16, u->addr, u->port);
+        rank->rss_bytes = u->rss_bytes;
+    }
+    u = i->run.n_ranks ? running_unit(c, i, &i->plan->rank[0].node, UNIT_COORDINATOR, -1) : NULL;
+    if (!u) {
+        text_format(missing, size, "its coordinator");
+        return false;
+    }
+    memcpy(i->run.coordinator_addr, u->addr, sizeof(i->run.coordinator_addr));
+    i->run.coordinator_port = u->port;
+    i->run.load_began = true;
+    return true;
+}
+
+static bool all_complete(const struct cluster *c, const struct instance *i)
+{
+    for (size_t m = 0; m < i->run.n_members; m++) {
+        const struct node *n = node_find(c, &i->run.member[m].node);
+
+        if (!n || !n->complete)
+            return false;
+    }
+    return true;
+}
+
+int restore_observe(struct step *s, struct instance *i)
+{
+    int r;
+
+    if (!all_complete(s->c, i))
+        return 0;
+    r = step_instance(s, i);
+    if (r)
+        return err_fold(r);
+    return err_fold(restore_decide(s, i));
+}
+
+int restore_decide(struct step *s, struct instance *i)
+{
+    char missing[PROTO_NAME_MAX + 32] = "";
+
+    i->settle_ms = UINT64_MAX;
+    if (i->state == INSTANCE_STOPPING)
+        return err_fold(release_begin(s, i));
+    if (!i->adoptable)
+        return err_fold(lifecycle_trouble(s, i, "controller_restarted",
+                                          "the controller was restarted while it was being started; deploy it again"));
+    if (find_units(s->c, i, missing, sizeof(missing)))
+        return err_fold(instance_event(s, i, INSTANCE_EV_ADOPTED, NULL));
+    return err_fold(lifecycle_trouble(s, i, "controller_restarted",
+                                      "after the controller's restart %s did not run any more", missing));
+}

@@ -1,0 +1,222 @@
+/* What the leader knows, and one step over it: private to controller/core. Everything is reached through struct step, so
+ * that no change misses the journal and no effect misses the list. */
+#ifndef CARAVAN_CONTROLLER_CORE_STATE_H
+#define CARAVAN_CONTROLLER_CORE_STATE_H
+
+#include "controller/core/cluster.h"
+#include "controller/core/instance_machine.h"
+#include "controller/core/journal.h"
+#include "controller/core/node_machine.h"
+#include "controller/core/task_machine.h"
+
+/* Bounds on what others can make us keep. */
+enum {
+    CLUSTER_NODES_MAX = 1024,
+    CLUSTER_INSTANCES_MAX = 256, /* live ones */
+    CLUSTER_ENDED_MAX = 64,      /* stopped and failed ones that are still shown */
+    CLUSTER_TASKS_MAX = 256,     /* ended ones that are still shown */
+    CLUSTER_HELD_MAX = 64,       /* commands that came too early */
+    CLUSTER_ANSWERS_MAX = 1024,  /* waiting for a commit */
+    CLUSTER_STOPPED_SHOWN_MS = 60000
+};
+
+/* ---- nodes ----------------------------------------------------------------------------------------------------- */
+
+struct inventory {
+    size_t n;
+    struct model_facts *model; /* owned */
+};
+
+struct unit_list {
+    size_t n;
+    struct unit_facts unit[];
+};
+
+struct node {
+    struct id128 id;
+    char key[PROTO_KEY_MAX];
+    enum node_state state;
+    bool joined;
+    bool complete; /* a full report since its hello: what we know of it is whole */
+    struct hello hello;
+    char peer_addr[PROTO_ADDR_MAX];
+    uint64_t last_seen_ms, last_report_ms;
+    uint64_t joined_wall_ms;
+    uint64_t sweep_ms; /* not before that is it told again to stop what is left of dead epochs */
+    uint32_t load_permille;
+    uint64_t memory_limit_bytes, host_total_bytes, host_free_bytes;
+    size_t n_devices;
+    struct device_facts device[PROTO_DEVICES_MAX];
+    /* What leases that ended since its last report may still hold: until it reports, it offers the lower figure. */
+    uint64_t owed_host_bytes, owed_device_bytes[PROTO_DEVICES_MAX];
+    struct unit_list *units;  /* owned; NULL: none told yet */
+    struct inventory *models; /* owned; NULL: none told yet */
+    uint32_t n_unknown_fields;
+};
+
+/* ---- instances -------------------------------------------------------------------------------------------------- */
+
+/* A command on its way: sent again every second under the same id, until it is answered. */
+struct call {
+    uint64_t id; /* 0: never sent */
+    bool open;   /* sent and not answered */
+    uint64_t resend_ms, deadline_ms;
+};
+
+/* A node of an epoch, in id order: the order of its leases. */
+struct member {
+    struct id128 node;
+    char name[PROTO_NAME_MAX];
+    bool leased; /* its memory is promised: counts against the node's offer */
+    bool told;   /* a command of this epoch went there, so it must hear of its end */
+    struct call lease, stop;
+};
+
+struct rank {
+    size_t member;
+    struct call start;
+    char endpoint[PROTO_ADDR_MAX + 8]; /* empty: not started, or local */
+    uint64_t rss_bytes;
+    uint64_t growth_bytes;                   /* resident when it last counted as growth */
+    uint64_t model_bytes[PROTO_DEVICES_MAX]; /* by the coordinator's log; 0: not seen */
+    uint64_t held_bytes[PROTO_DEVICES_MAX];  /* model, KV and compute buffers by the same */
+};
+
+enum release { RELEASE_NONE = 0, RELEASE_FIRST /* rank 0's node, where the coordinator is */, RELEASE_REST };
+
+/* Everything about one placement; a new epoch starts from zero. */
+struct run {
+    size_t n_members;
+    struct member member[PROTO_RANKS_MAX];
+    size_t n_ranks;
+    struct rank rank[PROTO_RANKS_MAX];
+    struct call coordinator;
+    char coordinator_addr[PROTO_ADDR_MAX];
+    uint16_t coordinator_port;
+    uint64_t coordinator_rss_bytes;
+    uint64_t coordinator_growth_bytes;
+    bool load_began, listening, warming;
+    uint64_t local_model_bytes; /* seen in the coordinator's own process */
+    uint64_t load_began_ms, load_began_bytes;
+    uint64_t growth_ms, growth_bytes, growth_cpu_ms; /* when and where the load last moved */
+    uint64_t stall_ms, proof_ms, warm_ms;            /* deadlines; UINT64_MAX: not running */
+    enum release release;
+    uint64_t release_ms;             /* when waiting for the last answers ends; UINT64_MAX: not running */
+    char dying_unit[PROTO_NAME_MAX]; /* its end is known, not yet how */
+};
+
+struct instance {
+    struct id128 id;
+    char name[PROTO_MODEL_MAX];
+    enum instance_state state;
+    uint64_t epoch;
+    struct place_request request; /* arg owned */
+    struct plan *pinned;          /* owned; NULL: places freely */
+    struct plan *plan;            /* owned; of this epoch; NULL: none yet */
+    struct run run;
+    uint64_t deploy_task, stop_task; /* 0: none */
+    uint64_t state_since_wall_ms, ready_wall_ms;
+    uint64_t settle_ms; /* from the store, and not yet confirmed by its nodes: decided by then; UINT64_MAX: it is not */
+    bool adoptable;     /* it was ready when the last controller wrote */
+    uint64_t remove_ms; /* no longer shown from then on; UINT64_MAX: stays */
+    char code[PROTO_NAME_MAX], reason[PROTO_TEXT_MAX];
+};
+
+/* ---- the rest ---------------------------------------------------------------------------------------------------- */
+
+struct task {
+    struct view_task view;
+    uint64_t token; /* it is durable once this is committed; 0: it is */
+};
+
+/* A deploy that came while the name is just being stopped. */
+struct held {
+    uint64_t request_id;
+    uint64_t due_ms;
+    uint64_t task;
+    struct id128 new_instance;
+    struct place_request request; /* arg owned */
+    struct plan *plan;            /* owned */
+};
+
+/* What goes on when a token is committed. */
+enum intent { INTENT_PLAN = 1, INTENT_READY, INTENT_STOP };
+
+struct pending {
+    uint64_t token;
+    enum intent intent;
+    struct id128 instance;
+    uint64_t epoch;
+    uint64_t task;
+};
+
+struct pending_answer {
+    uint64_t token;
+    uint64_t request_id;
+    struct cluster_answer answer;
+};
+
+struct numbers {
+    uint64_t last_task, last_command, last_token;
+    uint64_t coordinator_starts;
+    uint64_t late_messages;
+    uint64_t settle_ms; /* nodes that have not come by then are gone; UINT64_MAX: not begun */
+};
+
+struct cluster {
+    struct cluster_config config;
+    struct table nodes;     /* struct node, by id */
+    struct table instances; /* struct instance, oldest first */
+    struct table tasks;     /* struct task, by number */
+    struct table held;      /* struct held, oldest first */
+    struct table pending;   /* struct pending */
+    struct table answers;   /* struct pending_answer, oldest first */
+    struct numbers numbers;
+    uint64_t node_refused[NODE_STATE_N][NODE_EVENT_N];
+    uint64_t instance_refused[INSTANCE_STATE_N][INSTANCE_EVENT_N];
+    uint64_t task_refused[TASK_STATE_N][TASK_EVENT_N];
+};
+
+/* Records to be written together at the end of the step. */
+enum { STEP_RECORDS_MAX = 4096 };
+
+struct step_record {
+    const struct instance *instance; /* or */
+    const struct task *task;
+    enum instance_state as; /* instance: written as being in this state; 0: as it is */
+    bool gone;
+};
+
+struct step {
+    struct cluster *c;
+    uint64_t now_ms, wall_ms;
+    struct journal journal;
+    struct cluster_effects *fx;
+    size_t n_records, cap_records;
+    struct step_record *record;
+    uint64_t token; /* of this step's commit; 0: none asked for yet */
+    bool changed;   /* the view is out of date */
+};
+
+#define CLUSTER_NODE(c, i)     ((struct node *)(c)->nodes.item[i])
+#define CLUSTER_INSTANCE(c, i) ((struct instance *)(c)->instances.item[i])
+#define CLUSTER_TASK(c, i)     ((struct task *)(c)->tasks.item[i])
+
+/* Before an object is written for the first time in a step. 0, -ENOMEM. */
+int step_node(struct step *s, struct node *n);
+int step_instance(struct step *s, struct instance *i);
+int step_task(struct step *s, struct task *t);
+
+/* Ends what the tables hold; for the journal. */
+void node_free(void *node);
+void inventory_free(void *inventory);
+void instance_free(void *instance);
+void held_free(void *held);
+
+/* A copy with arguments of its own. 0, -ENOMEM. */
+int request_copy(const struct place_request *from, struct place_request *ret);
+void request_clear(struct place_request *r);
+/* A copy on the heap, or NULL. */
+struct plan *plan_copy(const struct plan *p);
+
+#endif

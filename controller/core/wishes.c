@@ -1,0 +1,353 @@
+#include "controller/core/wishes.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/core/err.h"
+#include "common/core/text.h"
+#include "controller/core/effects.h"
+#include "controller/core/instances.h"
+#include "controller/core/planning.h"
+#include "controller/core/release.h"
+#include "controller/core/tasks.h"
+
+/* A deploy, fresh or held. */
+struct wish {
+    uint64_t request_id;
+    const struct place_request *request;
+    const struct plan *plan; /* NULL: places freely */
+    struct id128 new_instance;
+    struct task *task; /* of a held one */
+    bool patient;      /* may be held (longer) */
+};
+
+static const char *wish_name(const struct place_request *r)
+{
+    return r->alias[0] ? r->alias : r->model;
+}
+
+static int answer_task(struct step *s, uint64_t request_id, const struct task *t, bool attached)
+{
+    struct cluster_answer answer = {
+        .accepted = true, .attached = attached, .task_id = t->view.id, .instance = t->view.instance};
+
+    return err_fold(fx_answer(s, t->token, request_id, &answer));
+}
+
+/* ---- deploy ----------------------------------------------------------------------------------------------------- */
+
+/* It is there, or on its way: the caller gets that one's task. */
+static int attach(struct step *s, const struct wish *w, struct instance *i)
+{
+    struct task *t = task_find(s->c, i->deploy_task);
+    char text[64];
+    int r;
+
+    if (!t) { /* so old that its task is no longer kept */
+        r = task_new(s, TASK_DEPLOY, &i->id, i->name, &t);
+        if (!r)
+            r = task_event(s, t, TASK_EV_BEGIN, NULL);
+        if (!r)
+            r = task_event(s, t, TASK_EV_DONE, NULL);
+        if (!r)
+            r = step_instance(s, i);
+        if (r)
+            return err_fold(r);
+        i->deploy_task = t->view.id;
+    }
+    if (w->task) {
+        text_format(text, sizeof(text), "task %llu does the same", (unsigned long long)t->view.id);
+        r = task_event(s, w->task, TASK_EV_CANCEL, &(struct cause){.code = "attached", .text = text});
+        if (r)
+            return err_fold(r);
+    }
+    return err_fold(answer_task(s, w->request_id, t, true));
+}
+
+/* The instance's state forbids it, and waiting has not helped. */
+static int refuse_transition(struct step *s, const struct wish *w, struct instance *i)
+{
+    const struct instance_cell *cell = instance_cell(i->state, INSTANCE_EV_DEPLOY);
+    struct cluster_answer answer = {.instance = i->id, .code = "invalid_transition"};
+    struct task *t = w->task;
+    int r = 0;
+
+    text_format(answer.text, sizeof(answer.text), "instance %s is %s: %s", i->name, instance_state_name(i->state),
+                cell->sentence);
+    if (!t)
+        r = task_new(s, TASK_DEPLOY, &i->id, i->name, &t);
+    if (!r)
+        r = instance_event(s, i, INSTANCE_EV_DEPLOY, NULL);
+    if (!r)
+        r = task_event(s, t, TASK_EV_REFUSE, &(struct cause){.code = answer.code, .text = answer.text});
+    if (r)
+        return err_fold(r);
+    answer.task_id = t->view.id;
+    return err_fold(fx_answer(s, 0, w->request_id, &answer));
+}
+
+static int refuse_wish(struct step *s, const struct wish *w, const char *code, const char *text)
+{
+    int r = 0;
+
+    if (w->task)
+        r = task_event(s, w->task, TASK_EV_REFUSE, &(struct cause){.code = code, .text = text});
+    if (r)
+        return err_fold(r);
+    return err_fold(fx_refuse(s, w->request_id, code, text));
+}
+
+/* Takes the place of one that has ended; its last task still tells what became of it. */
+static int replace_ended(struct step *s, struct instance *old)
+{
+    int r;
+
+    r = instance_event(s, old, INSTANCE_EV_DEPLOY, NULL);
+    if (r)
+        return err_fold(r);
+    if (release_owed(old))
+        return 0; /* a node that is away must still be told to end it */
+    r = record_instance(s, old, 0, true);
+    if (r)
+        return err_fold(r);
+    return err_fold(instance_remove(s, old));
+}
+
+static int deploy_new(struct step *s, const struct wish *w, struct instance *old)
+{
+    struct task *t = w->task;
+    struct instance *i;
+    int r;
+
+    r = instance_add(s, &w->new_instance, wish_name(w->request), w->request, w->plan, &i);
+    if (!r && !t)
+        r = task_new(s, TASK_DEPLOY, &i->id, i->name, &t);
+    if (r)
+        return err_fold(r);
+    r = step_task(s, t);
+    if (r)
+        return err_fold(r);
+    t->view.instance = i->id;
+    i->deploy_task = t->view.id;
+    r = task_event(s, t, TASK_EV_BEGIN, NULL);
+    if (!r)
+        r = answer_task(s, w->request_id, t, false);
+    if (!r)
+        r = instance_event(s, i, INSTANCE_EV_PLACE, NULL);
+    if (!r && old && instance_find(s->c, &w->new_instance)) /* one without a place leaves the old one to be seen */
+        r = replace_ended(s, old);
+    return err_fold(r);
+}
+
+/* What can be said against a deploy before anything is begun. NULL: nothing; else the code, and the sentence in why. */
+static const char *objection(const struct step *s, const struct wish *w, const struct instance *named, char *why,
+                             size_t size)
+{
+    const struct model_facts *model;
+    int r;
+
+    if (named && !instance_state_ended(named->state) && strcmp(named->request.model, w->request->model) != 0) {
+        text_format(why, size, "%s is the name of an instance of %s; choose another --alias", named->name,
+                    named->request.model);
+        return "name_taken";
+    }
+    if (named && !instance_state_ended(named->state))
+        return NULL; /* there already: what follows would be asked of a new one */
+    if (instances_live(s->c) >= CLUSTER_INSTANCES_MAX) {
+        text_format(why, size, "there are %d instances already; stop one first", (int)CLUSTER_INSTANCES_MAX);
+        return "too_many";
+    }
+    if (id128_is_zero(&w->new_instance) || instance_find(s->c, &w->new_instance)) {
+        text_format(why, size, "the id for a new instance is taken; try again");
+        return "id_taken";
+    }
+    r = planning_model(s->c, w->request->model, &model, why, size);
+    return r ? planning_code(r) : NULL;
+}
+
+/* One wish, decided; or, where its time may only not have come, *ret_hold. */
+static int deploy(struct step *s, const struct wish *w, bool *ret_hold)
+{
+    struct instance *i = instance_named(s->c, wish_name(w->request));
+    char why[PROTO_TEXT_MAX] = "";
+    const struct instance_cell *cell;
+    const char *code;
+
+    *ret_hold = false;
+    code = objection(s, w, i, why, sizeof(why));
+    if (code)
+        return err_fold(refuse_wish(s, w, code, why));
+    if (!i || instance_state_ended(i->state))
+        return err_fold(deploy_new(s, w, i));
+    cell = instance_cell(i->state, INSTANCE_EV_DEPLOY);
+    if (cell->verdict == GO || task_live(s->c, i->deploy_task))
+        return err_fold(attach(s, w, i)); /* also to a start that is just failing: its result is the caller's too */
+    if (cell->hold && w->patient) {
+        *ret_hold = true;
+        return 0;
+    }
+    return err_fold(refuse_transition(s, w, i));
+}
+
+/* ---- held ------------------------------------------------------------------------------------------------------- */
+
+static int hold(struct step *s, const struct wish *w)
+{
+    struct held *h = calloc(1, sizeof(*h));
+    struct task *t;
+    int r;
+
+    if (!h)
+        return err_raise(-ENOMEM);
+    h->request_id = w->request_id;
+    h->due_ms = s->now_ms + s->c->config.transition_grace_ms;
+    h->new_instance = w->new_instance;
+    r = request_copy(w->request, &h->request);
+    if (!r && w->plan) {
+        h->plan = plan_copy(w->plan);
+        r = h->plan ? 0 : err_raise(-ENOMEM);
+    }
+    if (r) {
+        held_free(h);
+        return err_fold(r);
+    }
+    r = journal_add(&s->journal, &s->c->held, s->c->held.n, h, held_free);
+    if (!r)
+        r = task_new(s, TASK_DEPLOY, &w->new_instance, wish_name(w->request), &t);
+    if (r)
+        return err_fold(r);
+    h->task = t->view.id;
+    return 0;
+}
+
+int wish_deploy(struct step *s, const struct cluster_ev *ev)
+{
+    struct wish w = {.request_id = ev->request_id,
+                     .request = ev->request,
+                     .plan = ev->plan,
+                     .new_instance = ev->new_instance,
+                     .patient = s->c->held.n < CLUSTER_HELD_MAX};
+    char text[PROTO_TEXT_MAX];
+    bool wait;
+    int r;
+
+    for (size_t a = 0; a < w.request->n_args; a++) {
+        const char *owned = place_owned_flag(w.request->arg[a]);
+
+        if (!owned)
+            continue;
+        text_format(text, sizeof(text), "%s is set by Caravan itself; leave it out of the arguments", owned);
+        return err_fold(refuse_wish(s, &w, "owned_flag", text));
+    }
+    if (!w.request->model[0])
+        return err_fold(refuse_wish(s, &w, "unknown_model", "no model is named"));
+    r = deploy(s, &w, &wait);
+    if (!r && wait)
+        r = hold(s, &w);
+    return err_fold(r);
+}
+
+static int retry(struct step *s, struct held *h)
+{
+    struct wish w = {.request_id = h->request_id,
+                     .request = &h->request,
+                     .plan = h->plan,
+                     .new_instance = h->new_instance,
+                     .task = task_find(s->c, h->task),
+                     .patient = s->now_ms < h->due_ms};
+    bool wait;
+    int r;
+
+    r = deploy(s, &w, &wait);
+    if (r || wait)
+        return err_fold(r);
+    return err_fold(journal_remove(&s->journal, &s->c->held, h, held_free));
+}
+
+int wishes_retry(struct step *s)
+{
+    const struct table *held = &s->c->held;
+    int r;
+
+    for (size_t k = 0; k < held->n;) {
+        struct held *h = held->item[k];
+
+        r = retry(s, h);
+        if (r)
+            return err_fold(r);
+        if (k < held->n && held->item[k] == h)
+            k++;
+    }
+    return 0;
+}
+
+uint64_t wishes_due_ms(const struct cluster *c)
+{
+    /* oldest first, and all wait equally long */
+    return c->held.n ? ((const struct held *)c->held.item[0])->due_ms : UINT64_MAX;
+}
+
+/* ---- stop ------------------------------------------------------------------------------------------------------- */
+
+/* By name, by id, or by the model if that is clear. NULL: none; why: the sentence, then. */
+static struct instance *find_target(const struct cluster *c, const char *target, char *why, size_t size)
+{
+    struct instance *found = instance_named(c, target);
+    struct id128 id;
+
+    if (found && found->state != INSTANCE_STOPPED)
+        return found;
+    if (id128_parse(target, &id) && (found = instance_find(c, &id)) && found->state != INSTANCE_STOPPED)
+        return found;
+    found = NULL;
+    for (size_t k = 0; k < c->instances.n; k++) {
+        struct instance *i = CLUSTER_INSTANCE(c, k);
+
+        if (i->state == INSTANCE_STOPPED || strcmp(i->request.model, target) != 0)
+            continue;
+        if (found) {
+            text_format(why, size, "%s is served by %s and by %s: name one of them", target, found->name, i->name);
+            return NULL;
+        }
+        found = i;
+    }
+    if (!found)
+        text_format(why, size, "nothing named %s runs; `caravan instances` lists what does", target);
+    return found;
+}
+
+static int stop_new(struct step *s, uint64_t request_id, struct instance *i)
+{
+    struct task *t;
+    int r;
+
+    r = step_instance(s, i);
+    if (!r)
+        r = task_new(s, TASK_STOP, &i->id, i->name, &t);
+    if (r)
+        return err_fold(r);
+    i->stop_task = t->view.id;
+    r = task_event(s, t, TASK_EV_BEGIN, NULL);
+    if (!r)
+        r = answer_task(s, request_id, t, false);
+    if (!r)
+        r = record_instance(s, i, instance_cell(i->state, INSTANCE_EV_STOP)->to, false);
+    if (!r)
+        r = step_then(s, INTENT_STOP, i, t->view.id);
+    return err_fold(r);
+}
+
+int wish_stop(struct step *s, const struct cluster_ev *ev)
+{
+    char why[PROTO_TEXT_MAX] = "";
+    struct instance *i = find_target(s->c, ev->target, why, sizeof(why));
+    struct task *t;
+
+    if (!i)
+        return err_fold(fx_refuse(s, ev->request_id, "not_found", why));
+    t = task_live(s->c, i->stop_task);
+    if (t)
+        return err_fold(answer_task(s, ev->request_id, t, true));
+    return err_fold(stop_new(s, ev->request_id, i));
+}

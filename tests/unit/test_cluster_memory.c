@@ -1,0 +1,225 @@
+/* Each allocation of each step fails once, through whole stories: the step returns NULL, the cluster is byte for byte as
+ * it was, the message too; nothing leaks (the sanitizer looks), and the same event then does
+ * what it would have done.
+ *
+ * malloc and its sisters are defined here, in front of the sanitizer's or the C library's: the core is tested as it is
+ * linked into the controller. */
+#include "controller/core/state.h"
+#include "tests/unit/cluster_harness.h"
+
+void *__interceptor_malloc(size_t n) __attribute__((weak));
+void *__interceptor_calloc(size_t n, size_t size) __attribute__((weak));
+void *__interceptor_realloc(void *p, size_t n) __attribute__((weak));
+void *__libc_malloc(size_t n) __attribute__((weak));
+void *__libc_calloc(size_t n, size_t size) __attribute__((weak));
+void *__libc_realloc(void *p, size_t n) __attribute__((weak));
+
+static bool counting;
+static unsigned n_allocations, fail_at; /* 0: never */
+
+/* The sanitizer itself allocates before it is ready to look at anybody's memory accesses. */
+#define UNSEEN __attribute__((no_sanitize("address", "undefined")))
+
+UNSEEN static bool fails(void)
+{
+    return counting && ++n_allocations == fail_at;
+}
+
+UNSEEN void *malloc(size_t n)
+{
+    if (fails())
+        return NULL;
+    return __interceptor_malloc ? __interceptor_malloc(n) : __libc_malloc(n);
+}
+
+UNSEEN void *calloc(size_t n, size_t size)
+{
+    if (fails())
+        return NULL;
+    return __interceptor_calloc ? __interceptor_calloc(n, size) : __libc_calloc(n, size);
+}
+
+UNSEEN void *realloc(void *p, size_t n)
+{
+    if (fails())
+        return NULL;
+    return __interceptor_realloc ? __interceptor_realloc(p, n) : __libc_realloc(p, n);
+}
+
+/* ---- what there is, as bytes --------------------------------------------------------------------------------------- */
+
+struct picture {
+    size_t n;
+    unsigned char bytes[1 << 20];
+};
+
+static void picture_add(struct picture *p, const void *bytes, size_t n)
+{
+    assert_true(p->n + n <= sizeof(p->bytes));
+    memcpy(p->bytes + p->n, bytes, n);
+    p->n += n;
+}
+
+static void picture_table(struct picture *p, const struct table *t, size_t size)
+{
+    picture_add(p, &t->n, sizeof(t->n));
+    for (size_t i = 0; i < t->n; i++) {
+        picture_add(p, &t->item[i], sizeof(t->item[i])); /* objects stay where they are */
+        picture_add(p, t->item[i], size);
+    }
+}
+
+static void take_picture(struct picture *p, const struct message *m)
+{
+    const struct cluster *c = w.c;
+
+    p->n = 0;
+    picture_table(p, &c->nodes, sizeof(struct node));
+    picture_table(p, &c->instances, sizeof(struct instance));
+    picture_table(p, &c->tasks, sizeof(struct task));
+    picture_table(p, &c->held, sizeof(struct held));
+    picture_table(p, &c->pending, sizeof(struct pending));
+    picture_table(p, &c->answers, sizeof(struct pending_answer));
+    picture_add(p, &c->numbers, sizeof(c->numbers));
+    picture_add(p, c->node_refused, sizeof(c->node_refused));
+    picture_add(p, c->instance_refused, sizeof(c->instance_refused));
+    picture_add(p, c->task_refused, sizeof(c->task_refused));
+    if (m)
+        picture_add(p, m, sizeof(*m));
+    if (m && m->kind == MESSAGE_REPORT)
+        picture_add(p, m->report, sizeof(*m->report));
+}
+
+/* ---- the step that fails ------------------------------------------------------------------------------------------- */
+
+static unsigned n_failed;
+
+static struct cluster_effects *failing_step(struct cluster *c, struct cluster_ev *ev, uint64_t now_ms)
+{
+    static struct picture before, after;
+    struct cluster_effects *fx = NULL;
+
+    take_picture(&before, ev->message);
+    for (fail_at = 1; !fx; fail_at++) {
+        n_allocations = 0;
+        counting = true;
+        fx = cluster_step(c, ev, now_ms);
+        counting = false;
+        if (fx)
+            break;
+        n_failed++;
+        take_picture(&after, ev->message);
+        assert_int_equal(before.n, after.n);
+        assert_memory_equal(before.bytes, after.bytes, before.n);
+    }
+    assert_true(n_allocations < fail_at);
+    return fx;
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    world_open();
+    w.step = failing_step;
+    n_failed = 0;
+    begin();
+    return 0;
+}
+
+static void test_a_whole_life(void **state)
+{
+    (void)state;
+    hello(1);
+    report(1);
+    join(2);
+    deploy(7, "m", 2);
+    deploy(8, "m", 2);
+    commit();
+    done(1, COMMAND_LEASE);
+    done(2, COMMAND_LEASE);
+    done(1, COMMAND_START_WORKER);
+    done(2, COMMAND_START_WORKER);
+    done(1, COMMAND_START_COORDINATOR);
+    shows_buffers(1, -1, 0);
+    listens(1);
+    warmed(true, "");
+    commit();
+    report(1);
+    stop(9, "m");
+    commit();
+    deploy(10, "m", 0); /* held */
+    done(1, COMMAND_STOP);
+    done(2, COMMAND_STOP);
+    commit();
+    pass_reporting(61000, 2);
+    commit();
+    assert_true(n_failed > 100);
+}
+
+static void test_what_goes_wrong(void **state)
+{
+    (void)state;
+    join(1);
+    join(2);
+    deploy(1, "nothing", 0);
+    deploy(2, "m", 9);
+    commit();
+    deploy(3, "m", 2);
+    commit();
+    done(1, COMMAND_LEASE);
+    answer_with(2, COMMAND_LEASE, RESULT_REFUSED, "no_memory", "full");
+    pass_reporting(9000, 2);
+    done(1, COMMAND_STOP);
+    done(2, COMMAND_STOP);
+    commit();
+    deploy(4, "m", 2); /* takes the failed one's place */
+    commit();
+    pass(6000); /* both nodes are lost */
+    commit();
+    report(1);
+    report(2);
+    hello(2);
+    report(2);
+    hear(2, message_from(2, MESSAGE_RESULT));
+    deploy(5, "m", 0);
+    stop(6, "m");
+    commit_all(false);
+    stop(7, "nothing");
+    assert_true(n_failed > 100);
+}
+
+static void test_a_controller_that_begins(void **state)
+{
+    struct record rec = {.kind = RECORD_INSTANCE, .instance = id_of(107)};
+    struct plan plan;
+
+    (void)state;
+    make_ready(7, 2);
+    plan = w.plan;
+    strcpy(rec.i.name, "old");
+    strcpy(rec.i.request.model, "m");
+    rec.i.state = INSTANCE_READY;
+    rec.i.epoch = 1;
+    rec.i.plan = &plan;
+    rec.instance = id_of(99);
+    step(&(struct cluster_ev){.kind = CLUSTER_EV_RESTORE, .record = &rec});
+    rec = (struct record){.kind = RECORD_TASK,
+                          .task = {.id = 40, .kind = TASK_DEPLOY, .state = TASK_RUNNING, .instance = id_of(99)}};
+    step(&(struct cluster_ev){.kind = CLUSTER_EV_RESTORE, .record = &rec});
+    begin();
+    report(1);
+    report(2);
+    pass_reporting(11000, 2);
+    assert_true(n_failed > 100);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_a_whole_life, setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_what_goes_wrong, setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_a_controller_that_begins, setup, world_teardown),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,516 @@
+/* Stopping, what is still shown afterwards, and a controller that begins with what its store says. */
+#include "controller/core/state.h" /* for the bounds */
+#include "tests/unit/cluster_harness.h"
+
+static void test_stop_ends_the_coordinator_first_and_is_done_when_all_are_empty(void **state)
+{
+    (void)state;
+    make_ready(7, 2);
+    stop(8, "m");
+    EXPECT("task 2 pending -> running (begin)\n"
+           "commit 4: task 2 running, instance m stopping e1\n");
+    commit();
+    EXPECT("answer 8: task 2\n"
+           "instance m ready -> stopping (stop)\n"
+           "n1 < stop e1\n");
+    done(1, COMMAND_STOP);
+    EXPECT("n2 < stop e1\n");
+    stop(9, "m");
+    EXPECT("answer 9: task 2 attached\n");
+    done(2, COMMAND_STOP);
+    EXPECT("instance m stopping -> stopped (released): stopped\n"
+           "task 2 running -> complete (done)\n"
+           "commit 5: task 2 complete, instance m stopped e1\n");
+    commit();
+    stop(10, "m");
+    EXPECT("answer 10: refused not_found: nothing named m runs; `caravan instances` lists what does\n");
+}
+
+static void test_stop_finds_by_name_alias_model_and_id(void **state)
+{
+    struct place_request r = request_of("m", 0);
+
+    (void)state;
+    join(1);
+    strcpy(r.alias, "chat");
+    deploy_request(1, &r, NULL);
+    commit();
+    quiet();
+    stop(2, "m"); /* its model */
+    EXPECT("task 2 pending -> running (begin)\n"
+           "commit 2: task 2 running, instance chat stopping e1\n");
+    stop(3, ID128(&w.instance));
+    stop(4, "chat");
+    EXPECT("");
+    commit();
+    assert_non_null(strstr(w.log, "answer 2: task 2\nanswer 3: task 2 attached\nanswer 4: task 2 attached\n"));
+    quiet();
+    deploy(5, "m", 0);
+    strcpy(r.alias, "talk");
+    deploy_request(6, &r, NULL);
+    commit();
+    quiet();
+    done(1, COMMAND_STOP);
+    quiet();
+    strcpy(r.alias, "third");
+    deploy_request(7, &r, NULL);
+    quiet();
+    stop(8, "m"); /* the one that is named so, though two more serve that model */
+    assert_non_null(strstr(w.log, "instance m stopping"));
+    commit();
+    done(1, COMMAND_STOP);
+    quiet();
+    stop(9, "m");
+    EXPECT("answer 9: refused not_found: m is served by talk and by third: name one of them\n");
+    stop(10, "nobody");
+    EXPECT("answer 10: refused not_found: nothing named nobody runs; `caravan instances` lists what does\n");
+}
+
+static void test_stop_in_mid_start_cancels_the_deploy(void **state)
+{
+    (void)state;
+    begin_load(7, 2);
+    stop(8, "m");
+    quiet();
+    commit();
+    EXPECT("answer 8: task 2\n"
+           "instance m loading -> stopping (stop)\n"
+           "task 1 running -> cancelled (cancel): somebody stopped it\n"
+           "n1 < stop e1\n"
+           "commit 3: task 1 cancelled\n");
+    done(1, COMMAND_STOP);
+    done(2, COMMAND_STOP);
+    EXPECT("n2 < stop e1\n"
+           "instance m stopping -> stopped (released): stopped\n"
+           "task 2 running -> complete (done)\n"
+           "commit 4: task 2 complete, instance m stopped e1\n");
+}
+
+static void test_stop_before_the_plan_is_durable(void **state)
+{
+    (void)state;
+    join(1);
+    deploy(7, "m", 0);
+    stop(8, "m");
+    quiet();
+    commit();
+    EXPECT("answer 7: task 1\n"
+           "instance m placing -> leasing (planned)\n"
+           "n1 < lease e1 CPU host\n"
+           "answer 8: task 2\n"
+           "instance m leasing -> stopping (stop)\n"
+           "task 1 running -> cancelled (cancel): somebody stopped it\n"
+           "n1 < stop e1\n"
+           "commit 3: task 1 cancelled\n");
+}
+
+static void test_stop_of_a_failing_one_joins_its_release(void **state)
+{
+    (void)state;
+    make_ready(7, 2);
+    exits(2, UNIT_WORKER, 0, 9, "");
+    stop(8, "m");
+    quiet();
+    commit();
+    EXPECT("answer 8: task 2\n"
+           "instance m recovering -> stopping (stop)\n"); /* n1 was told already */
+    done(1, COMMAND_STOP);
+    done(2, COMMAND_STOP);
+    assert_non_null(strstr(w.log, "instance m stopping -> stopped (released)"));
+}
+
+static void test_stop_of_a_failed_one_removes_it(void **state)
+{
+    struct view *v;
+
+    (void)state;
+    make_ready(7, 1);
+    exits(1, UNIT_WORKER, 0, 9, "");
+    done(1, COMMAND_STOP);
+    stop(8, "m");
+    quiet();
+    commit();
+    EXPECT("answer 8: task 2\n"
+           "instance m failed -> stopped (stop)\n"
+           "task 2 running -> complete (done)\n"
+           "commit 6: task 2 complete, instance m stopped e1\n");
+    pass_reporting(59500, 1);
+    EXPECT("");
+    pass_reporting(500, 1); /* shown for a minute */
+    EXPECT("commit 7: instance m gone e1\n");
+    v = view_now();
+    assert_int_equal(v->n_instances, 0);
+    view_unref(&v);
+}
+
+static void test_a_stop_that_cannot_be_written_stops_nothing(void **state)
+{
+    (void)state;
+    make_ready(7, 1);
+    stop(8, "m");
+    quiet();
+    commit_all(false);
+    EXPECT(
+        "task 2 running -> failed (fail): the controller's store refused the record; see its log, and free disk space "
+        "if that is it\n"
+        "answer 8: refused store_failed: the controller's store refused the record; see its log, and free disk space "
+        "if that is it\n"
+        "commit 5: task 2 failed\n");
+    {
+        struct view *v = view_now();
+
+        assert_int_equal(v->instance[0].state, INSTANCE_READY);
+        view_unref(&v);
+    }
+}
+
+static void test_what_has_ended_is_kept_to_a_bound(void **state)
+{
+    struct view *v;
+
+    (void)state;
+    for (uint64_t i = 1; i <= 90; i++) { /* each fails in its lease and stays as failed under a name of its own */
+        struct place_request r = request_of("m", 0);
+
+        join(1);
+        snprintf(r.alias, sizeof(r.alias), "m%llu", (unsigned long long)i);
+        deploy_request(i, &r, NULL);
+        commit();
+        answer_with(1, COMMAND_LEASE, RESULT_REFUSED, "no", "");
+        quiet();
+        done(1, COMMAND_STOP);
+        assert_int_equal(strstr(w.log, " gone e1") != NULL, i > CLUSTER_ENDED_MAX);
+        commit();
+        quiet();
+    }
+    v = view_now();
+    assert_int_equal(v->n_instances, CLUSTER_ENDED_MAX);
+    assert_string_equal(v->instance[0].name, "m90");
+    assert_int_equal(v->n_tasks, 90);
+    view_unref(&v);
+    for (uint64_t i = 0; i < 400; i++) {
+        stop(1000 + i, v ? "" : "m90");
+        commit();
+        deploy(2000 + i, "m", 3); /* fails at once */
+        commit();
+        quiet();
+    }
+    v = view_now();
+    assert_int_equal(v->n_tasks, CLUSTER_TASKS_MAX);
+    view_unref(&v);
+}
+
+/* ---- a controller that begins -------------------------------------------------------------------------------------- */
+
+static void restore_instance(enum instance_state at, struct plan *plan)
+{
+    struct record rec = {.kind = RECORD_INSTANCE, .instance = id_of(107), .wall_ms = 5};
+
+    strcpy(rec.i.name, "m");
+    strcpy(rec.i.request.model, "m");
+    rec.i.state = at;
+    rec.i.epoch = 4;
+    rec.i.plan = plan;
+    w.instance = rec.instance;
+    w.epoch = 4;
+    step(&(struct cluster_ev){.kind = CLUSTER_EV_RESTORE, .record = &rec});
+}
+
+static void restore_task(uint64_t id, enum task_kind kind, enum task_state at)
+{
+    struct record rec = {.kind = RECORD_TASK, .task = {.id = id, .kind = kind, .state = at, .instance = id_of(107)}};
+
+    strcpy(rec.task.name, "m");
+    step(&(struct cluster_ev){.kind = CLUSTER_EV_RESTORE, .record = &rec});
+}
+
+/* The controller is gone; the processes are not. */
+static struct plan restart(void)
+{
+    static struct world before;
+    struct plan plan = w.plan;
+
+    before = w;
+    cluster_destroy(&w.c);
+    world_open();
+    memcpy(w.unit, before.unit, sizeof(w.unit));
+    memcpy(w.n_units, before.n_units, sizeof(w.n_units));
+    for (int node = 1; node < NODES; node++) {
+        for (size_t u = 0; u < w.n_units[node]; u++)
+            w.unit[node][u].epoch = 4;
+    }
+    w.plan = plan;
+    return plan;
+}
+
+static void test_a_ready_instance_is_adopted_when_all_of_it_is_there(void **state)
+{
+    struct plan plan;
+    struct view *v;
+
+    (void)state;
+    make_ready(7, 2);
+    plan = restart();
+    restore_instance(INSTANCE_READY, &plan);
+    restore_task(11, TASK_DEPLOY, TASK_COMPLETE);
+    begin();
+    v = view_now();
+    assert_int_equal(v->instance[0].state,
+                     INSTANCE_RECOVERING); /* nothing is routed to it before its nodes have spoken */
+    view_unref(&v);
+    hello(1);
+    report(1);
+    EXPECT("node n1 unknown -> joining (hello)\n"
+           "n1 < welcome\n"
+           "node n1 joining -> ready (report)\n");
+    hello(2);
+    report(2);
+    EXPECT("node n2 unknown -> joining (hello)\n"
+           "n2 < welcome\n"
+           "node n2 joining -> ready (report)\n"
+           "instance m recovering -> ready (adopted)\n");
+    v = view_now();
+    assert_int_equal(v->instance[0].epoch, 4);
+    assert_string_equal(v->instance[0].coordinator_addr, "10.0.0.1");
+    assert_int_equal(v->instance[0].coordinator_port, 18080);
+    assert_string_equal(v->instance[0].rank[1].endpoint, "10.0.0.2:20052");
+    assert_true(v->node[0].leased_bytes > 0);
+    view_unref(&v);
+    deploy(1, "m", 0);
+    EXPECT("answer 1: task 11 attached\n");
+    pass_reporting(20000, 2);
+    EXPECT("");
+    exits(2, UNIT_WORKER, 0, 9, "");
+    EXPECT("instance m ready -> recovering (trouble): rank 1 on n2: worker killed by signal 9 (SIGKILL)\n"
+           "n1 < stop e4\n");
+}
+
+static void test_one_that_is_not_whole_is_ended(void **state)
+{
+    struct plan plan;
+
+    (void)state;
+    make_ready(7, 2);
+    plan = restart();
+    restore_instance(INSTANCE_READY, &plan);
+    begin();
+    w.n_units[2] = 0;
+    join(1);
+    hello(2);
+    quiet();
+    report(2);
+    EXPECT("node n2 joining -> ready (report)\n"
+           "n1 < stop e4\n");
+    done(1, COMMAND_STOP);
+    done(2, COMMAND_STOP);
+    EXPECT(
+        "n2 < stop e4\n"
+        "instance m recovering -> failed (released): after the controller's restart rank 1 on n2 did not run any more\n"
+        "commit 1: instance m failed e4\n");
+}
+
+static void test_one_whose_rank_changed_places_is_ended(void **state)
+{
+    struct plan plan;
+
+    (void)state;
+    make_ready(7, 2);
+    plan = restart();
+    restore_instance(INSTANCE_READY, &plan);
+    begin();
+    w.unit[2][0].rank = 0; /* not what the plan says of n2 */
+    join(1);
+    join(2);
+    pass(0);
+    done(1, COMMAND_STOP);
+    done(2, COMMAND_STOP);
+    assert_non_null(strstr(w.log, "after the controller's restart rank 1 on n2 did not run any more"));
+}
+
+static void test_a_record_of_a_broken_plan_is_not_followed(void **state)
+{
+    struct plan plan = {.n_ranks = PROTO_RANKS_MAX + 1};
+
+    (void)state;
+    restore_instance(INSTANCE_READY, &plan);
+    begin();
+    pass(0);
+    EXPECT("instance m recovering -> failed (released): after the controller's restart its coordinator did not run any "
+           "more\n"
+           "commit 1: instance m failed e4\n");
+}
+
+static void test_nodes_that_do_not_come_back_are_waited_for_until_settle(void **state)
+{
+    struct plan plan;
+
+    (void)state;
+    make_ready(7, 2);
+    plan = restart();
+    restore_instance(INSTANCE_READY, &plan);
+    restore_task(11, TASK_DEPLOY, TASK_COMPLETE);
+    begin();
+    join(1);
+    pass_reporting(9500, 1);
+    EXPECT("");
+    pass_reporting(500, 1);
+    EXPECT("n1 < stop e4\n");
+    done(1, COMMAND_STOP);
+    EXPECT(
+        "instance m recovering -> failed (released): after the controller's restart rank 1 on n2 did not run any more\n"
+        "commit 1: instance m failed e4\n");
+    hello(2); /* it comes after all */
+    quiet();
+    report(2);
+    EXPECT("node n2 joining -> ready (report)\n"
+           "n2 < stop e4\n");
+}
+
+static void test_one_that_was_being_started_fails_and_its_task_says_so(void **state)
+{
+    struct plan plan;
+
+    (void)state;
+    begin_load(7, 2);
+    plan = restart();
+    restore_instance(INSTANCE_LEASING, &plan);
+    restore_task(11, TASK_DEPLOY, TASK_RUNNING);
+    begin();
+    join(1);
+    hello(2);
+    quiet();
+    report(2);
+    done(1, COMMAND_STOP);
+    done(2, COMMAND_STOP);
+    EXPECT(
+        "node n2 joining -> ready (report)\n"
+        "n1 < stop e4\n"
+        "n2 < stop e4\n"
+        "instance m recovering -> failed (released): the controller was restarted while it was being started; deploy it "
+        "again\n"
+        "task 11 running -> failed (fail): the controller was restarted while it was being started; deploy it again\n"
+        "commit 1: task 11 failed, instance m failed e4\n");
+}
+
+static void test_a_stop_goes_on_after_a_restart(void **state)
+{
+    struct plan plan;
+
+    (void)state;
+    make_ready(7, 1);
+    plan = restart();
+    restore_instance(INSTANCE_STOPPING, &plan);
+    restore_task(12, TASK_STOP, TASK_RUNNING);
+    begin();
+    hello(1);
+    quiet();
+    report(1);
+    EXPECT("node n1 joining -> ready (report)\n"
+           "n1 < stop e4\n");
+    done(1, COMMAND_STOP);
+    EXPECT("instance m stopping -> stopped (released)\n"
+           "task 12 running -> complete (done)\n"
+           "commit 1: task 12 complete, instance m stopped e4\n");
+}
+
+static void test_a_restored_one_can_be_stopped_before_its_nodes_are_back(void **state)
+{
+    struct plan plan;
+
+    (void)state;
+    make_ready(7, 1);
+    plan = restart();
+    restore_instance(INSTANCE_READY, &plan);
+    begin();
+    stop(8, "m");
+    quiet();
+    commit();
+    EXPECT("answer 8: task 1\n"
+           "instance m recovering -> stopping (stop)\n");
+    pass(3000);
+    EXPECT(""); /* there is nobody to tell */
+    hello(1);
+    quiet();
+    report(1);
+    EXPECT("node n1 joining -> ready (report)\n");
+    pass(900);
+    report(1);
+    pass(100);
+    EXPECT("n1 < stop e4\n");
+    done(1, COMMAND_STOP);
+    EXPECT("instance m stopping -> stopped (released): stopped\n"
+           "task 1 running -> complete (done)\n"
+           "commit 2: task 1 complete, instance m stopped e4\n");
+    pass_reporting(15000, 1); /* settle changes nothing any more */
+    EXPECT("");
+}
+
+static void test_what_was_stopped_in_the_store_is_ended_where_it_still_runs(void **state)
+{
+    struct plan plan;
+
+    (void)state;
+    make_ready(7, 1);
+    plan = restart();
+    restore_instance(INSTANCE_STOPPED, &plan);
+    begin();
+    hello(1);
+    quiet();
+    report(1);
+    EXPECT("node n1 joining -> ready (report)\n"
+           "n1 < stop e4\n");
+}
+
+static void test_a_task_without_its_instance_has_failed(void **state)
+{
+    (void)state;
+    restore_task(12, TASK_DEPLOY, TASK_RUNNING);
+    begin();
+    EXPECT("task 12 running -> failed (fail): the controller was restarted before this was done\n"
+           "commit 1: task 12 failed\n");
+    join(1);
+    deploy(1, "m", 0);
+    assert_non_null(strstr(w.log, "task 13 pending")); /* numbers go on */
+}
+
+static void test_an_older_epoch_on_a_node_that_was_away_is_ended(void **state)
+{
+    (void)state;
+    make_ready(7, 2);
+    w.unit[2][1] = w.unit[2][0];
+    w.unit[2][1].epoch = 0;
+    w.n_units[2] = 2;
+    report(2);
+    EXPECT("n2 < stop e0\n");
+    pass(500);
+    report(2);
+    EXPECT(""); /* once a second */
+}
+
+int main(void)
+{
+#define TEST(f) cmocka_unit_test_setup_teardown(f, world_setup, world_teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(test_stop_ends_the_coordinator_first_and_is_done_when_all_are_empty),
+        TEST(test_stop_finds_by_name_alias_model_and_id),
+        TEST(test_stop_in_mid_start_cancels_the_deploy),
+        TEST(test_stop_before_the_plan_is_durable),
+        TEST(test_stop_of_a_failing_one_joins_its_release),
+        TEST(test_stop_of_a_failed_one_removes_it),
+        TEST(test_a_stop_that_cannot_be_written_stops_nothing),
+        TEST(test_what_has_ended_is_kept_to_a_bound),
+        TEST(test_a_ready_instance_is_adopted_when_all_of_it_is_there),
+        TEST(test_one_that_is_not_whole_is_ended),
+        TEST(test_one_whose_rank_changed_places_is_ended),
+        TEST(test_a_record_of_a_broken_plan_is_not_followed),
+        TEST(test_nodes_that_do_not_come_back_are_waited_for_until_settle),
+        TEST(test_one_that_was_being_started_fails_and_its_task_says_so),
+        TEST(test_a_stop_goes_on_after_a_restart),
+        TEST(test_a_restored_one_can_be_stopped_before_its_nodes_are_back),
+        TEST(test_what_was_stopped_in_the_store_is_ended_where_it_still_runs),
+        TEST(test_a_task_without_its_instance_has_failed),
+        TEST(test_an_older_epoch_on_a_node_that_was_away_is_ended),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
