@@ -12,6 +12,11 @@
 struct event_base;
 struct store;
 
+enum {
+    STORE_AUDIT_MAX = 10000,
+    STORE_PENDING_MAX = 512 /* appends that are not committed yet; one more is refused with -ENOBUFS */
+};
+
 enum { STORE_E_DAMAGED = 1, STORE_E_LOCKED /* another controller uses the file */, STORE_E_VERSION, STORE_E_FULL };
 
 /* One row of state: the newest value of (kind, key). */
@@ -28,20 +33,25 @@ struct store_callbacks {
     void *ctx;
 };
 
-/* Opens or makes FILE. Reads the snapshot: `row` for each record, oldest change first, before it returns. A damaged file is
- * never replaced: why says what is wrong and what to do. 0; STORE_E_*; negative errno. */
+/* Opens or makes FILE (0600; nobody else opens it meanwhile). Reads the snapshot: `row` for each record but audit rows,
+ * oldest change first, before it returns; r and what it points to are borrowed. A damaged file is never replaced. Unless it
+ * is 0, why says what is wrong and what to do. base: borrowed, outlives the store. 0; STORE_E_*; negative errno. */
 int store_open(struct event_base *base, const char *path, const struct store_callbacks *cb,
                void (*row)(void *ctx, const struct store_record *r), void *row_ctx, struct store **ret, char *why,
                size_t why_size);
-/* Waits until everything appended is durable. */
+/* Waits until everything appended is durable (or has failed); committed is not called any more. Also from within
+ * committed. */
 void store_close(struct store **s);
 
-/* All of them or none. rec: values consumed. Audit rows (kind "audit") are kept to the newest 10,000. 0 or negative errno:
- * then committed is not called. */
+/* All of them or none. rec: borrowed, its values consumed in every case. Audit rows (kind "audit", any key, never gone) are
+ * kept to the newest STORE_AUDIT_MAX. 0 or negative errno: then committed is not called. */
 int store_append(struct store *s, uint64_t token, struct store_record *rec, size_t n);
 
-/* Meta values beside the records ("cluster", "term", "secret"): read and written at start only, synchronously. */
-int store_meta_get(struct store *s, const char *key, char *buf, size_t size); /* 0; 1: none */
-int store_meta_set(struct store *s, const char *key, const char *value);
+/* At start only, synchronously: before the first store_append (assert).
+ * Meta values beside the records: "cluster", "term", "secret". */
+int store_meta_get(struct store *s, const char *key, char *buf, size_t size); /* 0; 1: none; negative errno */
+int store_meta_set(struct store *s, const char *key, const char *value);      /* 0; negative errno */
+/* The newest n audit rows, oldest first; as `row` of store_open. 0 or negative errno. */
+int store_audit_tail(struct store *s, size_t n, void (*row)(void *ctx, const struct store_record *r), void *ctx);
 
 #endif

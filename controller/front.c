@@ -1,0 +1,262 @@
+#include "controller/front.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "common/actor.h"
+#include "common/cleanup.h"
+#include "common/core/err.h"
+#include "common/log.h"
+#include "controller/api.h"
+#include "controller/clock.h"
+#include "controller/events.h"
+#include "controller/gateway.h"
+#include "controller/http_json.h"
+
+/* Made by the control loop's thread, then used by the HTTP thread alone, until that has ended. */
+struct world {
+    struct event_base *base;
+    struct http_server *server;
+    struct api *api;
+    struct gateway *gateway;
+    struct events *events;
+    struct metrics *metrics;
+    struct metrics_control control;
+    struct view *view;
+    struct actor_pipe *pipe;
+};
+
+struct front {
+    struct world world;
+    struct actor *actor;
+    struct front_callbacks cb;
+};
+
+/* ---- what holds for every path ---- */
+
+static bool is_v1(const struct http_exchange *x)
+{
+    return strncmp(http_path(x), "/v1", 3) == 0;
+}
+
+/* A page of another site must not deploy or stop anything through the browser of somebody who may. */
+static bool is_cross_site(const struct http_exchange *x)
+{
+    const char *origin = http_head_field(http_head(x), "Origin"), *host;
+
+    if (!origin || http_is(x, "GET") || http_is(x, "HEAD"))
+        return false;
+    host = strstr(origin, "://");
+    return !host || strcasecmp(host + 3, http_head(x)->host) != 0;
+}
+
+static bool before(void *ctx, struct http_exchange *x)
+{
+    const char *origin = http_head_field(http_head(x), "Origin");
+
+    (void)ctx;
+    if (!is_v1(x)) {
+        if (!is_cross_site(x))
+            return false;
+        http_reply_error(x, 403, "cross_site", "another site's page may not change anything here");
+        return true;
+    }
+    http_add_field(x, "Access-Control-Allow-Origin", origin ? origin : "");
+    if (!http_is(x, "OPTIONS"))
+        return false;
+    http_add_field(x, "Access-Control-Allow-Credentials", "true");
+    http_add_field(x, "Access-Control-Allow-Methods", "GET, POST, DELETE, OPTIONS");
+    http_add_field(x, "Access-Control-Allow-Headers", "*");
+    http_reply(x, 200, "text/html", NULL, 0);
+    return true;
+}
+
+static void refuse(void *ctx, struct http_exchange *x, int status, const char *text)
+{
+    static const struct {
+        int status;
+        const char *code;
+    } codes[] = {{404, "not_found"}, {405, "wrong_method"}, {408, "too_slow"}, {413, "too_large"}, {503, "busy"}};
+    const char *code = "bad_request";
+    struct world *w = ctx;
+
+    metrics_http_refused(w->metrics, status);
+    if (status == 405 && is_v1(x)) /* as llama-server does */
+        status = 404;
+    for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++)
+        if (codes[i].status == status)
+            code = codes[i].code;
+    http_reply_error(x, status, code, "%s", text);
+}
+
+static void handle_metrics(void *ctx, struct http_exchange *x)
+{
+    CLEANUP(cleanup_free) char *text = NULL;
+    struct world *w = ctx;
+    size_t n = 0;
+
+    if (metrics_print(w->metrics, w->view, &w->control, clock_wall_ms(), &text, &n) < 0)
+        http_reply_error(x, 503, "no_memory", "out of memory");
+    else
+        http_reply(x, 200, "text/plain; version=0.0.4; charset=utf-8", text, n);
+}
+
+static const struct http_route metrics_routes[] = {{"GET", "/metrics", handle_metrics}, {NULL, NULL, NULL}};
+static const struct http_route events_routes[] = {{"GET", "/api/events", events_handle}, {NULL, NULL, NULL}};
+
+/* ---- the thread ---- */
+
+static void take_note(void *ctx, void *object)
+{
+    struct front_note *n = object;
+    struct world *w = ctx;
+
+    switch (n->kind) {
+    case FRONT_NOTE_VIEW:
+        view_unref(&w->view);
+        w->view = view_ref(n->view);
+        w->control = n->control;
+        gateway_set_view(w->gateway, n->view);
+        api_set_view(w->api, n->view);
+        break;
+    case FRONT_NOTE_BACKENDS:
+        api_set_backends(w->api, n->backends);
+        break;
+    case FRONT_NOTE_TRANSITION:
+        events_add(w->events, &n->transition, n->wall_ms);
+        break;
+    case FRONT_NOTE_ANSWER:
+        api_answer(w->api, n->request_id, &n->answer);
+        break;
+    case FRONT_NOTE_PLANNED:
+        api_planned(w->api, n->request_id, &n->planned);
+        break;
+    }
+    front_note_destroy(&n);
+}
+
+static void stop(void *ctx)
+{
+    struct world *w = ctx;
+
+    event_base_loopbreak(w->base);
+}
+
+static void run(struct actor_pipe *pipe, void *arg)
+{
+    struct world *w = arg;
+    int r;
+
+    w->pipe = pipe;
+    r = actor_pipe_attach(pipe, w->base, take_note, w, stop);
+    if (r < 0)
+        log_failure(LOG_LEVEL_ERROR, "http.pipe", r, "effect=%s", LOG_STR("no HTTP is served"));
+    else
+        event_base_dispatch(w->base);
+    http_server_destroy(&w->server); /* here, so that whoever waits for an answer is let go on this thread */
+}
+
+static int submit(void *ctx, struct front_order *order)
+{
+    struct world *w = ctx;
+
+    return actor_pipe_send(w->pipe, order);
+}
+
+static void take_order(void *ctx, void *object)
+{
+    struct front *f = ctx;
+
+    f->cb.order(f->cb.ctx, object);
+}
+
+/* ---- making it ---- */
+
+static void world_clear(struct world *w)
+{
+    http_server_destroy(&w->server);
+    api_destroy(&w->api);
+    gateway_destroy(&w->gateway);
+    events_destroy(&w->events);
+    metrics_destroy(&w->metrics);
+    view_unref(&w->view);
+    if (w->base)
+        event_base_free(w->base);
+    w->base = NULL;
+}
+
+static int make_rooms(struct world *w, const uint8_t secret[CRYPTO_KEY_BYTES])
+{
+    const struct http_errors errors = {.refuse = refuse, .before = before, .ctx = w};
+    const struct http_limits limits = {.connections = 0};
+    const struct api_deps deps = {.base = w->base, .submit = submit, .ctx = w};
+    int r = http_server_new(w->base, &limits, &errors, &w->server);
+
+    if (!r)
+        r = metrics_new(&w->metrics);
+    if (!r)
+        r = events_new(w->base, clock_wall_ms(), &w->events);
+    if (!r)
+        r = api_new(&deps, &w->api);
+    if (!r)
+        r = gateway_new(w->base, secret, w->metrics, &w->gateway);
+    return r;
+}
+
+static int open_doors(struct world *w, const int *fds, size_t n_fds)
+{
+    int r = http_server_route(w->server, api_routes(), w->api);
+
+    if (!r)
+        r = http_server_route(w->server, gateway_routes(), w->gateway);
+    if (!r)
+        r = http_server_route(w->server, events_routes, w->events);
+    if (!r)
+        r = http_server_route(w->server, metrics_routes, w);
+    for (size_t i = 0; !r && i < n_fds; i++)
+        r = http_server_listen_fd(w->server, fds[i]);
+    return r;
+}
+
+int front_new(struct event_base *base, const int *fds, size_t n_fds, const uint8_t secret[CRYPTO_KEY_BYTES],
+              const struct front_callbacks *cb, struct front **ret)
+{
+    CLEANUP(front_destroy) struct front *f = calloc(1, sizeof(*f));
+    int r;
+
+    if (!f)
+        return err_raise(-ENOMEM);
+    f->cb = *cb;
+    f->world.base = event_base_new();
+    if (!f->world.base)
+        return err_raise(-ENOMEM);
+    r = make_rooms(&f->world, secret);
+    if (!r)
+        r = open_doors(&f->world, fds, n_fds);
+    if (!r)
+        r = actor_new(base, run, &f->world, take_order, f, front_note_drop, front_order_drop, &f->actor);
+    if (r < 0)
+        return err_pass(r);
+    *ret = f;
+    f = NULL;
+    return 0;
+}
+
+void front_destroy(struct front **f)
+{
+    if (!*f)
+        return;
+    actor_destroy(&(*f)->actor);
+    world_clear(&(*f)->world);
+    free(*f);
+    *f = NULL;
+}
+
+int front_send(struct front *f, struct front_note *note)
+{
+    return actor_send(f->actor, note);
+}

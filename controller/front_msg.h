@@ -1,0 +1,58 @@
+/* What the control loop and the HTTP thread say to one another over the actor's pipe. Whoever sends one gives it away. */
+#ifndef CARAVAN_CONTROLLER_FRONT_MSG_H
+#define CARAVAN_CONTROLLER_FRONT_MSG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "controller/core/cluster.h"
+#include "controller/discovery.h"
+#include "controller/metrics.h"
+
+/* Control loop -> HTTP. */
+enum front_note_kind {
+    FRONT_NOTE_VIEW = 1, /* view, control: newest wins */
+    FRONT_NOTE_BACKENDS,
+    FRONT_NOTE_TRANSITION,
+    FRONT_NOTE_ANSWER, /* request_id, answer */
+    FRONT_NOTE_PLANNED /* request_id, planned */
+};
+
+struct front_planned {
+    int r; /* 0, PLACE_E_*, CLUSTER_E_*, negative */
+    char why[PROTO_TEXT_MAX];
+    struct plan *plan;  /* owned; may be NULL */
+    struct plan *other; /* owned; the plan under the other policy, or NULL */
+};
+
+struct front_note {
+    enum front_note_kind kind;
+    uint64_t wall_ms;
+    struct view *view;              /* owned */
+    struct metrics_control control; /* with VIEW */
+    struct backends *backends;      /* owned */
+    struct cluster_transition transition;
+    uint64_t request_id;
+    struct cluster_answer answer;
+    struct front_planned planned;
+};
+
+/* HTTP -> control loop. */
+enum front_order_kind { FRONT_ORDER_DEPLOY = 1, FRONT_ORDER_STOP, FRONT_ORDER_PLAN };
+
+struct front_order {
+    enum front_order_kind kind;
+    uint64_t request_id;
+    struct place_request request; /* owned; DEPLOY, PLAN */
+    struct plan *plan;            /* owned; DEPLOY: pinned, or NULL */
+    char target[PROTO_MODEL_MAX]; /* STOP */
+};
+
+void front_planned_clear(struct front_planned *p);
+void front_note_destroy(struct front_note **n);
+void front_order_destroy(struct front_order **o);
+/* For the actor's drops. */
+void front_note_drop(void *note);
+void front_order_drop(void *order);
+
+#endif

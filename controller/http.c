@@ -1,0 +1,283 @@
+#include "controller/http.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <event2/event.h>
+#include <event2/listener.h>
+#include <netdb.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "common/cleanup.h"
+#include "common/core/err.h"
+#include "common/log.h"
+#include "controller/http_conn.h"
+
+enum { ACCEPT_PAUSE_MS = 200, LISTEN_BACKLOG = 512 };
+
+const char *http_status_text(int status)
+{
+    static const struct {
+        int status;
+        const char *text;
+    } words[] = {
+        {200, "OK"},
+        {202, "Accepted"},
+        {204, "No Content"},
+        {400, "Bad Request"},
+        {401, "Unauthorized"},
+        {403, "Forbidden"},
+        {404, "Not Found"},
+        {405, "Method Not Allowed"},
+        {408, "Request Timeout"},
+        {409, "Conflict"},
+        {413, "Content Too Large"},
+        {417, "Expectation Failed"},
+        {431, "Request Header Fields Too Large"},
+        {500, "Internal Server Error"},
+        {501, "Not Implemented"},
+        {502, "Bad Gateway"},
+        {503, "Service Unavailable"},
+        {504, "Gateway Timeout"},
+        {505, "HTTP Version Not Supported"},
+    };
+
+    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+        if (words[i].status == status)
+            return words[i].text;
+    return status < 400 ? "OK" : "Error";
+}
+
+int http_server_new(struct event_base *base, const struct http_limits *limits, const struct http_errors *errors,
+                    struct http_server **ret)
+{
+    static const struct http_limits defaults = {
+        .connections = 1024,
+        .body_bytes = 64 * 1024 * 1024,
+        .body_all_bytes = 256 * 1024 * 1024,
+        .head_ms = 10000,
+        .body_ms = 120000,
+        .idle_ms = 60000,
+        .write_ms = 60000,
+    };
+    struct http_server *s = calloc(1, sizeof(*s));
+    struct http_limits *l;
+
+    if (!s)
+        return err_raise(-ENOMEM);
+    *s = (struct http_server){.base = base, .limits = *limits, .errors = *errors};
+    l = &s->limits;
+    l->connections = l->connections ? l->connections : defaults.connections;
+    l->body_bytes = l->body_bytes ? l->body_bytes : defaults.body_bytes;
+    l->body_all_bytes = l->body_all_bytes ? l->body_all_bytes : defaults.body_all_bytes;
+    l->head_ms = l->head_ms ? l->head_ms : defaults.head_ms;
+    l->body_ms = l->body_ms ? l->body_ms : defaults.body_ms;
+    l->idle_ms = l->idle_ms ? l->idle_ms : defaults.idle_ms;
+    l->write_ms = l->write_ms ? l->write_ms : defaults.write_ms;
+    LIST_INIT(&s->conns);
+    *ret = s;
+    return 0;
+}
+
+void http_server_destroy(struct http_server **server)
+{
+    struct http_server *s = *server;
+    struct http_conn *c;
+
+    if (!s)
+        return;
+    for (size_t i = 0; i < s->n_listeners; i++)
+        evconnlistener_free(s->listener[i]);
+    while ((c = LIST_FIRST(&s->conns)))
+        http_conn_close(c);
+    if (s->accept_again)
+        event_free(s->accept_again);
+    free(s);
+    *server = NULL;
+}
+
+size_t http_server_connections(const struct http_server *s)
+{
+    return s->n_conns;
+}
+
+/* ---- listening ---- */
+
+static void on_accept(struct evconnlistener *l, evutil_socket_t fd, struct sockaddr *addr, int n, void *ctx)
+{
+    static const char full[] = "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\n"
+                               "Connection: close\r\n\r\n";
+    struct http_server *s = ctx;
+
+    (void)l;
+    (void)addr;
+    (void)n;
+    if (s->n_conns < s->limits.connections) {
+        http_conn_accept(s, fd);
+        return;
+    }
+    (void)!send(fd, full, sizeof(full) - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+    close(fd);
+}
+
+static void on_accept_again(evutil_socket_t fd, short what, void *ctx)
+{
+    struct http_server *s = ctx;
+
+    (void)fd;
+    (void)what;
+    for (size_t i = 0; i < s->n_listeners; i++)
+        evconnlistener_enable(s->listener[i]);
+}
+
+/* Out of descriptors: the waiting connection stays readable, and without a pause the loop would spin on it. */
+static void on_accept_error(struct evconnlistener *l, void *ctx)
+{
+    struct timeval tv = {.tv_usec = ACCEPT_PAUSE_MS * 1000};
+    struct http_server *s = ctx;
+
+    log_warn("http.accept", "error=%s", LOG_STR(strerrordesc_np(EVUTIL_SOCKET_ERROR())));
+    evconnlistener_disable(l);
+    if (!s->accept_again)
+        s->accept_again = evtimer_new(s->base, on_accept_again, s);
+    if (s->accept_again)
+        evtimer_add(s->accept_again, &tv);
+}
+
+int http_server_listen_fd(struct http_server *s, int fd)
+{
+    struct evconnlistener *l;
+
+    if (s->n_listeners == HTTP_LISTENERS_MAX)
+        return err_raise(-ENOSPC);
+    if (evutil_make_socket_nonblocking(fd) < 0 || evutil_make_socket_closeonexec(fd) < 0)
+        return err_raise(-errno);
+    l = evconnlistener_new(s->base, on_accept, s, LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, LISTEN_BACKLOG, fd);
+    if (!l)
+        return err_raise(errno ? -errno : -ENOMEM);
+    evconnlistener_set_error_cb(l, on_accept_error);
+    s->listener[s->n_listeners++] = l;
+    return 0;
+}
+
+/* "HOST:PORT" into its halves, the brackets of an IPv6 literal dropped. */
+static bool split_addr(const char *addr_port, char *host, size_t size, const char **ret_port)
+{
+    const char *colon = strrchr(addr_port, ':'), *from = addr_port;
+    size_t n;
+
+    if (!colon || !colon[1] || colon == addr_port)
+        return false;
+    n = (size_t)(colon - addr_port);
+    if (*from == '[' && colon[-1] == ']') {
+        from++;
+        n -= 2;
+    }
+    if (!n || n >= size)
+        return false;
+    memcpy(host, from, n);
+    host[n] = '\0';
+    *ret_port = colon + 1;
+    return true;
+}
+
+static int bind_one(const struct addrinfo *ai, int *ret_fd)
+{
+    CLEANUP(cleanup_close) int fd = socket(ai->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int one = 1;
+
+    if (fd < 0)
+        return err_raise(-errno);
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+    if (bind(fd, ai->ai_addr, ai->ai_addrlen) < 0 || listen(fd, LISTEN_BACKLOG) < 0)
+        return errno == EADDRINUSE      ? HTTP_LISTEN_E_IN_USE
+               : errno == EADDRNOTAVAIL ? HTTP_LISTEN_E_BAD_ADDR
+                                        : err_raise(-errno);
+    *ret_fd = fd;
+    fd = -1;
+    return 0;
+}
+
+int http_bind(const char *addr_port, int *ret_fd)
+{
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV}, *ai = NULL;
+    char host[64];
+    const char *port;
+    int r;
+
+    if (!split_addr(addr_port, host, sizeof(host), &port) || getaddrinfo(host, port, &hints, &ai) != 0)
+        return HTTP_LISTEN_E_BAD_ADDR;
+    r = bind_one(ai, ret_fd);
+    freeaddrinfo(ai);
+    return r < 0 ? err_pass(r) : r;
+}
+
+/* ---- routes ---- */
+
+int http_server_route(struct http_server *s, const struct http_route *routes, void *ctx)
+{
+    assert(s->n_tables < HTTP_TABLES_MAX);
+    s->table[s->n_tables].route = routes;
+    s->table[s->n_tables++].ctx = ctx;
+    return 0;
+}
+
+/* The path itself, or its last segment in *ret_arg where the pattern ends in "/:". */
+static bool path_matches(const char *pattern, const char *path, const char **ret_arg)
+{
+    const char *colon = strchr(pattern, ':');
+    size_t n = colon ? (size_t)(colon - pattern) : 0;
+
+    *ret_arg = NULL;
+    if (!colon)
+        return strcmp(pattern, path) == 0;
+    if (strncmp(pattern, path, n) != 0 || !path[n] || strchr(path + n, '/'))
+        return false;
+    *ret_arg = path + n;
+    return true;
+}
+
+static bool method_matches(const struct http_route *route, const char *method)
+{
+    return strcmp(route->method, method) == 0 || (strcmp(method, "HEAD") == 0 && strcmp(route->method, "GET") == 0);
+}
+
+/* A segment of 1 KiB is a name of ours with everything escaped. */
+static bool take_arg(struct http_exchange *x, const char *arg)
+{
+    CLEANUP(cleanup_free) char *buf = malloc(1024);
+
+    if (!buf || !http_percent_decode(arg, strlen(arg), false, buf, 1024))
+        return false;
+    http_exchange_set_arg(x, buf);
+    buf = NULL;
+    return true;
+}
+
+void http_dispatch(struct http_server *s, struct http_exchange *x)
+{
+    const char *path = http_path(x), *method = http_head(x)->method, *arg;
+    bool known = false;
+
+    if (s->errors.before && s->errors.before(s->errors.ctx, x))
+        return;
+    for (size_t t = 0; t < s->n_tables; t++)
+        for (const struct http_route *route = s->table[t].route; route->method; route++) {
+            if (!path_matches(route->pattern, path, &arg))
+                continue;
+            known = true;
+            if (!method_matches(route, method))
+                continue;
+            if (arg && !take_arg(x, arg)) {
+                s->errors.refuse(s->errors.ctx, x, 400, "the path is not valid");
+                return;
+            }
+            route->handle(s->table[t].ctx, x);
+            return;
+        }
+    s->errors.refuse(s->errors.ctx, x, known ? 405 : 404,
+                     known ? "this path does not take that method" : "no such path");
+}

@@ -1,0 +1,90 @@
+/* The HTTP server: listeners, connections, routes and answers, on plain libevent buffers. One loop, one thread.
+ *
+ * Not evhttp: 2.1 ends the process (event_errx) on a byte that comes while an answer is awaited with reading on, and
+ * without reading on a departed client goes unseen; it takes two Content-Length fields and a chunk size of 0x2.
+ *
+ * Bounded: connections, head, body, all bodies together, time for head and body, output to a client that does not read.
+ * An exchange is one request and its answer. A handler answers at once or keeps the exchange and answers later; it is
+ * gone when http_reply, http_end or http_abort was called, or when `gone` was. */
+#ifndef CARAVAN_CONTROLLER_HTTP_H
+#define CARAVAN_CONTROLLER_HTTP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "controller/http_strict.h"
+
+struct event_base;
+struct http_server;
+struct http_exchange;
+
+enum { HTTP_OUTPUT_HIGH = 1024 * 1024, HTTP_OUTPUT_LOW = 256 * 1024, HTTP_OUTPUT_MAX = 8 * 1024 * 1024 };
+enum { HTTP_FULL = 1 /* of http_write: pause your source until `drained` */ };
+enum { HTTP_LISTEN_E_IN_USE = 1, HTTP_LISTEN_E_BAD_ADDR };
+
+struct http_limits {
+    size_t connections;    /* 0: 1024 */
+    size_t body_bytes;     /* of one request; 0: 64 MiB */
+    size_t body_all_bytes; /* of all requests together; 0: 256 MiB */
+    uint32_t head_ms;      /* from the first byte, or from the connection on, to the end of the head; 0: 10000 */
+    uint32_t body_ms;      /* for the whole body; 0: 120000 */
+    uint32_t idle_ms;      /* between requests; 0: 60000 */
+    uint32_t write_ms;     /* without a byte taken by the client; 0: 60000 */
+};
+
+struct http_route {
+    const char *method;  /* NULL ends a table. HEAD is answered by the GET route, without a body */
+    const char *pattern; /* "/api/tasks/:id": a trailing segment with ':' takes one path segment, see http_arg */
+    void (*handle)(void *ctx, struct http_exchange *x);
+};
+
+/* The answer to what no route takes, and to what is no valid request (x is then without method and path). */
+struct http_errors {
+    /* status: 404, 405, or http_outcome_status. Must reply. */
+    void (*refuse)(void *ctx, struct http_exchange *x, int status, const char *text);
+    /* Called before a route is looked up; returns true where it has replied. May be NULL. */
+    bool (*before)(void *ctx, struct http_exchange *x);
+    void *ctx;
+};
+
+/* limits, errors: copied. 0, -ENOMEM. */
+int http_server_new(struct event_base *base, const struct http_limits *limits, const struct http_errors *errors,
+                    struct http_server **ret);
+/* Closes every connection; `gone` is called for each unanswered exchange. */
+void http_server_destroy(struct http_server **s);
+/* routes: borrowed for the server's life. 0, -ENOMEM. */
+int http_server_route(struct http_server *s, const struct http_route *routes, void *ctx);
+/* fd: a bound stream socket, consumed on success. 0, negative errno. */
+int http_server_listen_fd(struct http_server *s, int fd);
+size_t http_server_connections(const struct http_server *s);
+
+/* "127.0.0.1:8080", "[::1]:8080". ret_fd: bound and listening. 0, HTTP_LISTEN_E_*, negative errno. */
+int http_bind(const char *addr_port, int *ret_fd);
+
+/* ---- the request ---- */
+const struct http_head *http_head(const struct http_exchange *x); /* borrowed while the exchange lives */
+const char *http_path(const struct http_exchange *x);             /* "" where the head was not valid */
+bool http_is(const struct http_exchange *x, const char *method);
+const char *http_arg(const struct http_exchange *x); /* the decoded segment that ':' took; "" without one */
+/* Decoded value of a query parameter into buf. 0; 1: not there; -1: malformed or too long. */
+int http_query(const struct http_exchange *x, const char *name, char *buf, size_t size);
+const char *http_body(const struct http_exchange *x, size_t *ret_n); /* borrowed */
+
+/* ---- the answer ---- */
+/* A field of the answer to come; before http_reply or http_begin. What is not valid in a field is dropped. */
+void http_add_field(struct http_exchange *x, const char *name, const char *value);
+/* The whole answer. type NULL: none. */
+void http_reply(struct http_exchange *x, int status, const char *type, const void *body, size_t n);
+/* A streamed answer of n_bytes, or chunked (closed at the end for HTTP/1.0) where n_bytes is -1. */
+void http_begin(struct http_exchange *x, int status, const char *type, int64_t n_bytes);
+/* 0; HTTP_FULL. Over HTTP_OUTPUT_MAX the client is dropped in the next turn of the loop. */
+int http_write(struct http_exchange *x, const void *buf, size_t n);
+void http_end(struct http_exchange *x);
+/* Ends a begun answer so that the client sees it is not whole. */
+void http_abort(struct http_exchange *x);
+/* gone: the client left first; x is invalid from then on. drained: output is under HTTP_OUTPUT_LOW again after a
+ * HTTP_FULL. Either may be NULL. */
+void http_watch(struct http_exchange *x, void (*gone)(void *ctx), void (*drained)(void *ctx), void *ctx);
+
+#endif

@@ -1,0 +1,186 @@
+#include "controller/link.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/cleanup.h"
+#include "common/core/err.h"
+#include "common/log.h"
+#include "common/message.h"
+#include "common/wire.h"
+#include "controller/clock.h"
+
+enum { WARN_EVERY_MS = 60000 };
+
+struct link {
+    struct wire_server *server;
+    struct link_config config;
+    struct link_callbacks cb;
+    uint64_t n_malformed, n_unknown;
+    size_t n_peers;
+    struct link_peer peer[LINK_PEERS_MAX];
+};
+
+static struct link_peer *find(struct link *l, const uint8_t *key)
+{
+    for (size_t i = 0; i < l->n_peers; i++)
+        if (memcmp(l->peer[i].key, key, CRYPTO_KEY_BYTES) == 0)
+            return &l->peer[i];
+    return NULL;
+}
+
+/* The peer's entry; with open trust keys are free, so the one unused for longest makes room. */
+static struct link_peer *take(struct link *l, const uint8_t *key)
+{
+    struct link_peer *p = find(l, key);
+
+    if (!p && l->n_peers < LINK_PEERS_MAX)
+        p = &l->peer[l->n_peers++];
+    if (!p) {
+        p = &l->peer[0];
+        for (size_t i = 1; i < l->n_peers; i++)
+            if (l->peer[i].used_ms < p->used_ms)
+                p = &l->peer[i];
+    }
+    if (memcmp(p->key, key, CRYPTO_KEY_BYTES) != 0 || !*p->key_hex) {
+        memset(p, 0, sizeof(*p));
+        memcpy(p->key, key, CRYPTO_KEY_BYTES);
+        crypto_key_format(key, p->key_hex);
+        p->node = crypto_node_id(key);
+    }
+    p->used_ms = clock_now_ms();
+    return p;
+}
+
+static void complain(struct link *l, struct link_peer *p, const char *peer_addr, int outcome)
+{
+    uint64_t now_ms = clock_now_ms();
+
+    if (outcome == MESSAGE_E_UNKNOWN_KIND) {
+        p->n_unknown++;
+        l->n_unknown++;
+    } else {
+        p->n_malformed++;
+        l->n_malformed++;
+    }
+    if (p->warned_ms && now_ms - p->warned_ms < WARN_EVERY_MS)
+        return;
+    p->warned_ms = now_ms;
+    log_warn("link.message_dropped", "node=%s addr=%s reason=%s malformed=%" PRIu64 " unknown=%" PRIu64,
+             ID128_SHORT(&p->node), LOG_STR(peer_addr), message_outcome_name(outcome), p->n_malformed, p->n_unknown);
+}
+
+static bool is_from_agent(enum message_kind k)
+{
+    switch (k) {
+    case MESSAGE_HELLO:
+    case MESSAGE_REPORT:
+    case MESSAGE_RESULT:
+    case MESSAGE_EVENT:
+        return true;
+    case MESSAGE_WELCOME:
+    case MESSAGE_COMMAND:
+        return false;
+    }
+    return false;
+}
+
+static void on_message(void *ctx, const uint8_t *key, const char *peer_addr, const void *buf, size_t n_bytes)
+{
+    CLEANUP(message_destroy) struct message *m = NULL;
+    struct link *l = ctx;
+    struct link_peer *p = take(l, key);
+    int r = message_unpack(buf, n_bytes, &m);
+
+    if (r < 0) {
+        log_failure(LOG_LEVEL_ERROR, "link.unpack", r, "node=%s", ID128_SHORT(&p->node));
+        return;
+    }
+    if (!r && !is_from_agent(m->kind))
+        r = MESSAGE_E_MALFORMED;
+    if (r) {
+        complain(l, p, peer_addr, r);
+        return;
+    }
+    if (m->kind == MESSAGE_HELLO) /* a new connection: counting starts again */
+        p->seq_out = 0;
+    l->cb.message(l->cb.ctx, p, peer_addr, &m);
+}
+
+static void on_refused(void *ctx, const uint8_t *key, const char *addr)
+{
+    struct id128 node = crypto_node_id(key);
+
+    (void)ctx;
+    log_warn("link.refused", "node=%s addr=%s reason=key_not_allowed", ID128_SHORT(&node), LOG_STR(addr));
+}
+
+int link_new(struct event_base *base, const struct identity *id, const struct link_config *config,
+             const struct link_callbacks *cb, struct link **ret)
+{
+    CLEANUP(link_destroy) struct link *l = calloc(1, sizeof(*l));
+    const struct wire_server_callbacks wire_cb = {.message = on_message, .refused = on_refused, .ctx = l};
+    int r;
+
+    if (!l)
+        return err_raise(-ENOMEM);
+    l->config = *config;
+    l->cb = *cb;
+    r = wire_server_new(base, id, config->addr, config->port, config->trust_open, &wire_cb, &l->server);
+    if (r == WIRE_E_ADDR_IN_USE)
+        return LINK_E_ADDR_IN_USE;
+    if (r == WIRE_E_BAD_ADDR)
+        return LINK_E_BAD_ADDR;
+    if (r)
+        return err_fold(r);
+    *ret = l;
+    l = NULL;
+    return 0;
+}
+
+void link_destroy(struct link **l)
+{
+    if (!*l)
+        return;
+    wire_server_destroy(&(*l)->server);
+    free(*l);
+    *l = NULL;
+}
+
+int link_send(struct link *l, const char *key_hex, struct message *m)
+{
+    CLEANUP(cleanup_free) uint8_t *buf = NULL;
+    uint8_t key[CRYPTO_KEY_BYTES];
+    struct link_peer *p;
+    size_t n = 0;
+    int r;
+
+    if (crypto_key_parse(key_hex, key))
+        return LINK_E_NOT_SENT;
+    p = find(l, key);
+    if (!p)
+        return LINK_E_NOT_SENT;
+    m->version_major = PROTOCOL_MAJOR;
+    m->version_minor = PROTOCOL_MINOR;
+    m->cluster = l->config.cluster;
+    m->term = l->config.term;
+    m->seq = p->seq_out + 1;
+    r = message_pack(m, &buf, &n);
+    if (r)
+        return err_fold(r < 0 ? r : -EMSGSIZE);
+    r = wire_server_send(l->server, key, buf, n);
+    if (r == WIRE_E_FULL || r == WIRE_E_UNKNOWN_PEER)
+        return LINK_E_NOT_SENT;
+    if (r)
+        return err_fold(r);
+    p->seq_out++;
+    return 0;
+}
+
+void link_counts(const struct link *l, uint64_t *ret_malformed, uint64_t *ret_unknown)
+{
+    *ret_malformed = l->n_malformed + wire_server_stats(l->server).n_malformed;
+    *ret_unknown = l->n_unknown;
+}

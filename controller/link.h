@@ -1,0 +1,50 @@
+/* Between the wire and the core: bytes of agents become checked messages, messages of the core become bytes. A peer that
+ * sends what cannot be read costs one counter and one log line a minute, and nothing else. */
+#ifndef CARAVAN_CONTROLLER_LINK_H
+#define CARAVAN_CONTROLLER_LINK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/core/protocol.h"
+#include "common/crypto.h"
+
+struct event_base;
+struct link;
+
+enum { LINK_E_ADDR_IN_USE = 1, LINK_E_BAD_ADDR, LINK_E_NOT_SENT /* no such peer now, or its queue is full */ };
+enum { LINK_PEERS_MAX = 1024 };
+
+struct link_config {
+    const char *addr; /* "0.0.0.0": all; borrowed for link_new */
+    uint16_t port;
+    bool trust_open;
+    struct id128 cluster;
+    uint64_t term;
+};
+
+struct link_peer {
+    uint8_t key[CRYPTO_KEY_BYTES];
+    char key_hex[PROTO_KEY_MAX];
+    struct id128 node;
+    uint64_t seq_out;
+    uint64_t n_malformed, n_unknown;
+    uint64_t used_ms, warned_ms;
+};
+
+struct link_callbacks {
+    /* HELLO, REPORT, RESULT or EVENT of a proven key. *m: consumed where it is set to NULL. */
+    void (*message)(void *ctx, const struct link_peer *peer, const char *peer_addr, struct message **m);
+    void *ctx;
+};
+
+/* id: borrowed for the call; cb: copied. 0, LINK_E_ADDR_IN_USE, LINK_E_BAD_ADDR, negative errno. */
+int link_new(struct event_base *base, const struct identity *id, const struct link_config *config,
+             const struct link_callbacks *cb, struct link **ret);
+void link_destroy(struct link **l);
+/* m: borrowed; its version, cluster, term and sequence number are filled in. 0, LINK_E_NOT_SENT, negative errno. */
+int link_send(struct link *l, const char *key_hex, struct message *m);
+/* Totals over all peers since the start. */
+void link_counts(const struct link *l, uint64_t *ret_malformed, uint64_t *ret_unknown);
+
+#endif

@@ -1,0 +1,372 @@
+#include "controller/metrics.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/core/err.h"
+
+static const double bounds[METRICS_BUCKETS] = {0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0};
+
+/* Codes that a gateway's answer is counted under; others under their hundred. */
+static const int codes[] = {200, 400, 404, 499, 500, 502, 503};
+enum { CODES = sizeof(codes) / sizeof(codes[0]), CODE_OTHER = CODES };
+
+/* Codes of requests that no handler saw. */
+static const int refusals[] = {400, 404, 405, 408, 413, 417, 431, 501, 503, 505};
+enum { REFUSALS = sizeof(refusals) / sizeof(refusals[0]) };
+
+struct metrics {
+    size_t n_models;
+    struct {
+        char name[PROTO_MODEL_MAX];
+        uint64_t n[CODES + 1];
+    } model[METRICS_MODELS_MAX];
+    uint64_t unknown[CODES + 1];
+    uint64_t refused[REFUSALS];
+};
+
+/* What a page is printed from. */
+struct page {
+    FILE *out;
+    const struct metrics *m;
+    const struct view *view; /* may be NULL */
+    const struct metrics_control *control;
+    uint64_t wall_ms;
+};
+
+int metrics_new(struct metrics **ret)
+{
+    struct metrics *m = calloc(1, sizeof(*m));
+
+    if (!m)
+        return err_raise(-ENOMEM);
+    *ret = m;
+    return 0;
+}
+
+void metrics_destroy(struct metrics **m)
+{
+    free(*m);
+    *m = NULL;
+}
+
+void metrics_observe(struct metrics_histogram *h, double seconds)
+{
+    size_t i = 0;
+
+    while (i < METRICS_BUCKETS && seconds > bounds[i])
+        i++;
+    h->bucket[i]++;
+    h->n++;
+    h->sum_s += seconds;
+}
+
+static size_t code_index(int status)
+{
+    for (size_t i = 0; i < CODES; i++)
+        if (codes[i] == status)
+            return i;
+    return CODE_OTHER;
+}
+
+static uint64_t *model_counters(struct metrics *m, const char *model)
+{
+    for (size_t i = 0; model && i < m->n_models; i++)
+        if (strcmp(m->model[i].name, model) == 0)
+            return m->model[i].n;
+    if (!model || m->n_models == METRICS_MODELS_MAX)
+        return m->unknown;
+    snprintf(m->model[m->n_models].name, sizeof(m->model[0].name), "%s", model);
+    return m->model[m->n_models++].n;
+}
+
+void metrics_gateway_request(struct metrics *m, const char *model, int status)
+{
+    model_counters(m, model)[code_index(status)]++;
+}
+
+void metrics_http_refused(struct metrics *m, int status)
+{
+    for (size_t i = 0; i < REFUSALS; i++)
+        m->refused[i] += refusals[i] == status;
+}
+
+/* ---- printing ---- */
+
+/* A label's value with its quotes. */
+static void label(FILE *out, const char *name, const char *value)
+{
+    fprintf(out, "%s=\"", name);
+    for (; *value; value++)
+        if (*value == '\\' || *value == '"')
+            fprintf(out, "\\%c", *value);
+        else if (*value == '\n')
+            fputs("\\n", out);
+        else
+            fputc(*value, out);
+    fputc('"', out);
+}
+
+static void print_nodes(const struct page *p, const char *name)
+{
+    for (int s = NODE_UNKNOWN; s <= NODE_RETIRED; s++) {
+        size_t n = 0;
+
+        for (size_t i = 0; p->view && i < p->view->n_nodes; i++)
+            n += (int)p->view->node[i].state == s;
+        fprintf(p->out, "%s{state=\"%s\"} %zu\n", name, node_state_name((enum node_state)s), n);
+    }
+}
+
+static void print_instances(const struct page *p, const char *name)
+{
+    for (int s = INSTANCE_REQUESTED; s <= INSTANCE_FAILED; s++) {
+        size_t n = 0;
+
+        for (size_t i = 0; p->view && i < p->view->n_instances; i++)
+            n += (int)p->view->instance[i].state == s;
+        fprintf(p->out, "%s{state=\"%s\"} %zu\n", name, instance_state_name((enum instance_state)s), n);
+    }
+}
+
+/* Two hosts of one name must not make one series twice, which would spoil the whole page; nodes are sorted by name. */
+static void node_label(const struct page *p, const struct view_node *n)
+{
+    const struct view_node *first = p->view->node, *last = first + p->view->n_nodes - 1;
+    bool twin = (n > first && strcmp(n[-1].hello.name, n->hello.name) == 0) ||
+                (n < last && strcmp(n[1].hello.name, n->hello.name) == 0);
+    char name[PROTO_NAME_MAX + ID128_SHORT_TEXT + 1];
+
+    snprintf(name, sizeof(name), "%s%s%s", n->hello.name, twin ? "-" : "", twin ? ID128_SHORT(&n->id) : "");
+    label(p->out, "node", name);
+}
+
+static void node_sample(const struct page *p, const char *name, const struct view_node *n, const char *value)
+{
+    fprintf(p->out, "%s{", name);
+    node_label(p, n);
+    fprintf(p->out, "} %s\n", value);
+}
+
+static void print_node_up(const struct page *p, const char *name)
+{
+    for (size_t i = 0; p->view && i < p->view->n_nodes; i++)
+        node_sample(p, name, &p->view->node[i], p->view->node[i].state == NODE_READY ? "1" : "0");
+}
+
+static void print_node_age(const struct page *p, const char *name)
+{
+    for (size_t i = 0; p->view && i < p->view->n_nodes; i++) {
+        uint64_t since = p->wall_ms > p->view->made_wall_ms ? p->wall_ms - p->view->made_wall_ms : 0;
+        char text[32];
+
+        snprintf(text, sizeof(text), "%.3f", (double)(p->view->node[i].last_report_ms + since) / 1000);
+        node_sample(p, name, &p->view->node[i], text);
+    }
+}
+
+static void device_sample(const struct page *p, const char *name, const struct view_node *n,
+                          const struct device_facts *d, const char *kind)
+{
+    fprintf(p->out, "%s{", name);
+    node_label(p, n);
+    fputc(',', p->out);
+    label(p->out, "device", d->name);
+    if (kind) {
+        fputc(',', p->out);
+        label(p->out, "kind", kind);
+    }
+    fputs("} ", p->out);
+}
+
+#define FOR_EACH_DEVICE(p, n, d)                                                \
+    for (size_t i_ = 0; (p)->view && i_ < (p)->view->n_nodes; i_++)             \
+        for (size_t d_ = 0; d_ < (p)->view->node[i_].n_devices; d_++)           \
+            for (const struct view_node *n = &(p)->view->node[i_]; n; n = NULL) \
+                for (const struct device_facts *d = &n->device[d_]; d; d = NULL)
+
+static void print_device_memory(const struct page *p, const char *name)
+{
+    FOR_EACH_DEVICE(p, n, d)
+    {
+        device_sample(p, name, n, d, "total");
+        fprintf(p->out, "%" PRIu64 "\n", d->total_bytes);
+        device_sample(p, name, n, d, "free");
+        fprintf(p->out, "%" PRIu64 "\n", d->free_bytes);
+    }
+}
+
+static void print_device_utilization(const struct page *p, const char *name)
+{
+    FOR_EACH_DEVICE(p, n, d)
+    {
+        if (d->utilization_permille < 0)
+            continue;
+        device_sample(p, name, n, d, NULL);
+        fprintf(p->out, "%.3f\n", d->utilization_permille / 1000.0);
+    }
+}
+
+static void print_device_temperature(const struct page *p, const char *name)
+{
+    FOR_EACH_DEVICE(p, n, d)
+    {
+        if (d->temperature_c == INT32_MIN)
+            continue;
+        device_sample(p, name, n, d, NULL);
+        fprintf(p->out, "%" PRId32 "\n", d->temperature_c);
+    }
+}
+
+static void instance_sample(const struct page *p, const char *name, const struct view_instance *in)
+{
+    fprintf(p->out, "%s{", name);
+    label(p->out, "model", in->name);
+    fputc(',', p->out);
+    label(p->out, "unit", ID128(&in->id));
+    fputs("} ", p->out);
+}
+
+static void print_instance_ready(const struct page *p, const char *name)
+{
+    for (size_t i = 0; p->view && i < p->view->n_instances; i++) {
+        instance_sample(p, name, &p->view->instance[i]);
+        fprintf(p->out, "%d\n", p->view->instance[i].state == INSTANCE_READY);
+    }
+}
+
+static void print_instance_epoch(const struct page *p, const char *name)
+{
+    for (size_t i = 0; p->view && i < p->view->n_instances; i++) {
+        instance_sample(p, name, &p->view->instance[i]);
+        fprintf(p->out, "%" PRIu64 "\n", p->view->instance[i].epoch);
+    }
+}
+
+static void print_instance_progress(const struct page *p, const char *name)
+{
+    for (size_t i = 0; p->view && i < p->view->n_instances; i++) {
+        instance_sample(p, name, &p->view->instance[i]);
+        fprintf(p->out, "%.3f\n", p->view->instance[i].progress_permille / 1000.0);
+    }
+}
+
+static void print_starts(const struct page *p, const char *name)
+{
+    fprintf(p->out, "%s %" PRIu64 "\n", name, p->view ? p->view->coordinator_starts : 0);
+}
+
+static void print_refusals(const struct page *p, const char *name)
+{
+    for (size_t i = 0; p->view && i < p->view->n_refusals; i++) {
+        const struct view_refusal *r = &p->view->refusal[i];
+
+        fprintf(p->out, "%s{machine=\"%s\",state=\"%s\",event=\"%s\"} %" PRIu64 "\n", name, r->machine, r->state,
+                r->event, r->n);
+    }
+}
+
+static void print_requests_of(const struct page *p, const char *name, const char *model, const uint64_t *n)
+{
+    for (size_t i = 0; i <= CODES; i++) {
+        char code[16] = "other";
+
+        if (i < CODES)
+            snprintf(code, sizeof(code), "%d", codes[i]);
+        fprintf(p->out, "%s{", name);
+        label(p->out, "model", model);
+        fprintf(p->out, ",code=\"%s\"} %" PRIu64 "\n", code, n[i]);
+    }
+}
+
+static void print_requests(const struct page *p, const char *name)
+{
+    print_requests_of(p, name, "unknown", p->m->unknown);
+    for (size_t i = 0; i < p->m->n_models; i++)
+        if (strcmp(p->m->model[i].name, "unknown") != 0)
+            print_requests_of(p, name, p->m->model[i].name, p->m->model[i].n);
+}
+
+static void print_refused(const struct page *p, const char *name)
+{
+    for (size_t i = 0; i < REFUSALS; i++)
+        fprintf(p->out, "%s{code=\"%d\"} %" PRIu64 "\n", name, refusals[i], p->m->refused[i]);
+}
+
+static void print_leader(const struct page *p, const char *name)
+{
+    fprintf(p->out, "%s %d\n", name, p->view && p->view->leader);
+}
+
+static void print_malformed(const struct page *p, const char *name)
+{
+    fprintf(p->out, "%s{reason=\"malformed\"} %" PRIu64 "\n", name, p->control->messages_malformed);
+    fprintf(p->out, "%s{reason=\"unknown_kind\"} %" PRIu64 "\n", name, p->control->messages_unknown);
+}
+
+static void print_store_commit(const struct page *p, const char *name)
+{
+    const struct metrics_histogram *h = &p->control->store_commit;
+    uint64_t sum = 0;
+
+    for (size_t i = 0; i < METRICS_BUCKETS; i++) {
+        sum += h->bucket[i];
+        fprintf(p->out, "%s_bucket{le=\"%g\"} %" PRIu64 "\n", name, bounds[i], sum);
+    }
+    fprintf(p->out, "%s_bucket{le=\"+Inf\"} %" PRIu64 "\n%s_sum %.6f\n%s_count %" PRIu64 "\n", name, h->n, name,
+            h->sum_s, name, h->n);
+}
+
+static const struct {
+    const char *name, *type, *help;
+    void (*print)(const struct page *p, const char *name);
+} table[] = {
+    {"caravan_leader", "gauge", "1 where this controller leads.", print_leader},
+    {"caravan_nodes", "gauge", "Nodes by state.", print_nodes},
+    {"caravan_node_up", "gauge", "1 while the node is ready.", print_node_up},
+    {"caravan_node_last_report_seconds", "gauge", "Age of the node's last report.", print_node_age},
+    {"caravan_device_memory_bytes", "gauge", "Memory of a node's device, by kind: total or free.", print_device_memory},
+    {"caravan_device_utilization_ratio", "gauge", "Utilization of a device, where it can be read.",
+     print_device_utilization},
+    {"caravan_device_temperature_celsius", "gauge", "Temperature of a device, where it can be read.",
+     print_device_temperature},
+    {"caravan_instances", "gauge", "Instances by state.", print_instances},
+    {"caravan_instance_ready", "gauge", "1 while the instance serves requests.", print_instance_ready},
+    {"caravan_instance_epoch", "gauge", "The instance's placements so far.", print_instance_epoch},
+    {"caravan_instance_load_ratio", "gauge", "How much of the instance's weights its ranks hold.",
+     print_instance_progress},
+    {"caravan_coordinator_starts_total", "counter", "Coordinators started.", print_starts},
+    {"caravan_transitions_refused_total", "counter", "State transitions refused.", print_refusals},
+    {"caravan_gateway_requests_total", "counter", "Requests to /v1 by model and status code.", print_requests},
+    {"caravan_http_refused_total", "counter", "HTTP requests that were refused before any handler saw them.",
+     print_refused},
+    {"caravan_link_messages_dropped_total", "counter", "Messages of agents that could not be read.", print_malformed},
+    {"caravan_store_commit_seconds", "histogram", "Time from an append to its durable commit.", print_store_commit},
+};
+
+int metrics_print(const struct metrics *m, const struct view *view, const struct metrics_control *control,
+                  uint64_t wall_ms, char **ret, size_t *ret_n)
+{
+    struct page page = {.m = m, .view = view, .control = control, .wall_ms = wall_ms};
+    char *text = NULL;
+    size_t n = 0;
+
+    page.out = open_memstream(&text, &n);
+    if (!page.out)
+        return err_raise(-ENOMEM);
+    for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+        fprintf(page.out, "# HELP %s %s\n# TYPE %s %s\n", table[i].name, table[i].help, table[i].name, table[i].type);
+        table[i].print(&page, table[i].name);
+    }
+    if (fclose(page.out) != 0) {
+        free(text);
+        return err_raise(-ENOMEM);
+    }
+    *ret = text;
+    *ret_n = n;
+    return 0;
+}

@@ -1,0 +1,183 @@
+#include "controller/record.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/cleanup.h"
+#include "common/core/err.h"
+#include "controller/json_fields.h"
+#include "controller/plan_json.h"
+
+static const char *instance_state_word(int v)
+{
+    return instance_state_name((enum instance_state)v);
+}
+
+static const char *task_state_word(int v)
+{
+    return task_state_name((enum task_state)v);
+}
+
+static const char *task_kind_word(int v)
+{
+    return task_kind_name((enum task_kind)v);
+}
+
+#define TEXT(strukt, name) JSON_MEMBER(strukt, name, JSON_FIELD_TEXT, false)
+#define U64(strukt, name)  JSON_MEMBER(strukt, name, JSON_FIELD_U64, false)
+#define ID(strukt, name)   JSON_MEMBER(strukt, name, JSON_FIELD_ID, true)
+#define WORD(strukt, name, fn, n)                                                                                  \
+    {                                                                                                              \
+        .key = #name, .type = JSON_FIELD_WORD, .required = true, .word = fn, .n_words = (n), JSON_AT(strukt, name) \
+    }
+
+static const struct json_field head_fields[] = {
+    ID(record, instance),
+    U64(record, wall_ms),
+    {.key = NULL},
+};
+static const struct json_field instance_fields[] = {
+    TEXT(record_instance, name),
+    WORD(record_instance, state, instance_state_word, INSTANCE_FAILED),
+    {.key = "epoch", .type = JSON_FIELD_U64, .required = true, JSON_AT(record_instance, epoch)},
+    TEXT(record_instance, reason),
+    {.key = NULL},
+};
+static const struct json_field task_fields[] = {
+    {.key = "id", .type = JSON_FIELD_U64, .required = true, JSON_AT(view_task, id)},
+    WORD(view_task, kind, task_kind_word, TASK_STOP),
+    WORD(view_task, state, task_state_word, TASK_CANCELLED),
+    ID(view_task, instance),
+    TEXT(view_task, name),
+    TEXT(view_task, code),
+    TEXT(view_task, text),
+    TEXT(view_task, step),
+    U64(view_task, created_wall_ms),
+    U64(view_task, ended_wall_ms),
+    {.key = NULL},
+};
+static const struct json_field audit_fields[] = {
+    TEXT(record_audit, machine), TEXT(record_audit, id),      TEXT(record_audit, from), TEXT(record_audit, to),
+    TEXT(record_audit, event),   TEXT(record_audit, verdict), TEXT(record_audit, text), {.key = NULL},
+};
+
+static int write_instance(json_t *o, const struct record_instance *i)
+{
+    json_t *request = json_object(), *plan = NULL;
+    int r = json_put(o, "request", request);
+
+    if (!r)
+        r = place_request_write(request, &i->request);
+    if (!r && i->plan)
+        r = plan_json_write(i->plan, &plan);
+    if (!r && plan)
+        r = json_put(o, "plan", plan);
+    if (!r)
+        r = json_fields_write(o, instance_fields, i);
+    return r;
+}
+
+static int write_value(json_t *o, const struct record *r)
+{
+    int res = json_fields_write(o, head_fields, r);
+
+    if (res)
+        return err_pass(res);
+    switch (r->kind) {
+    case RECORD_INSTANCE:
+        return write_instance(o, &r->i);
+    case RECORD_TASK:
+        return json_fields_write(o, task_fields, &r->task);
+    case RECORD_AUDIT:
+        return json_fields_write(o, audit_fields, &r->audit);
+    }
+    return err_raise(-EINVAL);
+}
+
+static void name_row(const struct record *r, uint32_t audit_seq, struct store_record *row)
+{
+    switch (r->kind) {
+    case RECORD_INSTANCE:
+        snprintf(row->kind, sizeof(row->kind), "instance");
+        snprintf(row->key, sizeof(row->key), "%s", ID128(&r->instance));
+        return;
+    case RECORD_TASK:
+        snprintf(row->kind, sizeof(row->kind), "task");
+        snprintf(row->key, sizeof(row->key), "%020" PRIu64, r->task.id);
+        return;
+    case RECORD_AUDIT:
+        snprintf(row->kind, sizeof(row->kind), "audit");
+        snprintf(row->key, sizeof(row->key), "%020" PRIu64 "-%010" PRIu32, r->wall_ms, audit_seq);
+        return;
+    }
+}
+
+int record_to_store(const struct record *r, uint32_t audit_seq, struct store_record *ret)
+{
+    CLEANUP(json_cleanup) json_t *o = NULL;
+    struct store_record row = {.gone = r->gone};
+    int res;
+
+    name_row(r, audit_seq, &row);
+    if (!r->gone) {
+        o = json_object();
+        if (!o)
+            return err_raise(-ENOMEM);
+        res = write_value(o, r);
+        if (res < 0)
+            return err_pass(res);
+        row.value = json_dumps(o, JSON_COMPACT);
+        if (!row.value)
+            return err_raise(-ENOMEM);
+    }
+    *ret = row;
+    return 0;
+}
+
+static int read_instance(const json_t *o, struct record_instance *i, char *why, size_t why_size)
+{
+    const json_t *plan = json_object_get(o, "plan");
+    int r;
+
+    if (json_fields_read(o, instance_fields, NULL, i, why, why_size))
+        return RECORD_E_INVALID;
+    r = place_request_read(json_object_get(o, "request"), NULL, &i->request, why, why_size);
+    if (!r && plan && !json_is_null(plan))
+        r = plan_json_read(plan, &i->plan, why, why_size);
+    return r > 0 ? RECORD_E_INVALID : r;
+}
+
+static int read_value(const char *kind, const json_t *o, struct record *rec, char *why, size_t why_size)
+{
+    if (json_fields_read(o, head_fields, NULL, rec, why, why_size))
+        return RECORD_E_INVALID;
+    if (strcmp(kind, "instance") == 0) {
+        rec->kind = RECORD_INSTANCE;
+        return read_instance(o, &rec->i, why, why_size);
+    }
+    rec->kind = RECORD_TASK;
+    return json_fields_read(o, task_fields, NULL, &rec->task, why, why_size) ? RECORD_E_INVALID : 0;
+}
+
+int record_from_store(const struct store_record *s, struct record *ret, char *why, size_t why_size)
+{
+    CLEANUP(json_cleanup) json_t *o = NULL;
+    struct record rec = {.gone = false};
+    int r;
+
+    if (s->gone || !s->value || (strcmp(s->kind, "instance") != 0 && strcmp(s->kind, "task") != 0))
+        return RECORD_E_IGNORED;
+    if (json_parse(s->value, strlen(s->value), &o, why, why_size))
+        return RECORD_E_INVALID;
+    r = read_value(s->kind, o, &rec, why, why_size);
+    if (r) {
+        record_clear(&rec);
+        return r < 0 ? err_pass(r) : r;
+    }
+    *ret = rec;
+    return 0;
+}

@@ -1,0 +1,42 @@
+/* The control loop: what happened becomes events of the cluster core, and its effects are carried out, in one switch. Store,
+ * link, mDNS and the HTTP thread report here; nothing here decides anything about the cluster. */
+#ifndef CARAVAN_CONTROLLER_SHELL_H
+#define CARAVAN_CONTROLLER_SHELL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/core/protocol.h"
+#include "common/crypto.h"
+#include "controller/models_conf.h"
+
+struct event_base;
+struct shell;
+
+enum { SHELL_E_START = 1 /* why says what and what to do */ };
+enum { SHELL_VIEW_MS = 50 /* how old the shown picture may be, but for state changes, which are shown at once */ };
+
+struct shell_config {
+    const struct identity *identity;
+    char name[PROTO_NAME_MAX];
+    const char *state_dir; /* exists */
+    const char *listen;
+    uint16_t port;
+    const char *http_text; /* where HTTP is, for the mDNS record */
+    const int *http_fds;   /* bound; consumed on success */
+    size_t n_http_fds;
+    bool trust_open;
+    uint64_t settle_ms, silent_ms, lost_ms, load_stall_ms, warm_up_ms, transition_grace_ms;
+    const struct models_conf *models; /* borrowed for the shell's life */
+};
+
+/* config: borrowed for the call but for `models`. 0, SHELL_E_START, negative errno. */
+int shell_new(struct event_base *base, const struct shell_config *config, struct shell **ret, char *why,
+              size_t why_size);
+/* Waits until everything that was appended is durable. */
+void shell_destroy(struct shell **s);
+/* 0, or why the loop was ended (negative errno): the store and the agents know enough for the next start. */
+int shell_failure(const struct shell *s);
+
+#endif

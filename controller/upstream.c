@@ -1,0 +1,186 @@
+#include "controller/upstream.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <event2/event.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/cleanup.h"
+#include "common/core/err.h"
+
+enum { CONNECT_MS = 3000, WARM_UP_ANSWER_MAX = 2048 };
+
+char *upstream_key(const uint8_t secret[CRYPTO_KEY_BYTES], const struct id128 *instance, uint64_t epoch,
+                   char buf[PROTO_KEY_MAX])
+{
+    uint8_t data[sizeof(instance->b) + 8], key[CRYPTO_KEY_BYTES];
+
+    memcpy(data, instance->b, sizeof(instance->b));
+    for (size_t i = 0; i < 8; i++)
+        data[sizeof(instance->b) + i] = (uint8_t)(epoch >> (8 * i));
+    crypto_derive(secret, data, sizeof(data), key);
+    return crypto_key_format(key, buf);
+}
+
+int upstream_start(struct event_base *base, const uint8_t secret[CRYPTO_KEY_BYTES],
+                   const struct upstream_target *target, const struct httpc_spec *spec,
+                   const struct httpc_callbacks *cb, struct httpc_request **ret)
+{
+    struct httpc_header header[UPSTREAM_FIELDS_MAX];
+    struct httpc_spec full = *spec;
+    char key[PROTO_KEY_MAX], bearer[PROTO_KEY_MAX + 8];
+    int r;
+
+    assert(spec->n_headers < UPSTREAM_FIELDS_MAX);
+    snprintf(bearer, sizeof(bearer), "Bearer %s", upstream_key(secret, &target->instance, target->epoch, key));
+    if (spec->n_headers)
+        memcpy(header, spec->header, spec->n_headers * sizeof(header[0]));
+    header[spec->n_headers] = (struct httpc_header){"Authorization", bearer};
+    full.header = header;
+    full.n_headers = spec->n_headers + 1;
+    full.host = target->addr;
+    full.port = target->port;
+    full.connect_timeout_ms = CONNECT_MS;
+    r = httpc_start(base, &full, cb, ret);
+    return r < 0 ? err_pass(r) : r;
+}
+
+const char *upstream_failure_text(int r)
+{
+    const char *text;
+
+    switch (-r) {
+    case ECONNREFUSED:
+        return "its coordinator refused the connection";
+    case ECONNRESET:
+    case EPIPE:
+        return "its coordinator closed the connection";
+    case ETIMEDOUT:
+        return "its coordinator did not answer in time";
+    case EHOSTUNREACH:
+    case ENETUNREACH:
+        return "its node cannot be reached";
+    case EPROTO:
+        return "its coordinator's answer is not valid HTTP";
+    default:
+        text = strerrordesc_np(-r);
+        return text ? text : "unknown error";
+    }
+}
+
+/* ---- warm-up ---- */
+
+struct warm_up {
+    struct upstream_target target;
+    struct httpc_request *request;
+    struct event *deadline;
+    warm_up_done *done;
+    void *ctx;
+    int status;
+    size_t n;
+    char answer[WARM_UP_ANSWER_MAX];
+};
+
+void warm_up_cancel(struct warm_up **w)
+{
+    if (!*w)
+        return;
+    httpc_cancel(&(*w)->request);
+    if ((*w)->deadline)
+        event_free((*w)->deadline);
+    free(*w);
+    *w = NULL;
+}
+
+static void end(struct warm_up *w, bool ok, const char *text)
+{
+    struct upstream_target target = w->target;
+    warm_up_done *done = w->done;
+    void *ctx = w->ctx;
+
+    warm_up_cancel(&w);
+    done(ctx, &target, ok, text);
+}
+
+static void on_head(void *ctx, int status, const struct httpc_header *header, size_t n_headers)
+{
+    struct warm_up *w = ctx;
+
+    (void)header;
+    (void)n_headers;
+    w->status = status;
+}
+
+static void on_data(void *ctx, const void *buf, size_t n_bytes)
+{
+    struct warm_up *w = ctx;
+    size_t room = sizeof(w->answer) - 1 - w->n;
+
+    n_bytes = n_bytes < room ? n_bytes : room;
+    memcpy(w->answer + w->n, buf, n_bytes);
+    w->n += n_bytes;
+}
+
+static void on_done(void *ctx, int r)
+{
+    struct warm_up *w = ctx;
+    char text[PROTO_TEXT_MAX];
+
+    w->request = NULL;
+    w->answer[w->n] = '\0';
+    if (r == 0 && w->status == 200) {
+        end(w, true, "");
+        return;
+    }
+    if (r < 0)
+        snprintf(text, sizeof(text), "the first token did not come: %s", upstream_failure_text(r));
+    else
+        snprintf(text, sizeof(text), "the first token was refused with status %d: %.300s", w->status, w->answer);
+    end(w, false, text);
+}
+
+static void on_deadline(evutil_socket_t fd, short what, void *ctx)
+{
+    struct warm_up *w = ctx;
+    char text[PROTO_TEXT_MAX];
+
+    (void)fd;
+    (void)what;
+    snprintf(text, sizeof(text), "the first token did not come in time");
+    end(w, false, text);
+}
+
+int warm_up_start(struct event_base *base, const uint8_t secret[CRYPTO_KEY_BYTES], const struct upstream_target *target,
+                  uint64_t deadline_ms, warm_up_done *done, void *ctx, struct warm_up **ret)
+{
+    /* A completion, not a chat: it needs no template. Nothing of it may stay in the prompt cache. */
+    static const char body[] = "{\"prompt\":\"hi\",\"max_tokens\":1,\"temperature\":0,\"cache_prompt\":false}";
+    static const struct httpc_header header[] = {{"Content-Type", "application/json"}};
+    const struct httpc_spec spec = {.method = "POST",
+                                    .target = "/v1/completions",
+                                    .header = header,
+                                    .n_headers = 1,
+                                    .body = body,
+                                    .n_body_bytes = sizeof(body) - 1};
+    struct timeval tv = {.tv_sec = (time_t)(deadline_ms / 1000), .tv_usec = (suseconds_t)(deadline_ms % 1000) * 1000};
+    CLEANUP(warm_up_cancel) struct warm_up *w = calloc(1, sizeof(*w));
+    struct httpc_callbacks cb = {.head = on_head, .data = on_data, .done = on_done, .ctx = w};
+    int r;
+
+    if (!w)
+        return err_raise(-ENOMEM);
+    w->target = *target;
+    w->done = done;
+    w->ctx = ctx;
+    w->deadline = evtimer_new(base, on_deadline, w);
+    if (!w->deadline || event_add(w->deadline, &tv) < 0)
+        return err_raise(-ENOMEM);
+    r = upstream_start(base, secret, target, &spec, &cb, &w->request);
+    if (r < 0)
+        return err_pass(r);
+    *ret = w;
+    w = NULL;
+    return 0;
+}

@@ -1,0 +1,42 @@
+/* Requests to a coordinator: its address, its key of this epoch, and the one token that proves it before anybody is routed
+ * there. */
+#ifndef CARAVAN_CONTROLLER_UPSTREAM_H
+#define CARAVAN_CONTROLLER_UPSTREAM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/core/protocol.h"
+#include "common/crypto.h"
+#include "common/httpc.h"
+
+enum { UPSTREAM_FIELDS_MAX = 8 };
+
+struct upstream_target {
+    char addr[PROTO_ADDR_MAX];
+    uint16_t port;
+    struct id128 instance;
+    uint64_t epoch;
+};
+
+/* The API key of an epoch's coordinator: derived, so that nothing has to be kept, and worthless after the epoch. */
+char *upstream_key(const uint8_t secret[CRYPTO_KEY_BYTES], const struct id128 *instance, uint64_t epoch,
+                   char buf[PROTO_KEY_MAX]);
+
+/* As httpc_start: host, port and Authorization are filled in; at most UPSTREAM_FIELDS_MAX - 1 fields of the caller's. */
+int upstream_start(struct event_base *base, const uint8_t secret[CRYPTO_KEY_BYTES],
+                   const struct upstream_target *target, const struct httpc_spec *spec,
+                   const struct httpc_callbacks *cb, struct httpc_request **ret);
+
+/* "connection refused", ...: for people. r: negative errno. */
+const char *upstream_failure_text(int r);
+
+struct warm_up;
+/* text: a sentence where ok is false. Called once, then the warm-up is gone; not after warm_up_cancel. */
+typedef void warm_up_done(void *ctx, const struct upstream_target *target, bool ok, const char *text);
+/* One token from the coordinator, within deadline_ms. ret: borrowed until done. 0 or negative errno. */
+int warm_up_start(struct event_base *base, const uint8_t secret[CRYPTO_KEY_BYTES], const struct upstream_target *target,
+                  uint64_t deadline_ms, warm_up_done *done, void *ctx, struct warm_up **ret);
+void warm_up_cancel(struct warm_up **w);
+
+#endif

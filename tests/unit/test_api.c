@@ -1,0 +1,540 @@
+/* /api over real sockets, from views made by hand: what is shown, what is refused, what becomes an order, what is followed. */
+#include <event2/event.h>
+#include <jansson.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "controller/api.h"
+#include "controller/api_json.h"
+#include "controller/events.h"
+#include "controller/http_json.h"
+#include "tests/lib/http_lab.h"
+#include "tests/lib/view_lab.h"
+
+struct lab {
+    struct event_base *base;
+    struct http_server *server;
+    struct api *api;
+    struct events *events;
+    struct front_order *order; /* the last that was submitted */
+    bool ordered;
+    uint16_t port;
+};
+
+static int submit(void *ctx, struct front_order *order)
+{
+    struct lab *lab = ctx;
+
+    front_order_destroy(&lab->order);
+    lab->order = order;
+    lab->ordered = true;
+    return 0;
+}
+
+static void refuse(void *ctx, struct http_exchange *x, int status, const char *text)
+{
+    (void)ctx;
+    http_reply_error(x, status, "refused", "%s", text);
+}
+
+static const struct http_route events_routes[] = {{"GET", "/api/events", events_handle}, {NULL, NULL, NULL}};
+
+static void lab_open(struct lab *lab, struct view *v)
+{
+    const struct http_limits limits = {.connections = 0};
+    const struct http_errors errors = {.refuse = refuse};
+
+    memset(lab, 0, sizeof(*lab));
+    lab->base = event_base_new();
+    const struct api_deps deps = {.base = lab->base, .submit = submit, .ctx = lab};
+
+    assert_int_equal(http_server_new(lab->base, &limits, &errors, &lab->server), 0);
+    assert_int_equal(api_new(&deps, &lab->api), 0);
+    assert_int_equal(events_new(lab->base, 1000, &lab->events), 0);
+    assert_int_equal(http_server_route(lab->server, api_routes(), lab->api), 0);
+    assert_int_equal(http_server_route(lab->server, events_routes, lab->events), 0);
+    assert_int_equal(http_server_listen_fd(lab->server, lab_listen(&lab->port)), 0);
+    if (v)
+        api_set_view(lab->api, v);
+    view_unref(&v);
+}
+
+static void lab_shut(struct lab *lab)
+{
+    http_server_destroy(&lab->server);
+    api_destroy(&lab->api);
+    events_destroy(&lab->events);
+    front_order_destroy(&lab->order);
+    event_base_free(lab->base);
+}
+
+/* Sends a request for PATH; the status, and the answer's JSON (owned) or NULL. */
+static int ask(struct lab *lab, const char *method, const char *path, const char *body, json_t **ret)
+{
+    struct lab_client c;
+    char *text, *answer;
+    int status = 0;
+
+    assert_true(asprintf(&text, "%s %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %zu\r\n\r\n%s",
+                         method, path, strlen(body), body) > 0);
+    lab_connect(&c, lab->base, lab->port);
+    lab_send(&c, text);
+    lab_until_closed(&c);
+    assert_int_equal(sscanf(c.got, "HTTP/1.1 %d", &status), 1);
+    answer = lab_body(&c);
+    if (ret)
+        *ret = json_loads(answer, 0, NULL);
+    free(answer);
+    free(text);
+    lab_close(&c);
+    return status;
+}
+
+static json_t *get(struct lab *lab, const char *path)
+{
+    json_t *j = NULL;
+
+    assert_int_equal(ask(lab, "GET", path, "", &j), 200);
+    assert_non_null(j);
+    return j;
+}
+
+/* Every key named, and no other. */
+static void assert_keys(const json_t *o, const char *const *keys)
+{
+    size_t n = 0;
+
+    assert_true(json_is_object(o));
+    for (; keys[n]; n++)
+        if (!json_object_get(o, keys[n]))
+            fail_msg("no key \"%s\"", keys[n]);
+    assert_int_equal(json_object_size(o), n);
+}
+
+static const char *text_at(const json_t *o, const char *key)
+{
+    const char *s = json_string_value(json_object_get(o, key));
+
+    return s ? s : "(no string)";
+}
+
+static const json_t *first(const json_t *o, const char *list)
+{
+    return json_array_get(json_object_get(o, list), 0);
+}
+
+static void test_nodes(void **state)
+{
+    static const char *const top[] = {"made_wall_ms", "trust", "nodes", NULL};
+    static const char *const node[] = {
+        "id",      "name",  "state",         "addr",      "addrs",     "peer_addr", "key",           "version",
+        "boot_id", "build", "build_problem", "rpc",       "transport", "age_ms",    "load_permille", "memory",
+        "devices", "units", "models",        "instances", NULL};
+    static const char *const unit[] = {"id",       "role",    "state",   "standing",  "instance", "epoch",      "rank",
+                                       "addr",     "port",    "pid",     "rss_bytes", "cpu_ms",   "proc_state", "rpc",
+                                       "restarts", "adopted", "devices", "exit",      NULL};
+    static const char *const device[] = {
+        "name", "kind", "description", "total_bytes", "free_bytes", "utilization_permille", "temperature_c", NULL};
+    struct view *v = lab_view(INSTANCE_READY, 18080);
+    struct lab lab;
+    json_t *j;
+
+    (void)state;
+    v->node[0].unit[0].state = UNIT_EXITED;
+    v->node[0].unit[0].exit = (struct exit_facts){.known = true, .signal = 9};
+    lab_open(&lab, v);
+    j = get(&lab, "/api/nodes");
+    assert_keys(j, top);
+    assert_string_equal(text_at(j, "trust"), "open");
+    assert_int_equal(json_array_size(json_object_get(j, "nodes")), 2);
+    const json_t *n = first(j, "nodes"), *u = first(n, "units"), *d = first(n, "devices");
+
+    assert_keys(n, node);
+    assert_keys(u, unit);
+    assert_keys(d, device);
+    assert_string_equal(text_at(n, "rpc"), "8.0.0");
+    assert_string_equal(text_at(n, "id"), "01010101010101010101010101010101");
+    assert_string_equal(json_string_value(first(n, "instances")), "m");
+    assert_true(json_is_null(json_object_get(d, "utilization_permille")));
+    assert_true(json_is_null(json_object_get(u, "instance")));
+    assert_int_equal(json_integer_value(json_object_get(json_object_get(u, "exit"), "signal")), 9);
+    assert_true(json_integer_value(json_object_get(n, "age_ms")) >= 120);
+    json_decref(j);
+    lab_shut(&lab);
+}
+
+static void test_models_instances_tasks(void **state)
+{
+    static const char *const model[] = {"name",        "size_bytes", "layers", "arch",     "ctx_train",
+                                        "header_hash", "problem",    "nodes",  "instance", NULL};
+    static const char *const instance[] = {"id",
+                                           "name",
+                                           "model",
+                                           "state",
+                                           "epoch",
+                                           "plan",
+                                           "coordinator",
+                                           "ranks",
+                                           "progress_permille",
+                                           "eta_ms",
+                                           "state_since_wall_ms",
+                                           "ready_wall_ms",
+                                           "reason",
+                                           NULL};
+    static const char *const rank[] = {"rank",          "node_name", "endpoint", "loaded_bytes",
+                                       "planned_bytes", "proven",    NULL};
+    static const char *const task[] = {"id",   "kind", "state",           "instance",      "name", "code",
+                                       "text", "step", "created_wall_ms", "ended_wall_ms", NULL};
+    struct lab lab;
+    json_t *j;
+
+    (void)state;
+    lab_open(&lab, lab_view(INSTANCE_LOADING, 18080));
+    j = get(&lab, "/api/models");
+    assert_keys(first(j, "models"), model);
+    assert_string_equal(text_at(first(j, "models"), "problem"), "the file is cut off");
+    const json_t *tiny = json_array_get(json_object_get(j, "models"), 1);
+
+    assert_string_equal(text_at(tiny, "header_hash"), "fedcba9876543210");
+    assert_string_equal(text_at(json_object_get(tiny, "instance"), "state"), "loading");
+    assert_int_equal(json_array_size(json_object_get(tiny, "nodes")), 2);
+    json_decref(j);
+
+    j = get(&lab, "/api/instances");
+    const json_t *in = first(j, "instances");
+
+    assert_keys(in, instance);
+    assert_keys(first(in, "ranks"), rank);
+    assert_string_equal(text_at(in, "coordinator"), "127.0.0.1:18080");
+    assert_string_equal(text_at(first(in, "ranks"), "node_name"), "n1");
+    assert_int_equal(json_integer_value(json_object_get(json_object_get(in, "plan"), "format")), 1);
+    assert_true(json_is_null(json_object_get(in, "eta_ms")));
+    json_decref(j);
+
+    j = get(&lab, "/api/tasks");
+    assert_keys(first(j, "tasks"), task);
+    json_decref(j);
+    j = get(&lab, "/api/tasks/7");
+    assert_keys(j, task);
+    assert_true(json_is_null(json_object_get(j, "code")));
+    json_decref(j);
+    assert_int_equal(ask(&lab, "GET", "/api/tasks/8", "", NULL), 404);
+    assert_int_equal(ask(&lab, "GET", "/api/tasks/seven", "", NULL), 404);
+    j = get(&lab, "/api/version");
+    assert_string_equal(text_at(j, "trust"), "open");
+    json_decref(j);
+    j = get(&lab, "/api/health");
+    json_decref(j);
+    lab_shut(&lab);
+}
+
+static void test_backends(void **state)
+{
+    static const char *const backend[] = {
+        "host",    "port",   "node_name",          "transport",         "state",   "rpc", "memory_bytes",
+        "devices", "source", "first_seen_wall_ms", "last_seen_wall_ms", "sources", NULL};
+    struct view *v = lab_view(INSTANCE_READY, 18080);
+    struct discovery *d = NULL;
+    struct backends *b = NULL;
+    struct lab lab;
+    json_t *j;
+
+    (void)state;
+    assert_int_equal(discovery_new(&d), 0);
+    discovery_view(d, v);
+    assert_int_equal(discovery_snapshot(d, &b), 0);
+    lab_open(&lab, v);
+    api_set_backends(lab.api, b);
+    backends_unref(&b);
+    discovery_destroy(&d);
+    j = get(&lab, "/api/rpc_backends");
+    assert_keys(first(j, "backends"), backend);
+    assert_string_equal(text_at(first(j, "backends"), "state"), "healthy");
+    assert_string_equal(text_at(first(first(j, "backends"), "sources"), "source"), "agent");
+    assert_int_equal(json_integer_value(json_object_get(json_object_get(j, "dropped"), "port_zero")), 0);
+    json_decref(j);
+    lab_shut(&lab);
+}
+
+static void test_before_the_first_view(void **state)
+{
+    struct lab lab;
+    json_t *j;
+
+    (void)state;
+    lab_open(&lab, NULL);
+    assert_int_equal(ask(&lab, "GET", "/api/nodes", "", NULL), 503);
+    assert_int_equal(ask(&lab, "GET", "/api/tasks/7", "", NULL), 503);
+    j = get(&lab, "/api/rpc_backends");
+    json_decref(j);
+    lab_shut(&lab);
+}
+
+/* ---- orders ---- */
+
+static void begin_order(struct lab *lab, struct lab_client *c, const char *method, const char *path, const char *body)
+{
+    char *text;
+
+    assert_true(asprintf(&text, "%s %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %zu\r\n\r\n%s",
+                         method, path, strlen(body), body) > 0);
+    lab->ordered = false;
+    lab_connect(c, lab->base, lab->port);
+    lab_send(c, text);
+    lab_until_true(lab->base, &lab->ordered);
+    free(text);
+}
+
+static void assert_answer(struct lab_client *c, const char *status, const char *part)
+{
+    lab_until_closed(c);
+    if (strncmp(c->got + 9, status, 3) != 0 || !strstr(c->got, part))
+        fail_msg("not %s with %s: %s", status, part, c->got);
+    lab_close(c);
+}
+
+static void test_deploy(void **state)
+{
+    struct cluster_answer yes = {.accepted = true, .task_id = 9, .attached = true}, no = {.code = "unknown_model"},
+                          late = {.code = "invalid_transition", .text = "is stopping"};
+    struct lab_client c;
+    struct lab lab;
+
+    (void)state;
+    yes.instance = lab_id(0xaa);
+    lab_open(&lab, lab_view(INSTANCE_READY, 18080));
+    begin_order(&lab, &c, "POST", "/api/instances", "{\"model\":\"tiny\",\"nodes\":2,\"args\":[\"--temp\",\"0\"]}");
+    assert_int_equal(lab.order->kind, FRONT_ORDER_DEPLOY);
+    assert_string_equal(lab.order->request.model, "tiny");
+    assert_int_equal(lab.order->request.nodes, 2);
+    assert_null(lab.order->plan);
+    api_answer(lab.api, lab.order->request_id + 100, &yes); /* nobody's */
+    api_answer(lab.api, lab.order->request_id, &yes);
+    assert_answer(&c, "202", "{\"task\":9,\"instance\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"attached\":true}");
+
+    begin_order(&lab, &c, "POST", "/api/instances", "{\"model\":\"tyni\"}");
+    api_answer(lab.api, lab.order->request_id, &no);
+    assert_answer(&c, "404", "there is: tiny, broken");
+    begin_order(&lab, &c, "POST", "/api/instances", "{\"model\":\"tiny\"}");
+    api_answer(lab.api, lab.order->request_id, &late);
+    assert_answer(&c, "409", "{\"error\":{\"code\":\"invalid_transition\",\"message\":\"is stopping\"}}");
+
+    begin_order(&lab, &c, "DELETE", "/api/instances/my%20model", "");
+    assert_int_equal(lab.order->kind, FRONT_ORDER_STOP);
+    assert_string_equal(lab.order->target, "my model");
+    no = (struct cluster_answer){.code = "not_found", .text = "no instance is named so"};
+    api_answer(lab.api, lab.order->request_id, &no);
+    assert_answer(&c, "404", "no instance is named so");
+
+    begin_order(&lab, &c, "DELETE", "/api/instances/m", ""); /* one who does not wait for the answer */
+    lab_close(&c);
+    while (http_server_connections(lab.server))
+        event_base_loop(lab.base, EVLOOP_ONCE);
+    api_answer(lab.api, lab.order->request_id, &yes);
+    lab_shut(&lab);
+}
+
+static void test_deploy_with_a_plan(void **state)
+{
+    struct plan *p = lab_plan();
+    struct cluster_answer yes = {.accepted = true};
+    struct front_planned planned = {.r = 0, .plan = p};
+    struct lab_client c;
+    struct lab lab;
+    json_t *j, *plan, *body;
+    char *text;
+
+    (void)state;
+    lab_open(&lab, lab_view(INSTANCE_READY, 18080));
+    /* what /api/plan shows is what deploy takes back */
+    begin_order(&lab, &c, "GET", "/api/plan?model=tiny&nodes=2&policy=spread&ctx=512&rank0=rpc", "");
+    assert_int_equal(lab.order->kind, FRONT_ORDER_PLAN);
+    assert_int_equal(lab.order->request.policy, POLICY_SPREAD);
+    assert_int_equal(lab.order->request.rank0, RANK0_RPC);
+    api_planned(lab.api, lab.order->request_id, &planned);
+    lab_until_closed(&c);
+    text = lab_body(&c);
+    j = json_loads(text, 0, NULL);
+    free(text);
+    lab_close(&c);
+    assert_true(json_is_true(json_object_get(j, "ok")));
+    assert_true(json_is_null(json_object_get(j, "other")));
+    plan = json_object_get(j, "plan");
+    body = json_pack("{s:s,s:O}", "model", "tiny", "plan", plan);
+    text = json_dumps(body, 0);
+    begin_order(&lab, &c, "POST", "/api/instances", text);
+    assert_non_null(lab.order->plan);
+    assert_memory_equal(lab.order->plan, p, sizeof(*p));
+    api_answer(lab.api, lab.order->request_id, &yes);
+    assert_answer(&c, "202", "task");
+    free(text);
+    json_decref(body);
+
+    body = json_pack("{s:s,s:O}", "model", "other", "plan", plan);
+    text = json_dumps(body, 0);
+    assert_int_equal(ask(&lab, "POST", "/api/instances", text, NULL), 409);
+    free(text);
+    json_decref(body);
+    json_decref(j);
+    free(p);
+    lab_shut(&lab);
+}
+
+static void test_what_is_refused_at_the_door(void **state)
+{
+    static const struct {
+        const char *method, *path, *body;
+        int status;
+        const char *code, *text;
+    } cases[] = {
+        {"POST", "/api/instances", "", 400, "bad_json", ""},
+        {"POST", "/api/instances", "{\"model\":", 400, "bad_json", "line 1"},
+        {"POST", "/api/instances", "[]", 400, "bad_request", "object"},
+        {"POST", "/api/instances", "{}", 400, "bad_request", "\"model\" is missing"},
+        {"POST", "/api/instances", "{\"model\":\"a\",\"model\":\"b\"}", 400, "bad_json", "duplicate"},
+        {"POST", "/api/instances", "{\"model\":\"tiny\",\"node\":1}", 400, "bad_request",
+         "\"node\" is not a known key"},
+        {"POST", "/api/instances", "{\"model\":\"tiny\",\"nodes\":99}", 400, "bad_request", "0 to 16"},
+        {"POST", "/api/instances", "{\"model\":\"tiny\",\"replicas\":2}", 501, "not_yet", "acts from the gateway on"},
+        {"POST", "/api/instances", "{\"model\":\"tiny\",\"ttl\":60}", 501, "not_yet", "ttl"},
+        {"POST", "/api/instances", "{\"model\":\"tiny\",\"args\":[\"--rpc\"]}", 409, "owned_flag", "--rpc"},
+        {"POST", "/api/instances", "{\"model\":\"tiny\",\"plan\":{\"format\":1}}", 400, "bad_request", "\"model\" is"},
+        {"GET", "/api/plan", "", 400, "bad_request", "model=NAME"},
+        {"GET", "/api/plan?model=tiny&nodes=x", "", 400, "bad_request", "nodes"},
+        {"GET", "/api/plan?model=tiny&policy=best", "", 400, "bad_request", "policy"},
+        {"GET", "/api/plan?model=tiny&kv_type=f17", "", 400, "bad_request", "kv_type"},
+        {"GET", "/api/plan?model=%zz", "", 400, "bad_request", "model"},
+        {"GET", "/api/nothing", "", 404, "refused", ""},
+        {"PUT", "/api/instances", "", 405, "refused", ""},
+    };
+    struct lab lab;
+
+    (void)state;
+    lab_open(&lab, lab_view(INSTANCE_READY, 18080));
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        json_t *j = NULL, *error;
+        int status = ask(&lab, cases[i].method, cases[i].path, cases[i].body, &j);
+
+        error = json_object_get(j, "error");
+        if (status != cases[i].status || strcmp(text_at(error, "code"), cases[i].code) != 0 ||
+            !strstr(text_at(error, "message"), cases[i].text))
+            fail_msg("case %zu: %d %s %s", i, status, text_at(error, "code"), text_at(error, "message"));
+        json_decref(j);
+    }
+    assert_false(lab.ordered);
+    lab_shut(&lab);
+}
+
+/* ---- streams ---- */
+
+static void test_follow(void **state)
+{
+    struct lab_client c;
+    struct view *v;
+    struct lab lab;
+    char *body;
+
+    (void)state;
+    lab_open(&lab, lab_view(INSTANCE_LOADING, 18080));
+    lab_connect(&c, lab.base, lab.port);
+    lab_send(&c, "GET /api/tasks/7 HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\nConnection: close\r\n\r\n");
+    lab_until(&c, "event: task\ndata: {\"task\":{\"id\":7,");
+    assert_non_null(strstr(c.got, "\"progress_permille\":420"));
+
+    v = lab_view(INSTANCE_LOADING, 18080); /* mere progress: comes, but together with what follows it closely */
+    v->instance[0].progress_permille = 500;
+    api_set_view(lab.api, v);
+    view_unref(&v);
+    v = lab_view(INSTANCE_LOADING, 18080);
+    v->instance[0].progress_permille = 600;
+    api_set_view(lab.api, v);
+    view_unref(&v);
+    lab_until(&c, "\"progress_permille\":600");
+    assert_null(strstr(c.got, "\"progress_permille\":500"));
+
+    v = lab_view(INSTANCE_READY, 18080); /* a state change and the end */
+    v->task[0].state = TASK_COMPLETE;
+    api_set_view(lab.api, v);
+    view_unref(&v);
+    lab_until_closed(&c);
+    body = lab_body(&c);
+    assert_non_null(strstr(body, "\"state\":\"complete\""));
+    assert_string_equal(body + strlen(body) - 2, "\n\n");
+    free(body);
+    lab_close(&c);
+
+    /* of a task that has ended: once, and closed */
+    lab_connect(&c, lab.base, lab.port);
+    lab_send(&c, "GET /api/tasks/7 HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\nConnection: close\r\n\r\n");
+    lab_until_closed(&c);
+    assert_non_null(strstr(c.got, "\"state\":\"complete\""));
+    lab_close(&c);
+    lab_shut(&lab);
+}
+
+static void test_events(void **state)
+{
+    struct cluster_transition t = {.machine = "node",
+                                   .id = "n1",
+                                   .from = "ready",
+                                   .to = "suspect",
+                                   .event = "silent",
+                                   .verdict = "go",
+                                   .text = "1.0 s of silence"};
+    struct lab_client c;
+    struct lab lab;
+
+    (void)state;
+    lab_open(&lab, lab_view(INSTANCE_READY, 18080));
+    for (int i = 0; i < EVENTS_RING + 10; i++)
+        events_add(lab.events, &t, 1);
+    lab_connect(&c, lab.base, lab.port); /* ids 1000..2033; the ring holds 1010.. */
+    lab_send(&c, "GET /api/events HTTP/1.1\r\nHost: x\r\nLast-Event-ID: 2031\r\n\r\n");
+    lab_until(&c, "id: 2033\nevent: transition\ndata: {\"wall_ms\":1,\"machine\":\"node\",\"id\":\"n1\"");
+    assert_non_null(strstr(c.got, "id: 2032\n"));
+    assert_null(strstr(c.got, "id: 2031\n"));
+    events_add(lab.events, &t, 2);
+    lab_until(&c, "id: 2034\nevent: transition\ndata: {\"wall_ms\":2,");
+    lab_close(&c);
+
+    lab_connect(&c, lab.base, lab.port); /* long gone: all that is left */
+    lab_send(&c, "GET /api/events HTTP/1.1\r\nHost: x\r\nLast-Event-ID: 3\r\n\r\n");
+    lab_until(&c, "id: 2034\n");
+    assert_non_null(strstr(c.got, "id: 1011\n"));
+    assert_null(strstr(c.got, "id: 1010\n"));
+    lab_close(&c);
+
+    lab_connect(&c, lab.base, lab.port); /* from now on */
+    lab_send(&c, "GET /api/events HTTP/1.1\r\nHost: x\r\n\r\n");
+    lab_until(&c, ":\n\n");
+    events_add(lab.events, &t, 3);
+    lab_until(&c, "id: 2035\n");
+    assert_null(strstr(c.got, "id: 2034\n"));
+    lab_close(&c);
+    assert_int_equal(ask(&lab, "HEAD", "/api/events", "", NULL), 200);
+    lab_shut(&lab);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_nodes),
+        cmocka_unit_test(test_models_instances_tasks),
+        cmocka_unit_test(test_backends),
+        cmocka_unit_test(test_before_the_first_view),
+        cmocka_unit_test(test_deploy),
+        cmocka_unit_test(test_deploy_with_a_plan),
+        cmocka_unit_test(test_what_is_refused_at_the_door),
+        cmocka_unit_test(test_follow),
+        cmocka_unit_test(test_events),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

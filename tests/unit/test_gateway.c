@@ -1,0 +1,492 @@
+/* The gateway between a raw client and a stand-in coordinator: bytes pass unchanged, every way to end is told rightly. */
+#include <event2/buffer.h>
+#include <event2/event.h>
+#include <event2/http.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "controller/gateway.h"
+#include "controller/http_json.h"
+#include "controller/upstream.h"
+#include "tests/lib/http_lab.h"
+#include "tests/lib/view_lab.h"
+
+struct lab {
+    struct event_base *base;
+    struct http_server *server;
+    struct gateway *gateway;
+    struct metrics *metrics;
+    struct evhttp *coordinator;
+    uint16_t port, upstream_port;
+    uint8_t secret[CRYPTO_KEY_BYTES];
+    /* what the coordinator was asked */
+    char *body, *authorization, *type, *key;
+    struct evhttp_request *held;
+    bool asked, left;
+};
+
+static void refuse(void *ctx, struct http_exchange *x, int status, const char *text)
+{
+    (void)ctx;
+    http_reply_error(x, status, "refused", "%s", text);
+}
+
+static char *take_header(struct evhttp_request *req, const char *name)
+{
+    const char *v = evhttp_find_header(evhttp_request_get_input_headers(req), name);
+
+    return strdup(v ? v : "");
+}
+
+static void forget_question(struct lab *lab)
+{
+    free(lab->body);
+    free(lab->authorization);
+    free(lab->type);
+    free(lab->key);
+    lab->body = lab->authorization = lab->type = lab->key = NULL;
+    lab->asked = false;
+}
+
+static void on_left(struct evhttp_connection *conn, void *ctx)
+{
+    struct lab *lab = ctx;
+
+    (void)conn;
+    lab->left = true;
+    lab->held = NULL;
+}
+
+static void on_question(struct evhttp_request *req, void *ctx)
+{
+    struct evbuffer *in = evhttp_request_get_input_buffer(req);
+    struct lab *lab = ctx;
+    size_t n = evbuffer_get_length(in);
+
+    forget_question(lab);
+    lab->body = calloc(1, n + 1);
+    evbuffer_copyout(in, lab->body, n);
+    lab->authorization = take_header(req, "Authorization");
+    lab->type = take_header(req, "Content-Type");
+    lab->key = take_header(req, "X-Api-Key");
+    lab->held = req;
+    lab->asked = true;
+    evhttp_connection_set_closecb(evhttp_request_get_connection(req), on_left, lab);
+}
+
+static void lab_open(struct lab *lab, enum instance_state state)
+{
+    const struct http_limits limits = {.connections = 0};
+    const struct http_errors errors = {.refuse = refuse};
+    struct view *v;
+    int fd;
+
+    memset(lab, 0, sizeof(*lab));
+    lab->base = event_base_new();
+    memset(lab->secret, 7, sizeof(lab->secret));
+    lab->coordinator = evhttp_new(lab->base);
+    fd = lab_listen(&lab->upstream_port);
+    assert_int_equal(evhttp_accept_socket(lab->coordinator, fd), 0);
+    evhttp_set_gencb(lab->coordinator, on_question, lab);
+    assert_int_equal(metrics_new(&lab->metrics), 0);
+    assert_int_equal(gateway_new(lab->base, lab->secret, lab->metrics, &lab->gateway), 0);
+    assert_int_equal(http_server_new(lab->base, &limits, &errors, &lab->server), 0);
+    assert_int_equal(http_server_route(lab->server, gateway_routes(), lab->gateway), 0);
+    assert_int_equal(http_server_listen_fd(lab->server, lab_listen(&lab->port)), 0);
+    v = lab_view(state, lab->upstream_port);
+    gateway_set_view(lab->gateway, v);
+    view_unref(&v);
+}
+
+static void lab_shut(struct lab *lab)
+{
+    http_server_destroy(&lab->server);
+    gateway_destroy(&lab->gateway);
+    metrics_destroy(&lab->metrics);
+    evhttp_free(lab->coordinator);
+    event_base_free(lab->base);
+    forget_question(lab);
+}
+
+static void ask(struct lab *lab, struct lab_client *c, const char *body)
+{
+    char *text;
+
+    assert_true(asprintf(&text,
+                         "POST /v1/chat/completions?x=%%20 HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\n"
+                         "Authorization: Bearer mine\r\nX-Api-Key: mine\r\nContent-Length: %zu\r\n\r\n%s",
+                         strlen(body), body) > 0);
+    lab_connect(c, lab->base, lab->port);
+    lab_send(c, text);
+    free(text);
+}
+
+static void ask_through(struct lab *lab, struct lab_client *c, const char *body)
+{
+    ask(lab, c, body);
+    lab_until_true(lab->base, &lab->asked);
+    assert_non_null(lab->held);
+}
+
+static void add_header(struct lab *lab, const char *name, const char *value)
+{
+    evhttp_add_header(evhttp_request_get_output_headers(lab->held), name, value);
+}
+
+static void answer_whole(struct lab *lab, int status, const char *text)
+{
+    struct evbuffer *out = evbuffer_new();
+
+    evbuffer_add(out, text, strlen(text));
+    evhttp_send_reply(lab->held, status, "x", out);
+    evbuffer_free(out);
+}
+
+static void answer_chunk(struct lab *lab, const char *text)
+{
+    struct evbuffer *out = evbuffer_new();
+
+    evbuffer_add(out, text, strlen(text));
+    evhttp_send_reply_chunk(lab->held, out);
+    evbuffer_free(out);
+}
+
+/* The coordinator dies: its connection is closed in the middle of the answer. */
+static void die(struct lab *lab)
+{
+    struct evhttp_connection *conn = evhttp_request_get_connection(lab->held);
+
+    evhttp_connection_set_closecb(conn, NULL, NULL);
+    evhttp_connection_free(conn);
+    lab->held = NULL;
+}
+
+static void test_whole_answer(void **state)
+{
+    static const char body[] = "{ \"model\":\"m\",  \"messages\" : [], \"n\":1e5, \"dup\":1, \"dup\":\"\\u0000\" }";
+    struct lab_client c;
+    char expected[PROTO_KEY_MAX], bearer[PROTO_KEY_MAX + 8], *text;
+    struct id128 id = lab_id(0xaa);
+    struct lab lab;
+
+    (void)state;
+    lab_open(&lab, INSTANCE_READY);
+    ask_through(&lab, &c, body);
+    assert_string_equal(lab.body, body); /* byte for byte */
+    snprintf(bearer, sizeof(bearer), "Bearer %s", upstream_key(lab.secret, &id, 3, expected));
+    assert_string_equal(lab.authorization, bearer); /* ours, never the client's */
+    assert_string_equal(lab.key, "");
+    assert_string_equal(lab.type, "text/plain");
+    assert_string_equal(evhttp_request_get_uri(lab.held), "/v1/chat/completions?x=%20");
+    add_header(&lab, "Content-Type", "application/json; charset=utf-8");
+    add_header(&lab, "X-Own", "kept");
+    add_header(&lab, "Access-Control-Allow-Origin", "twice");
+    add_header(&lab, "Keep-Alive", "timeout=5");
+    answer_whole(&lab, 418, "{\"answer\":\"\xc3\xa4\"}");
+    lab_until(&c, "}");
+    assert_int_equal(strncmp(c.got, "HTTP/1.1 418 ", 13), 0);
+    assert_non_null(strstr(c.got, "\r\nX-Own: kept\r\n"));
+    assert_non_null(strstr(c.got, "\r\nContent-Type: application/json; charset=utf-8\r\n"));
+    assert_null(strstr(c.got, "twice"));
+    assert_null(strstr(c.got, "timeout=5"));
+    text = lab_body(&c);
+    assert_string_equal(text, "{\"answer\":\"\xc3\xa4\"}");
+    free(text);
+    lab_close(&c);
+    lab_shut(&lab);
+}
+
+static void begin_stream(struct lab *lab, struct lab_client *c)
+{
+    lab_open(lab, INSTANCE_READY);
+    ask_through(lab, c, "{\"model\":\"m\",\"stream\":true}");
+    add_header(lab, "Content-Type", "text/event-stream");
+    add_header(lab, "X-Accel-Buffering", "no");
+    evhttp_send_reply_start(lab->held, 200, "OK");
+    answer_chunk(lab, "data: {\"a\":1}\n\n");
+    lab_until(c, "data: {\"a\":1}\n\n");
+}
+
+static void test_stream(void **state)
+{
+    struct lab_client c;
+    struct lab lab;
+    char *text;
+
+    (void)state;
+    begin_stream(&lab, &c);
+    assert_non_null(strstr(c.got, "\r\nX-Accel-Buffering: no\r\n"));
+    answer_chunk(&lab, "data: {\"a\":2}\n\n");
+    answer_chunk(&lab, "data: [DONE]\n\n");
+    evhttp_send_reply_end(lab.held);
+    lab_until(&c, "\r\n0\r\n\r\n");
+    text = lab_body(&c);
+    assert_string_equal(text, "data: {\"a\":1}\n\ndata: {\"a\":2}\n\ndata: [DONE]\n\n");
+    free(text);
+    lab_close(&c);
+    lab_shut(&lab);
+}
+
+static void test_stream_cut(void **state)
+{
+    struct lab_client c;
+    struct lab lab;
+    char *text;
+
+    (void)state;
+    begin_stream(&lab, &c);
+    answer_chunk(&lab, "data: {\"b\""); /* in the middle of an event */
+    lab_until(&c, "data: {\"b\"");
+    die(&lab);
+    lab_until(&c, "\r\n0\r\n\r\n");
+    text = lab_body(&c);
+    assert_non_null(
+        strstr(text, "data: {\"b\"\n\ndata: {\"error\":{\"code\":502,\"message\":\"instance \\\"m\\\" (epoch 3)"));
+    assert_non_null(strstr(text, "\"type\":\"server_error\"}}\n\n"));
+    assert_null(strstr(text, "[DONE]"));
+    free(text);
+    lab_close(&c);
+    lab_shut(&lab);
+}
+
+static void test_whole_answer_cut(void **state)
+{
+    struct lab_client c;
+    struct lab lab;
+
+    (void)state;
+    lab_open(&lab, INSTANCE_READY);
+    ask_through(&lab, &c, "{\"model\":\"m\"}");
+    add_header(&lab, "Content-Type", "application/json");
+    evhttp_send_reply_start(lab.held, 200, "OK");
+    answer_chunk(&lab, "{\"half\":");
+    lab_until(&c, "half");
+    die(&lab);
+    lab_until_closed(&c); /* closed, and the last chunk is missing */
+    assert_null(strstr(c.got, "\r\n0\r\n\r\n"));
+    lab_close(&c);
+    lab_shut(&lab);
+}
+
+static void test_dead_before_the_first_byte(void **state)
+{
+    struct lab_client c;
+    struct lab lab;
+
+    (void)state;
+    lab_open(&lab, INSTANCE_READY);
+    ask_through(&lab, &c, "{\"model\":\"m\"}");
+    die(&lab);
+    lab_until(&c, "server_error");
+    assert_int_equal(strncmp(c.got, "HTTP/1.1 502 ", 13), 0);
+    assert_non_null(strstr(c.got, "instance \\\"m\\\" (epoch 3) failed: its coordinator closed the connection"));
+    lab_close(&c);
+    lab_shut(&lab);
+}
+
+static void test_nobody_listens(void **state)
+{
+    struct lab_client c;
+    struct view *v;
+    struct lab lab;
+    uint16_t port;
+
+    (void)state;
+    lab_open(&lab, INSTANCE_READY);
+    close(lab_listen(&port));
+    v = lab_view(INSTANCE_READY, port);
+    gateway_set_view(lab.gateway, v);
+    view_unref(&v);
+    ask(&lab, &c, "{\"model\":\"m\"}");
+    lab_until(&c, "refused the connection");
+    assert_int_equal(strncmp(c.got, "HTTP/1.1 502 ", 13), 0);
+    lab_close(&c);
+    lab_shut(&lab);
+}
+
+static void test_client_leaves(void **state)
+{
+    struct evhttp_request *req;
+    struct lab_client c;
+    struct lab lab;
+
+    (void)state;
+    begin_stream(&lab, &c);
+    req = lab.held;
+    lab_close(&c);
+    /* evhttp sees a departure only when it writes */
+    while (!lab.left) {
+        answer_chunk(&lab, "data: {}\n\n");
+        event_base_loop(lab.base, EVLOOP_ONCE);
+    }
+    evhttp_send_reply_end(req); /* still ours: evhttp frees it here */
+    lab_shut(&lab);
+}
+
+static void test_whom_it_is_for(void **state)
+{
+    static const struct {
+        enum instance_state state;
+        const char *body, *status, *text;
+    } cases[] = {
+        {INSTANCE_READY, "{\"model\":\"none\"}", "404", "there is: m"},
+        {INSTANCE_READY, "{\"model\":\"none\"}", "404", "\"type\":\"not_found_error\""},
+        {INSTANCE_READY, "{\"model\":7}", "400", "\\\"model\\\" must be a string"},
+        {INSTANCE_READY, "{\"model\":", "400", "not a JSON object"},
+        {INSTANCE_READY, "[]", "400", "not a JSON object"},
+        {INSTANCE_READY, "", "400", "invalid_request_error"},
+        {INSTANCE_LOADING, "{}", "400", "not exactly one model"},
+        {INSTANCE_LOADING, "{\"model\":\"m\"}", "503", "is loading (42 %)"},
+        {INSTANCE_LOADING, "{\"model\":\"tiny\"}", "503", "\r\nRetry-After: 5\r\n"},
+        {INSTANCE_FAILED, "{\"model\":\"m\"}", "503", "is failed"},
+        {INSTANCE_READY, "{\"model\":\"broken\"}", "503", "not running"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct lab_client c;
+        struct lab lab;
+
+        lab_open(&lab, cases[i].state);
+        ask(&lab, &c, cases[i].body);
+        lab_until(&c, "\"}}");
+        if (strncmp(c.got + 9, cases[i].status, 3) != 0 || !strstr(c.got, cases[i].text))
+            fail_msg("case %zu: %s", i, c.got);
+        assert_false(lab.asked);
+        lab_close(&c);
+        lab_shut(&lab);
+    }
+}
+
+static void test_names_that_reach_it(void **state)
+{
+    static const char *const bodies[] = {"{\"model\":\"m\"}", "{\"model\":\"tiny\"}", "{}", "{\"model\":null}",
+                                         "{\"model\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"}"};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(bodies) / sizeof(bodies[0]); i++) {
+        struct lab_client c;
+        struct lab lab;
+
+        lab_open(&lab, INSTANCE_READY);
+        ask_through(&lab, &c, bodies[i]);
+        assert_string_equal(lab.body, bodies[i]);
+        answer_whole(&lab, 200, "{\"ok\":1}");
+        lab_until(&c, "{\"ok\":1}");
+        lab_close(&c);
+        lab_shut(&lab);
+    }
+}
+
+static void test_models(void **state)
+{
+    struct lab_client c;
+    struct lab lab;
+
+    (void)state;
+    lab_open(&lab, INSTANCE_READY);
+    lab_connect(&c, lab.base, lab.port);
+    lab_send(&c, "GET /v1/models HTTP/1.1\r\nHost: x\r\n\r\n");
+    lab_until(&c, "]}");
+    assert_non_null(strstr(c.got, "{\"object\":\"list\",\"data\":[{\"id\":\"m\",\"object\":\"model\""));
+    assert_non_null(strstr(c.got, "\"owned_by\":\"caravan\",\"state\":\"ready\",\"context_length\":512"));
+    assert_non_null(strstr(c.got, "\"id\":\"tiny\""));
+    assert_null(strstr(c.got, "broken"));
+    lab_close(&c);
+    lab_shut(&lab);
+}
+
+/* ---- the first token ---- */
+
+struct warmed {
+    bool done, ok;
+    char text[PROTO_TEXT_MAX];
+};
+
+static void on_warmed(void *ctx, const struct upstream_target *target, bool ok, const char *text)
+{
+    struct warmed *w = ctx;
+
+    assert_int_equal(target->epoch, 3);
+    w->done = true;
+    w->ok = ok;
+    snprintf(w->text, sizeof(w->text), "%s", text);
+}
+
+static void begin_warm_up(struct lab *lab, struct warmed *w, uint64_t deadline_ms, struct warm_up **ret)
+{
+    struct upstream_target target = {.addr = "127.0.0.1", .instance = lab_id(0xaa), .epoch = 3};
+
+    *w = (struct warmed){.done = false};
+    target.port = lab->upstream_port;
+    assert_int_equal(warm_up_start(lab->base, lab->secret, &target, deadline_ms, on_warmed, w, ret), 0);
+}
+
+static void test_warm_up(void **state)
+{
+    struct warm_up *up;
+    struct warmed w;
+    struct lab lab;
+
+    (void)state;
+    lab_open(&lab, INSTANCE_LOADING);
+    begin_warm_up(&lab, &w, 60000, &up);
+    lab_until_true(lab.base, &lab.asked);
+    assert_non_null(strstr(lab.body, "\"max_tokens\":1"));
+    assert_string_equal(evhttp_request_get_uri(lab.held), "/v1/completions");
+    answer_whole(&lab, 200, "{}");
+    lab_until_true(lab.base, &w.done);
+    assert_true(w.ok);
+
+    lab.asked = false;
+    begin_warm_up(&lab, &w, 60000, &up);
+    lab_until_true(lab.base, &lab.asked);
+    answer_whole(&lab, 500, "{\"error\":\"Compute error.\"}");
+    lab_until_true(lab.base, &w.done);
+    assert_false(w.ok);
+    assert_non_null(strstr(w.text, "500: {\"error\":\"Compute error.\"}"));
+
+    lab.asked = false;
+    begin_warm_up(&lab, &w, 60000, &up);
+    lab_until_true(lab.base, &lab.asked);
+    die(&lab);
+    lab_until_true(lab.base, &w.done);
+    assert_non_null(strstr(w.text, "closed the connection"));
+
+    begin_warm_up(&lab, &w, 20, &up); /* it hangs */
+    lab_until_true(lab.base, &w.done);
+    assert_non_null(strstr(w.text, "in time"));
+
+    begin_warm_up(&lab, &w, 60000, &up);
+    warm_up_cancel(&up);
+    assert_null(up);
+    assert_false(w.done);
+    lab_shut(&lab);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_whole_answer),
+        cmocka_unit_test(test_stream),
+        cmocka_unit_test(test_stream_cut),
+        cmocka_unit_test(test_whole_answer_cut),
+        cmocka_unit_test(test_dead_before_the_first_byte),
+        cmocka_unit_test(test_nobody_listens),
+        cmocka_unit_test(test_client_leaves),
+        cmocka_unit_test(test_whom_it_is_for),
+        cmocka_unit_test(test_names_that_reach_it),
+        cmocka_unit_test(test_models),
+        cmocka_unit_test(test_warm_up),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

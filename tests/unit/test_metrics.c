@@ -1,0 +1,151 @@
+/* The metrics page: every fixed series from the start, figures right, and clean in the eyes of promtool. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#include <cmocka.h>
+
+#include "controller/metrics.h"
+#include "tests/lib/view_lab.h"
+
+static char *print(const struct metrics *m, const struct view *v, const struct metrics_control *control)
+{
+    char *text = NULL;
+    size_t n = 0;
+
+    assert_int_equal(metrics_print(m, v, control, 1700000001000, &text, &n), 0);
+    assert_int_equal(strlen(text), n);
+    return text;
+}
+
+static void assert_line(const char *text, const char *line)
+{
+    char wanted[256];
+
+    snprintf(wanted, sizeof(wanted), "\n%s\n", line);
+    if (!strstr(text, wanted))
+        fail_msg("no line %s in:\n%s", line, text);
+}
+
+static void test_from_the_start(void **state)
+{
+    struct metrics_control control = {.messages_malformed = 0};
+    struct metrics *m = NULL;
+    char *text;
+
+    (void)state;
+    assert_int_equal(metrics_new(&m), 0);
+    text = print(m, NULL, &control);
+    assert_line(text, "caravan_leader 0");
+    assert_line(text, "caravan_nodes{state=\"ready\"} 0");
+    assert_line(text, "caravan_nodes{state=\"retired\"} 0");
+    assert_line(text, "caravan_instances{state=\"failed\"} 0");
+    assert_line(text, "caravan_coordinator_starts_total 0");
+    assert_line(text, "caravan_gateway_requests_total{model=\"unknown\",code=\"404\"} 0");
+    assert_line(text, "caravan_http_refused_total{code=\"431\"} 0");
+    assert_line(text, "caravan_store_commit_seconds_bucket{le=\"+Inf\"} 0");
+    free(text);
+    metrics_destroy(&m);
+}
+
+static char *full_page(void)
+{
+    struct metrics_control control = {.messages_malformed = 2};
+    struct view *v = lab_view(INSTANCE_READY, 1);
+    struct metrics *m = NULL;
+    char *text;
+
+    assert_int_equal(metrics_new(&m), 0);
+    snprintf(v->node[1].hello.name, sizeof(v->node[1].hello.name), "n1"); /* a twin */
+    snprintf(v->instance[0].name, sizeof(v->instance[0].name), "a\"b\\c");
+    v->node[0].device[0].utilization_permille = 250;
+    v->node[0].device[0].temperature_c = -3;
+    metrics_gateway_request(m, "m", 200);
+    metrics_gateway_request(m, "m", 200);
+    metrics_gateway_request(m, "m", 418);
+    metrics_gateway_request(m, NULL, 404);
+    metrics_http_refused(m, 400);
+    metrics_observe(&control.store_commit, 0.0002);
+    metrics_observe(&control.store_commit, 30);
+    text = print(m, v, &control);
+    view_unref(&v);
+    metrics_destroy(&m);
+    return text;
+}
+
+static void test_figures(void **state)
+{
+    char *text = full_page();
+
+    (void)state;
+    assert_line(text, "caravan_leader 1");
+    assert_line(text, "caravan_nodes{state=\"ready\"} 2");
+    assert_line(text, "caravan_node_up{node=\"n1-01010101\"} 1");
+    assert_line(text, "caravan_node_up{node=\"n1-02020202\"} 1");
+    assert_line(text, "caravan_node_last_report_seconds{node=\"n1-01010101\"} 1.120");
+    assert_line(text, "caravan_device_memory_bytes{node=\"n1-01010101\",device=\"CPU\",kind=\"free\"} 6000");
+    assert_line(text, "caravan_device_utilization_ratio{node=\"n1-01010101\",device=\"CPU\"} 0.250");
+    assert_line(text, "caravan_device_temperature_celsius{node=\"n1-01010101\",device=\"CPU\"} -3");
+    assert_null(strstr(text, "caravan_device_temperature_celsius{node=\"n1-02020202\""));
+    assert_line(text, "caravan_instance_ready{model=\"a\\\"b\\\\c\",unit=\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"} 1");
+    assert_line(text, "caravan_transitions_refused_total{machine=\"node\",state=\"retired\",event=\"report\"} 0");
+    assert_line(text, "caravan_gateway_requests_total{model=\"m\",code=\"200\"} 2");
+    assert_line(text, "caravan_gateway_requests_total{model=\"m\",code=\"other\"} 1");
+    assert_line(text, "caravan_gateway_requests_total{model=\"unknown\",code=\"404\"} 1");
+    assert_line(text, "caravan_http_refused_total{code=\"400\"} 1");
+    assert_line(text, "caravan_store_commit_seconds_bucket{le=\"0.0001\"} 0");
+    assert_line(text, "caravan_store_commit_seconds_bucket{le=\"0.00025\"} 1");
+    assert_line(text, "caravan_store_commit_seconds_bucket{le=\"1\"} 1");
+    assert_line(text, "caravan_store_commit_seconds_bucket{le=\"+Inf\"} 2");
+    free(text);
+}
+
+static void test_labels_are_bounded(void **state)
+{
+    struct metrics_control control = {.messages_malformed = 0};
+    struct metrics *m = NULL;
+    char name[32], *text;
+
+    (void)state;
+    assert_int_equal(metrics_new(&m), 0);
+    for (int i = 0; i < METRICS_MODELS_MAX + 5; i++) {
+        snprintf(name, sizeof(name), "model-%d", i);
+        metrics_gateway_request(m, name, 200);
+    }
+    text = print(m, NULL, &control);
+    assert_line(text, "caravan_gateway_requests_total{model=\"unknown\",code=\"200\"} 5");
+    free(text);
+    metrics_destroy(&m);
+}
+
+static void test_promtool_is_content(void **state)
+{
+    FILE *tool = popen("promtool check metrics", "w");
+    char *text = full_page();
+    int status;
+
+    (void)state;
+    assert_non_null(tool);
+    fputs(text, tool);
+    status = pclose(tool);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+    free(text);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_from_the_start),
+        cmocka_unit_test(test_figures),
+        cmocka_unit_test(test_labels_are_bounded),
+        cmocka_unit_test(test_promtool_is_content),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
