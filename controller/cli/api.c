@@ -1,0 +1,307 @@
+#include "controller/cli/api.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/cleanup.h"
+#include "common/httpc.h"
+#include "controller/cli/json_get.h"
+#include "controller/cli/screen.h"
+#include "controller/cli/sse.h"
+
+enum { BODY_MAX = 64 * 1024 * 1024, IDLE_MS = 30000, PINGED_IDLE_MS = 45000 };
+
+struct api {
+    struct event_base *base;
+    char *url;
+    char *host;
+    uint16_t port;
+    char *authorization; /* NULL: no key */
+};
+
+/* One request on its way. */
+struct call {
+    struct httpc_request *request;
+    const struct api_stream *stream; /* NULL: a plain call */
+    struct sse *sse;
+    int status;
+    bool is_events, enough, over;
+    int result;
+    char *body;
+    size_t n_body;
+};
+
+/* ---- the controller's address ------------------------------------------------------------------------------------ */
+
+static bool parse_port(const char *text, uint16_t *ret)
+{
+    uint64_t port;
+
+    if (!parse_uint(text, 1, 65535, &port))
+        return false;
+    *ret = (uint16_t)port;
+    return true;
+}
+
+/* HOST, HOST:PORT, [V6] or [V6]:PORT in place. */
+static bool split_authority(char *text, const char **ret_host, uint16_t *ret_port)
+{
+    char *end;
+
+    *ret_port = 80;
+    *ret_host = text;
+    if (*text == '[') {
+        *ret_host = text + 1;
+        end = strchr(text, ']');
+        if (!end || (end[1] && end[1] != ':'))
+            return false;
+        *end++ = '\0';
+    } else {
+        end = strchr(text, ':');
+        if (!end)
+            return *text != '\0';
+    }
+    if (*end == '\0')
+        return **ret_host != '\0';
+    *end = '\0';
+    return **ret_host && parse_port(end + 1, ret_port);
+}
+
+static enum cli_exit set_address(struct api *a, const char *url)
+{
+    static const char scheme[] = "http://";
+    CLEANUP(cleanup_free) char *authority = NULL;
+    const char *host;
+
+    if (strncmp(url, scheme, sizeof(scheme) - 1) != 0)
+        return cli_complain(CLI_USAGE, "\"%s\" is no controller's address: it begins with http://", url);
+    authority = strdup(url + sizeof(scheme) - 1);
+    a->url = strdup(url);
+    if (!authority || !a->url)
+        return cli_complain(CLI_FAILED, "out of memory");
+    for (size_t n = strlen(authority); n && authority[n - 1] == '/'; n--)
+        a->url[sizeof(scheme) - 2 + n] = authority[n - 1] = '\0';
+    if (strchr(authority, '/') || !split_authority(authority, &host, &a->port))
+        return cli_complain(CLI_USAGE, "\"%s\" is no controller's address: it looks like http://HOST:PORT", url);
+    a->host = strdup(host);
+    return a->host ? CLI_DONE : cli_complain(CLI_FAILED, "out of memory");
+}
+
+enum cli_exit api_new(const char *url, struct api **ret)
+{
+    CLEANUP(api_destroy) struct api *a = calloc(1, sizeof(*a));
+    const char *key = getenv("CARAVAN_API_KEY");
+    enum cli_exit e;
+
+    if (!a)
+        return cli_complain(CLI_FAILED, "out of memory");
+    e = set_address(a, url);
+    if (e)
+        return e;
+    a->base = event_base_new();
+    if (!a->base || (key && *key && asprintf(&a->authorization, "Bearer %s", key) < 0))
+        return cli_complain(CLI_FAILED, "out of memory");
+    *ret = a;
+    a = NULL;
+    return CLI_DONE;
+}
+
+void api_destroy(struct api **a)
+{
+    if (!*a)
+        return;
+    if ((*a)->base)
+        event_base_free((*a)->base);
+    free((*a)->url);
+    free((*a)->host);
+    free((*a)->authorization);
+    free(*a);
+    *a = NULL;
+}
+
+const char *api_url(const struct api *a)
+{
+    return a->url;
+}
+
+char *api_target(const char *format, const char *word)
+{
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.~";
+    char *encoded = malloc(strlen(word) * 3 + 1), *target = NULL, *end = encoded;
+
+    if (!encoded)
+        return NULL;
+    for (; *word; word++)
+        end += strchr(plain, *word) ? sprintf(end, "%c", *word) : sprintf(end, "%%%02X", (unsigned char)*word);
+    *end = '\0';
+    target = malloc(strlen(format) + strlen(encoded) + 1);
+    if (target) {
+        const char *hole = strstr(format, "%s");
+
+        sprintf(target, "%.*s%s%s", (int)(hole - format), format, encoded, hole + 2);
+    }
+    free(encoded);
+    return target;
+}
+
+/* ---- one request ------------------------------------------------------------------------------------------------- */
+
+static void on_head(void *ctx, int status, const struct httpc_header *header, size_t n_headers)
+{
+    struct call *c = ctx;
+
+    c->status = status;
+    for (size_t i = 0; c->stream && i < n_headers; i++)
+        if (strcasecmp(header[i].name, "Content-Type") == 0)
+            c->is_events = strncasecmp(header[i].value, "text/event-stream", 17) == 0;
+}
+
+static void on_sse(void *ctx, const struct sse_event *e)
+{
+    struct call *c = ctx;
+
+    if (!c->enough)
+        c->enough = !c->stream->on_event(c->stream->ctx, e);
+}
+
+static int body_add(struct call *c, const void *buf, size_t n_bytes)
+{
+    char *grown;
+
+    if (c->n_body + n_bytes > BODY_MAX)
+        return -EMSGSIZE;
+    grown = realloc(c->body, c->n_body + n_bytes);
+    if (!grown)
+        return -ENOMEM;
+    memcpy(grown + c->n_body, buf, n_bytes);
+    c->body = grown;
+    c->n_body += n_bytes;
+    return 0;
+}
+
+static void on_data(void *ctx, const void *buf, size_t n_bytes)
+{
+    struct call *c = ctx;
+    int r;
+
+    r = c->is_events ? sse_feed(c->sse, buf, n_bytes, on_sse, c) : body_add(c, buf, n_bytes);
+    if (!r && !c->enough)
+        return;
+    c->result = r > 0 ? -EMSGSIZE : r;
+    c->over = true;
+    httpc_cancel(&c->request);
+}
+
+static void on_done(void *ctx, int r)
+{
+    struct call *c = ctx;
+
+    c->result = r;
+    c->over = true;
+}
+
+static void call_clear(struct call *c)
+{
+    sse_destroy(&c->sse);
+    free(c->body);
+}
+
+/* Sends it and waits for its end. 0 or negative errno: no whole answer. */
+static int perform(struct api *a, struct call *c, const char *method, const char *target, const json_t *body,
+                   const char *last_event_id)
+{
+    const struct httpc_callbacks cb = {on_head, on_data, on_done, c};
+    CLEANUP(cleanup_free) char *text = body ? json_dumps(body, JSON_COMPACT) : NULL;
+    struct httpc_header header[4] = {{"Accept", c->stream ? "text/event-stream" : "application/json"}};
+    struct httpc_spec spec = {.host = a->host, .port = a->port, .method = method, .target = target, .header = header};
+    int r;
+
+    if (body && !text)
+        return -ENOMEM;
+    spec.n_headers = 1;
+    if (a->authorization)
+        header[spec.n_headers++] = (struct httpc_header){"Authorization", a->authorization};
+    if (text)
+        header[spec.n_headers++] = (struct httpc_header){"Content-Type", "application/json"};
+    if (last_event_id && *last_event_id)
+        header[spec.n_headers++] = (struct httpc_header){"Last-Event-ID", last_event_id};
+    spec.body = text;
+    spec.n_body_bytes = text ? strlen(text) : 0;
+    spec.idle_timeout_ms = !c->stream ? IDLE_MS : c->stream->pinged ? PINGED_IDLE_MS : 0;
+    r = httpc_start(a->base, &spec, &cb, &c->request);
+    if (r < 0)
+        return r;
+    while (!c->over)
+        event_base_loop(a->base, EVLOOP_ONCE);
+    return c->result;
+}
+
+/* ---- what went wrong, for a person --------------------------------------------------------------------------------- */
+
+static enum cli_exit say_unreachable(const struct api *a, int r)
+{
+    if (r == -EPROTO)
+        return cli_complain(CLI_UNREACHABLE, "what answers at %s is no Caravan controller; check --controller", a->url);
+    if (r == -EINVAL)
+        return cli_complain(CLI_USAGE, "%s or CARAVAN_API_KEY holds characters that cannot be sent", a->url);
+    if (r == -EMSGSIZE)
+        return cli_complain(CLI_FAILED, "the answer of %s is too large", a->url);
+    if (r == -ENOMEM)
+        return cli_complain(CLI_FAILED, "out of memory");
+    return cli_complain(CLI_UNREACHABLE,
+                        "cannot reach the controller at %s (%s); is caravan-controller running there? "
+                        "--controller URL or CARAVAN_CONTROLLER names another",
+                        a->url, r == -ENXIO ? "no such host" : strerror(-r));
+}
+
+static enum cli_exit say_refusal(const struct api *a, const struct call *c)
+{
+    CLEANUP(json_release) json_t *answer = json_loadb(c->body ? c->body : "", c->n_body, JSON_REJECT_DUPLICATES, NULL);
+    const json_t *error = json_object_get(answer, "error");
+    const char *message = json_text_of(error, "message", NULL);
+    enum cli_exit e = (c->status >= 400 && c->status < 500) || c->status == 501 ? CLI_REFUSED : CLI_FAILED;
+
+    if (c->status == 401 || c->status == 403)
+        return cli_complain(e, "%s; put the key into CARAVAN_API_KEY", message ? message : "this needs an API key");
+    if (message)
+        return cli_complain(e, "%s", message);
+    return cli_complain(e, "%s answered %d without a reason; is it a Caravan controller?", a->url, c->status);
+}
+
+/* ---- calls -------------------------------------------------------------------------------------------------------- */
+
+enum cli_exit api_call(struct api *a, const char *method, const char *target, const json_t *body, json_t **ret)
+{
+    CLEANUP(call_clear) struct call c = {.status = 0};
+    CLEANUP(json_release) json_t *answer = NULL;
+    int r = perform(a, &c, method, target, body, NULL);
+
+    if (r < 0)
+        return say_unreachable(a, r);
+    if (c.status < 200 || c.status > 299)
+        return say_refusal(a, &c);
+    answer = json_loadb(c.body ? c.body : "", c.n_body, JSON_REJECT_DUPLICATES, NULL);
+    if (!json_is_object(answer))
+        return say_unreachable(a, -EPROTO);
+    *ret = answer;
+    answer = NULL;
+    return CLI_DONE;
+}
+
+enum cli_exit api_stream(struct api *a, const struct api_stream *s)
+{
+    CLEANUP(call_clear) struct call c = {.stream = s};
+    int r;
+
+    if (sse_new(&c.sse) < 0)
+        return cli_complain(CLI_FAILED, "out of memory");
+    r = perform(a, &c, s->method, s->target, s->body, s->last_event_id);
+    if (r < 0)
+        return s->quiet ? CLI_UNREACHABLE : say_unreachable(a, r);
+    if (c.status < 200 || c.status > 299)
+        return say_refusal(a, &c);
+    return c.is_events ? CLI_DONE : say_unreachable(a, -EPROTO);
+}

@@ -1,0 +1,30 @@
+/* What several verbs print. */
+#ifndef CARAVAN_CONTROLLER_CLI_SHOW_H
+#define CARAVAN_CONTROLLER_CLI_SHOW_H
+
+#include <jansson.h>
+#include <stddef.h>
+
+#include "controller/cli/cli.h"
+
+/* Fetches target and prints it as JSON or by `print`. */
+enum cli_exit show_answer(const struct cli *c, const char *target, void (*print)(const json_t *answer));
+
+/* One line of text; what comes from outside in it is cleaned. */
+void show_line(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/* The whole value, indented, with a newline. */
+void show_json(const json_t *value);
+
+/* A PLAN object as people read it: what it is, a row per device, the notes. */
+void show_plan(const json_t *plan);
+
+/* "node1, node2, node3" of an array of strings, or "-"; cut with "..." at size. Returns buf. */
+char *show_names(const json_t *list, char *buf, size_t size);
+/* Time since wall_ms; "-" for 0. */
+char *show_age(uint64_t wall_ms, char *buf);
+
+#define SHOW_NAMES(list)  show_names((list), (char[256]){0}, 256)
+#define SHOW_AGE(wall_ms) show_age((wall_ms), (char[32]){0})
+
+#endif

@@ -1,0 +1,818 @@
+/* The caravan command against a stand-in that answers with recorded JSON: it stands for the shape of the API only. The command
+ * runs in a child process; its standard output is a pipe or a pseudo terminal. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <event2/buffer.h>
+#include <event2/event.h>
+#include <event2/http.h>
+#include <event2/keyvalq_struct.h>
+#include <locale.h>
+#include <pty.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include "controller/cli/cli.h"
+#include "controller/cli/screen.h"
+#include "controller/cli/sse.h"
+
+static struct event_base *base;
+
+/* ---- the stand-in ------------------------------------------------------------------------------------------------- */
+
+struct route {
+    const char *method, *path; /* path with query */
+    int status;
+    const char *body;
+    const char *type; /* NULL: application/json */
+    _Bool cut;        /* the connection goes before the end of a chunked body */
+    _Bool once;       /* the next time a later one of the same path answers */
+};
+
+struct stand_in {
+    struct evhttp *http;
+    uint16_t port;
+    const struct route *route;
+    unsigned used;    /* bit per route */
+    char asked[2048]; /* "METHOD path|Authorization|Last-Event-ID|body" per request, a line each */
+    int n_asked;
+};
+
+static const char *method_name(enum evhttp_cmd_type type)
+{
+    return type == EVHTTP_REQ_GET ? "GET" : type == EVHTTP_REQ_POST ? "POST" : "DELETE";
+}
+
+static void note_request(struct stand_in *s, struct evhttp_request *req)
+{
+    struct evkeyvalq *in = evhttp_request_get_input_headers(req);
+    struct evbuffer *body = evhttp_request_get_input_buffer(req);
+    const char *key = evhttp_find_header(in, "Authorization"), *last = evhttp_find_header(in, "Last-Event-ID");
+    size_t used = strlen(s->asked);
+
+    s->n_asked++;
+    snprintf(s->asked + used, sizeof(s->asked) - used, "%s %s|%s|%s|%.*s\n",
+             method_name(evhttp_request_get_command(req)), evhttp_request_get_uri(req), key ? key : "",
+             last ? last : "", (int)evbuffer_get_length(body), (const char *)evbuffer_pullup(body, -1));
+}
+
+static void cut_off(struct evhttp_connection *connection, void *arg)
+{
+    (void)arg;
+    evhttp_connection_free(connection);
+}
+
+static void on_request(struct evhttp_request *req, void *arg)
+{
+    struct stand_in *s = arg;
+    struct evbuffer *out = evbuffer_new();
+    const struct route *r = s->route;
+
+    note_request(s, req);
+    while (r->path && (strcmp(r->path, evhttp_request_get_uri(req)) != 0 ||
+                       strcmp(r->method, method_name(evhttp_request_get_command(req))) != 0 ||
+                       (r->once && (s->used & 1u << (r - s->route)))))
+        r++;
+    s->used |= 1u << (r - s->route);
+    evhttp_add_header(evhttp_request_get_output_headers(req), "Content-Type", r->type ? r->type : "application/json");
+    if (r->path)
+        evbuffer_add(out, r->body, strlen(r->body));
+    if (r->path && r->cut) {
+        evhttp_send_reply_start(req, r->status, NULL);
+        evhttp_send_reply_chunk_with_cb(req, out, cut_off, NULL);
+    } else {
+        evhttp_send_reply(req, r->path ? r->status : 404, NULL, out);
+    }
+    evbuffer_free(out);
+}
+
+static void stand_in_start(struct stand_in *s, const struct route *routes)
+{
+    struct evhttp_bound_socket *bound;
+    struct sockaddr_in sa;
+    socklen_t n = sizeof(sa);
+
+    *s = (struct stand_in){.route = routes};
+    s->http = evhttp_new(base);
+    evhttp_set_allowed_methods(s->http, EVHTTP_REQ_GET | EVHTTP_REQ_POST | EVHTTP_REQ_DELETE);
+    evhttp_set_gencb(s->http, on_request, s);
+    bound = evhttp_bind_socket_with_handle(s->http, "127.0.0.1", 0);
+    assert_non_null(bound);
+    getsockname(evhttp_bound_socket_get_fd(bound), (struct sockaddr *)&sa, &n);
+    s->port = ntohs(sa.sin_port);
+}
+
+/* ---- running the command ------------------------------------------------------------------------------------------ */
+
+enum { WORDS_MAX = 16, TEXT_MAX = 32768 };
+
+struct run {
+    const char *word[WORDS_MAX];
+    const char *input;
+    int columns; /* 0: a pipe, else a terminal of that width */
+    char out[TEXT_MAX], err[TEXT_MAX];
+    int code;
+};
+
+struct reader {
+    char *text;
+    struct event *ev;
+    int *n_open;
+};
+
+static void on_output(evutil_socket_t fd, short what, void *arg)
+{
+    struct reader *r = arg;
+    size_t used = strlen(r->text);
+    ssize_t n = read(fd, r->text + used, TEXT_MAX - 1 - used);
+
+    (void)what;
+    if (n > 0) {
+        r->text[used + (size_t)n] = '\0';
+        return;
+    }
+    event_del(r->ev); /* a pseudo terminal ends with an error */
+    --*r->n_open;
+}
+
+static void run_child(const struct run *run, uint16_t port, int in, int out, int err)
+{
+    char url[64];
+    char *argv[WORDS_MAX + 1] = {(char *)"caravan"};
+    int argc = 1;
+
+    snprintf(url, sizeof(url), "http://127.0.0.1:%u", port);
+    setenv("CARAVAN_CONTROLLER", url, 1);
+    dup2(in, STDIN_FILENO);
+    dup2(out, STDOUT_FILENO);
+    dup2(err, STDERR_FILENO);
+    for (int fd = 3; fd < 64; fd++)
+        close(fd);
+    for (; argc < WORDS_MAX && run->word[argc - 1]; argc++)
+        argv[argc] = (char *)run->word[argc - 1];
+    argc = cli_main(argc, argv);
+    fflush(stdout);
+    _exit(argc);
+}
+
+static void run_cli(struct run *run, const struct stand_in *s)
+{
+    struct winsize size = {.ws_row = 25, .ws_col = (unsigned short)run->columns};
+    int in[2], out[2], err[2], status, n_open = 2;
+    struct reader readers[2] = {{run->out, NULL, &n_open}, {run->err, NULL, &n_open}};
+    pid_t pid;
+
+    run->out[0] = run->err[0] = '\0';
+    assert_int_equal(pipe(in) | pipe(err), 0);
+    if (run->columns)
+        assert_int_equal(openpty(&out[0], &out[1], NULL, NULL, &size), 0);
+    else
+        assert_int_equal(pipe(out), 0);
+    fflush(NULL);
+    pid = fork();
+    assert_true(pid >= 0);
+    if (!pid)
+        run_child(run, s ? s->port : 1, in[0], out[1], err[1]);
+    close(in[0]);
+    close(out[1]);
+    close(err[1]);
+    if (run->input)
+        assert_int_equal(write(in[1], run->input, strlen(run->input)), strlen(run->input));
+    close(in[1]);
+    readers[0].ev = event_new(base, out[0], EV_READ | EV_PERSIST, on_output, &readers[0]);
+    readers[1].ev = event_new(base, err[0], EV_READ | EV_PERSIST, on_output, &readers[1]);
+    event_add(readers[0].ev, NULL);
+    event_add(readers[1].ev, NULL);
+    while (n_open)
+        event_base_loop(base, EVLOOP_ONCE);
+    event_free(readers[0].ev);
+    event_free(readers[1].ev);
+    close(out[0]);
+    close(err[0]);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    run->code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+/* ---- recorded answers --------------------------------------------------------------------------------------------- */
+
+#define NODES                                                                                                   \
+    "{\"made_wall_ms\":1,\"trust\":\"open\",\"nodes\":["                                                        \
+    "{\"id\":\"00\",\"name\":\"node1\",\"state\":\"ready\",\"addr\":\"10.77.0.11\",\"build\":\"b11669-0.7.0\"," \
+    "\"build_problem\":\"\",\"rpc\":\"8.0.0\",\"age_ms\":412,\"load_permille\":250,"                            \
+    "\"memory\":{\"limit_bytes\":4294967296,\"total_bytes\":0,\"free_bytes\":0,\"leased_bytes\":1073741824},"   \
+    "\"devices\":[{\"name\":\"CPU\"},{\"name\":\"CUDA0\"}],\"instances\":[\"qwen\"]},"                          \
+    "{\"name\":\"n\xc3\xb6"                                                                                     \
+    "de2\",\"state\":\"lost\",\"addr\":\"10.77.0.12\",\"build\":\"\",\"build_problem\":"                        \
+    "\"llama.cpp was not found\",\"rpc\":null,\"age_ms\":99000,\"devices\":[],\"instances\":[]}]}"
+
+#define PLAN                                                                                                          \
+    "{\"format\":1,\"model\":\"qwen\",\"alias\":\"qwen\",\"model_bytes\":216006656,\"n_layer\":16,\"ctx\":4096,"      \
+    "\"slots\":4,\"kv_type\":\"f16\",\"policy\":\"fit\",\"band\":1,\"wanted_nodes\":0,\"build\":\"b11669\","          \
+    "\"host_bytes\":12582912,\"missing_bytes\":0,\"ranks\":[{\"rank\":0,\"node_name\":\"node1\",\"addr\":"            \
+    "\"10.77.0.11\",\"local\":false,\"devices\":[{\"name\":\"CPU\",\"first_layer\":0,\"n_layers\":9,\"has_output\":"  \
+    "false,\"weight_bytes\":104857600,\"kv_bytes\":1048576,\"compute_bytes\":2097152,\"peak_bytes\":115343360,"       \
+    "\"offer_bytes\":3221225472}]},{\"rank\":1,\"node_name\":\"node2\",\"addr\":\"10.77.0.12\",\"local\":false,"      \
+    "\"devices\":[{\"name\":\"CPU\",\"first_layer\":9,\"n_layers\":7,\"has_output\":true,\"weight_bytes\":104857600," \
+    "\"kv_bytes\":1048576,\"compute_bytes\":2097152,\"peak_bytes\":115343360,\"offer_bytes\":3221225472}]}],"         \
+    "\"notes\":[\"node3 left out: draining\"]}"
+
+#define TASK(state, extra) \
+    "{\"id\":7,\"kind\":\"deploy\",\"state\":\"" state "\",\"name\":\"qwen\",\"step\":\"loading\"" extra "}"
+#define LOADING                                                                                                   \
+    "{\"name\":\"qwen\",\"state\":\"loading\",\"progress_permille\":450,\"eta_ms\":12000,\"epoch\":1,\"ranks\":[" \
+    "{\"loaded_bytes\":52428800,\"planned_bytes\":104857600,\"proven\":true},"                                    \
+    "{\"loaded_bytes\":10485760,\"planned_bytes\":104857600,\"proven\":false}]}"
+#define READY                 "{\"name\":\"qwen\",\"state\":\"ready\",\"epoch\":1,\"ranks\":[{},{}]}"
+#define EVENT(task, instance) "event: task\ndata: {\"task\":" task ",\"instance\":" instance "}\n\n"
+#define ACCEPTED              "{\"task\":7,\"instance\":\"00\",\"attached\":false}"
+#define REFUSAL \
+    "{\"error\":{\"code\":\"unknown_model\",\"message\":\"no node has a model named \\\"qwem\\\"; there is: qwen\"}}"
+#define SSE "text/event-stream"
+
+/* ---- tests -------------------------------------------------------------------------------------------------------- */
+
+static void test_nodes(void **state)
+{
+    static const struct route routes[] = {{"GET", "/api/nodes", 200, NODES, NULL, 0, 0}, {0}};
+    struct stand_in s;
+    struct run run = {.word = {"nodes"}};
+
+    (void)state;
+    stand_in_start(&s, routes);
+    run_cli(&run, &s);
+    assert_int_equal(run.code, CLI_DONE);
+    assert_string_equal(run.err, "");
+    assert_string_equal(
+        run.out,
+        "NODE   STATE  ADDRESS                   FREE  DEVICES     LLAMA.CPP     RPC    LOAD  INSTANCES    SEEN\n"
+        "node1  ready  10.77.0.11  3.0 GiB of 4.0 GiB  CPU, CUDA0  b11669-0.7.0  8.0.0  0.25  qwen       412 ms\n"
+        "n\xc3\xb6"
+        "de2  lost   10.77.0.12          0 B of 0 B  -           not usable    -      0.00  -            99 s\n"
+        "n\xc3\xb6"
+        "de2: llama.cpp was not found\n"
+        "trust = open: any machine that reaches the controller may join.\n");
+    evhttp_free(s.http);
+}
+
+/* On a terminal: no line is wider, colours where they are wanted. */
+static void test_nodes_on_a_terminal(void **state)
+{
+    static const struct route routes[] = {{"GET", "/api/nodes", 200, NODES, NULL, 0, 0}, {0}};
+    struct stand_in s;
+    struct run run = {.word = {"nodes"}, .columns = 84};
+
+    (void)state;
+    stand_in_start(&s, routes);
+    setenv("TERM", "xterm", 1);
+    setenv("NO_COLOR", "1", 1);
+    run_cli(&run, &s);
+    assert_null(strstr(run.out, "\033"));
+    assert_non_null(strstr(run.out, "…"));
+    setlocale(LC_CTYPE, "C.UTF-8");
+    for (char *line = strtok(run.out, "\r\n"); line; line = strtok(NULL, "\r\n"))
+        assert_true(screen_width(line) <= 84);
+    unsetenv("NO_COLOR");
+    run_cli(&run, &s);
+    assert_non_null(strstr(run.out, "\033[32mready\033[0m"));
+    assert_non_null(strstr(run.out, "\033[31mlost\033[0m"));
+    evhttp_free(s.http);
+}
+
+static void test_json_is_handed_on(void **state)
+{
+    static const struct route routes[] = {{"GET", "/api/nodes", 200, NODES, NULL, 0, 0}, {0}};
+    struct stand_in s;
+    struct run run = {.word = {"--json", "nodes"}};
+
+    (void)state;
+    stand_in_start(&s, routes);
+    run_cli(&run, &s);
+    assert_int_equal(run.code, CLI_DONE);
+    assert_non_null(strstr(run.out, "\"leased_bytes\": 1073741824"));
+    evhttp_free(s.http);
+}
+
+/* Under trust = open a node's name is anybody's. */
+static void test_escapes_do_not_reach_the_terminal(void **state)
+{
+    static const struct route routes[] = {
+        {"GET", "/api/models", 200,
+         "{\"models\":[{\"name\":\"a\\u001b[2Jb\\n\\u009b2J\",\"problem\":\"x\\u001b]0;t\\u0007\"}]}", NULL, 0, 0},
+        {0}};
+    struct stand_in s;
+    struct run run = {.word = {"models"}};
+
+    (void)state;
+    stand_in_start(&s, routes);
+    run_cli(&run, &s);
+    assert_null(strchr(run.out, '\033'));
+    assert_null(strchr(run.out, '\007'));
+    assert_null(strstr(run.out, "\xc2\x9b"));
+    assert_non_null(strstr(run.out, "a?[2Jb"));
+    evhttp_free(s.http);
+}
+
+static void test_plan(void **state)
+{
+    static const struct route routes[] = {
+        {"GET", "/api/plan?model=qwen%20%C3%B6&nodes=2&policy=spread&kv_type=q8_0", 200,
+         "{\"ok\":true,\"code\":null,\"message\":\"\",\"plan\":" PLAN ",\"other\":null}", NULL, 0, 0},
+        {0}};
+    char path[] = "/tmp/caravan-test-XXXXXX";
+    struct stand_in s;
+    struct run run = {
+        .word = {"plan", "qwen \xc3\xb6", "--nodes", "2", "--policy=spread", "--kv-type", "q8_0", "--save", path}};
+    char kept[4096] = "";
+    FILE *f;
+
+    (void)state;
+    close(mkstemp(path));
+    stand_in_start(&s, routes);
+    run_cli(&run, &s);
+    assert_int_equal(run.code, CLI_DONE);
+    assert_string_equal(run.out,
+                        "qwen  206 MiB, 16 layers, context 4096 over 4 slots, KV f16\n"
+                        "ranks: 2, by policy fit and size band of 1; llama.cpp b11669\n"
+                        "RANK  NODE   ADDRESS     DEVICE  LAYERS         WEIGHTS       KV  COMPUTE     PEAK       OF\n"
+                        "   0  node1  10.77.0.11  CPU     0-8            100 MiB  1.0 MiB  2.0 MiB  110 MiB  3.0 GiB\n"
+                        "   1  node2  10.77.0.12  CPU     9-15 + output  100 MiB  1.0 MiB  2.0 MiB  110 MiB  3.0 GiB\n"
+                        "and 12 MiB of host memory on rank 0's node for the coordinator\n"
+                        "- node3 left out: draining\n");
+    f = fopen(path, "r");
+    assert_non_null(f);
+    assert_true(fread(kept, 1, sizeof(kept) - 1, f) > 0);
+    fclose(f);
+    unlink(path);
+    assert_non_null(strstr(kept, "\"format\": 1"));
+    evhttp_free(s.http);
+}
+
+static void test_plan_that_does_not_fit(void **state)
+{
+    static const struct route routes[] = {{"GET", "/api/plan?model=big", 200,
+                                           "{\"ok\":false,\"code\":\"no_fit\",\"message\":\"12.1 GiB are missing\","
+                                           "\"plan\":null,\"other\":null}",
+                                           NULL, 0, 0},
+                                          {0}};
+    struct stand_in s;
+    struct run run = {.word = {"plan", "big"}};
+
+    (void)state;
+    stand_in_start(&s, routes);
+    run_cli(&run, &s);
+    assert_int_equal(run.code, CLI_REFUSED);
+    assert_string_equal(run.err, "caravan: 12.1 GiB are missing\n");
+    evhttp_free(s.http);
+}
+
+static void test_deploy(void **state)
+{
+    static const struct route routes[] = {
+        {"POST", "/api/instances", 202, ACCEPTED, NULL, 0, 0},
+        {"GET", "/api/tasks/7", 200,
+         EVENT(TASK("running", ""), LOADING) ": ping\n\n" EVENT(TASK("running", ""), LOADING)
+             EVENT(TASK("complete", ",\"created_wall_ms\":1000,\"ended_wall_ms\":2300"), READY),
+         SSE, 0, 0},
+        {0}};
+    struct stand_in s;
+    struct run run = {.word = {"deploy", "qwen", "--alias", "q", "--ctx", "2048", "--", "--top-k", "1"}};
+
+    (void)state;
+    stand_in_start(&s, routes);
+    setenv("CARAVAN_API_KEY", "sesame", 1);
+    run_cli(&run, &s);
+    unsetenv("CARAVAN_API_KEY");
+    assert_int_equal(run.code, CLI_DONE);
+    assert_string_equal(s.asked,
+                        "POST /api/instances|Bearer sesame||{\"model\":\"qwen\",\"ctx\":2048,\"alias\":\"q\",\"args\":"
+                        "[\"--top-k\",\"1\"]}\nGET /api/tasks/7|Bearer sesame||\n");
+    assert_string_equal(run.out, "qwen: loading, 60 MiB of 200 MiB, 1 of 2 ranks proven, 12 s left\n"
+                                 "qwen is ready: 2 ranks, epoch 1, after 1.3 s\n");
+    run.columns = 60;
+    run_cli(&run, &s);
+    assert_non_null(strstr(run.out, "\r\033[Kqwen: loading  [#########...........]  45 %, 60 MiB of 200"));
+    assert_non_null(strstr(run.out, "\r\033[Kqwen is ready: 2 ranks, epoch 1, after 1.3 s"));
+    evhttp_free(s.http);
+}
+
+static void test_how_a_task_ends(void **state)
+{
+    static const struct {
+        const char *events;
+        int code;
+        const char *err;
+    } cases[] = {
+        {EVENT(TASK("failed", ",\"code\":\"worker_exited\",\"text\":\"rank 1 on node2: killed by SIGKILL\""), "null"),
+         CLI_FAILED, "caravan: deploy of qwen failed: rank 1 on node2: killed by SIGKILL (worker_exited)\n"},
+        {EVENT(TASK("refused", ",\"code\":\"no_fit\",\"text\":\"2 GiB are missing\""), "null"), CLI_REFUSED,
+         "caravan: deploy of qwen refused: 2 GiB are missing (no_fit)\n"},
+        {EVENT(TASK("cancelled", ",\"text\":\"stopped\""), "null"), CLI_FAILED,
+         "caravan: deploy of qwen cancelled: stopped\n"},
+        {EVENT(TASK("complete", ""), READY), CLI_DONE, ""},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        const struct route routes[] = {{"POST", "/api/instances", 202, ACCEPTED, NULL, 0, 0},
+                                       {"GET", "/api/tasks/7", 200, cases[i].events, SSE, 0, 0},
+                                       {0}};
+        struct stand_in s;
+        struct run run = {.word = {"deploy", "qwen"}};
+
+        stand_in_start(&s, routes);
+        run_cli(&run, &s);
+        assert_int_equal(run.code, cases[i].code);
+        assert_string_equal(run.err, cases[i].err);
+        evhttp_free(s.http);
+    }
+}
+
+/* The stream is cut at the first dial: it dials again and hears the end. */
+static void test_a_controller_that_goes_and_comes(void **state)
+{
+    static const struct route routes[] = {
+        {"DELETE", "/api/instances/qwen", 202, ACCEPTED, NULL, 0, 0},
+        {"GET", "/api/tasks/7", 200, EVENT(TASK("running", ""), LOADING), SSE, 1, 1},
+        {"GET", "/api/tasks/7", 200, EVENT(TASK("complete", ""), "{\"state\":\"stopped\"}"), SSE, 0, 0},
+        {0}};
+    struct stand_in s;
+    struct run run = {.word = {"stop", "qwen"}};
+
+    (void)state;
+    stand_in_start(&s, routes);
+    run_cli(&run, &s);
+    assert_int_equal(run.code, CLI_DONE);
+    assert_string_equal(run.err, "");
+    assert_non_null(strstr(run.out, "qwen is stopped\n"));
+    assert_int_equal(s.n_asked, 3);
+    run.word[2] = "--no-wait";
+    run_cli(&run, &s);
+    assert_string_equal(run.out, "task 7\n");
+    assert_int_equal(s.n_asked, 4);
+    evhttp_free(s.http);
+}
+
+/* After a cut the next dial asks for what came since. */
+static void test_events(void **state)
+{
+#define TRANSITION(id, to)                                                                                           \
+    "id: " id                                                                                                        \
+    "\nevent: transition\ndata: {\"wall_ms\":0,\"machine\":\"node\",\"id\":\"n1\",\"from\":\"joining\",\"to\":\"" to \
+    "\",\"event\":\"report\",\"verdict\":\"go\",\"text\":\"\"}\n\n"
+    static const struct route routes[] = {{"GET", "/api/events", 200, TRANSITION("41", "ready"), SSE, 1, 1},
+                                          {"GET", "/api/events", 200, TRANSITION("42", "lost"), SSE, 0, 1},
+                                          {"GET", "/api/events", 401, "{}", NULL, 0, 0},
+                                          {0}};
+    struct stand_in s;
+    struct run run = {.word = {"events"}};
+
+    (void)state;
+    stand_in_start(&s, routes);
+    run_cli(&run, &s);
+    assert_int_equal(run.code, CLI_REFUSED);
+    assert_non_null(strstr(run.out, "  node n1  joining -> ready  report\n"));
+    assert_non_null(strstr(run.out, "  node n1  joining -> lost  report\n"));
+    assert_string_equal(s.asked, "GET /api/events|||\nGET /api/events||41|\nGET /api/events||42|\n");
+    evhttp_free(s.http);
+}
+
+static void test_refusals_and_troubles(void **state)
+{
+    static const struct {
+        struct route route;
+        int code;
+        const char *err;
+    } cases[] = {
+        {{"GET", "/api/plan?model=qwem", 404, REFUSAL, NULL, 0, 0},
+         CLI_REFUSED,
+         "caravan: no node has a model named \"qwem\"; there is: qwen\n"},
+        {{"GET", "/api/plan?model=qwem", 409, "{\"error\":{\"message\":\"a\\nb\"}}", NULL, 0, 0},
+         CLI_REFUSED,
+         "caravan: a b\n"},
+        {{"GET", "/api/plan?model=qwem", 401, "{\"error\":{\"message\":\"no key\"}}", NULL, 0, 0},
+         CLI_REFUSED,
+         "caravan: no key; put the key into CARAVAN_API_KEY\n"},
+        {{"GET", "/api/plan?model=qwem", 503, "{\"error\":{\"message\":\"starting\"}}", NULL, 0, 0},
+         CLI_FAILED,
+         "caravan: starting\n"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        const struct route routes[] = {cases[i].route, {0}};
+        struct stand_in s;
+        struct run run = {.word = {"plan", "qwem"}};
+
+        stand_in_start(&s, routes);
+        run_cli(&run, &s);
+        assert_int_equal(run.code, cases[i].code);
+        assert_string_equal(run.err, cases[i].err);
+        evhttp_free(s.http);
+    }
+}
+
+static void test_what_is_no_controller(void **state)
+{
+    static const char *const bodies[] = {"", "<html>", "[]", "{\"a\":1,\"a\":2}", "{\"nodes\":"};
+    struct run run = {.word = {"nodes"}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(bodies) / sizeof(bodies[0]); i++) {
+        const struct route routes[] = {{"GET", "/api/nodes", 200, bodies[i], NULL, 0, 0}, {0}};
+        struct stand_in s;
+
+        stand_in_start(&s, routes);
+        run_cli(&run, &s);
+        assert_int_equal(run.code, CLI_UNREACHABLE);
+        assert_non_null(strstr(run.err, "is no Caravan controller"));
+        evhttp_free(s.http);
+    }
+    run_cli(&run, NULL); /* port 1: nobody */
+    assert_int_equal(run.code, CLI_UNREACHABLE);
+    assert_non_null(strstr(run.err, "cannot reach the controller at http://127.0.0.1:1 (Connection refused)"));
+}
+
+/* An answer of another shape than ours is shown as far as it goes. */
+static void test_answers_of_another_shape(void **state)
+{
+    static const char *const verbs[] = {"nodes", "backends", "models", "instances", "tasks"};
+    static const struct route routes[] = {
+        {"GET", "/api/nodes", 200, "{\"nodes\":[{},5,{\"memory\":[],\"devices\":{},\"name\":7}]}", NULL, 0, 0},
+        {"GET", "/api/rpc_backends", 200, "{\"backends\":[{\"port\":-1},null],\"dropped\":{\"x\":\"y\"}}", NULL, 0, 0},
+        {"GET", "/api/models", 200, "{\"models\":{}}", NULL, 0, 0},
+        {"GET", "/api/instances", 200, "{\"instances\":[{\"ranks\":[1,{}]}]}", NULL, 0, 0},
+        {"GET", "/api/tasks", 200, "{\"tasks\":[{\"ended_wall_ms\":\"x\"}]}", NULL, 0, 0},
+        {0}};
+    struct stand_in s;
+
+    (void)state;
+    stand_in_start(&s, routes);
+    for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {
+        struct run run = {.word = {verbs[i]}};
+
+        run_cli(&run, &s);
+        assert_int_equal(run.code, CLI_DONE);
+        assert_string_equal(run.err, "");
+    }
+    evhttp_free(s.http);
+}
+
+static void test_why(void **state)
+{
+    static const struct route routes[] = {
+        {"GET", "/api/rpc_backends", 200,
+         "{\"backends\":[{\"host\":\"10.77.0.12\",\"port\":20052,\"node_name\":\"node2\",\"state\":\"healthy\","
+         "\"sources\":[{\"source\":\"agent\",\"says\":\"its standing worker\",\"last_seen_wall_ms\":0}]},"
+         "{\"host\":\"10.77.0.13\",\"port\":1,\"sources\":[]}]}",
+         NULL, 0, 0},
+        {0}};
+    struct stand_in s;
+    struct run run = {.word = {"backends", "--why", "node2"}};
+
+    (void)state;
+    stand_in_start(&s, routes);
+    run_cli(&run, &s);
+    assert_string_equal(run.out, "10.77.0.12:20052 is healthy\n  agent  its standing worker (- ago)\n");
+    run.word[2] = "node9";
+    run_cli(&run, &s);
+    assert_int_equal(run.code, CLI_FAILED);
+    assert_non_null(strstr(run.err, "no source has named a backend on \"node9\""));
+    evhttp_free(s.http);
+}
+
+#define CHUNK(text) "data: {\"choices\":[{\"delta\":{\"content\":\"" text "\"}}]}\n\n"
+
+static void test_chat(void **state)
+{
+    static const struct route routes[] = {
+        {"POST", "/v1/chat/completions", 200,
+         "data: {\"choices\":[{\"delta\":{\"role\":\"assistant\",\"content\":null}}]}\n\n: ping\n\n" CHUNK("Hel")
+             CHUNK("lo\\n") CHUNK("there") "data: {\"choices\":[],\"usage\":{}}\n\ndata: [DONE]\n\n",
+         SSE, 0, 0},
+        {0}};
+    struct stand_in s;
+    struct run run = {
+        .word = {"chat", "qwen", "say", "hello", "--max-tokens", "5", "--temperature", "0", "--system", "be brief"}};
+
+    (void)state;
+    stand_in_start(&s, routes);
+    run_cli(&run, &s);
+    assert_int_equal(run.code, CLI_DONE);
+    assert_string_equal(run.out, "Hello\nthere\n");
+    assert_string_equal(s.asked, "POST /v1/chat/completions|||{\"model\":\"qwen\",\"messages\":[{\"role\":\"system\","
+                                 "\"content\":\"be brief\"},{\"role\":\"user\",\"content\":\"say hello\"}],\"stream\":"
+                                 "true,\"max_tokens\":5,\"temperature\":0.0}\n");
+    run = (struct run){.word = {"chat", "qwen"}, .input = "from a pipe\n\n"};
+    s.asked[0] = '\0';
+    run_cli(&run, &s);
+    assert_int_equal(run.code, CLI_DONE);
+    assert_non_null(strstr(s.asked, "\"content\":\"from a pipe\""));
+    evhttp_free(s.http);
+}
+
+static void test_chats_that_go_wrong(void **state)
+{
+    static const struct {
+        struct route route;
+        const char *out;
+        int code;
+        const char *err;
+    } cases[] = {
+        {{"POST", "/v1/chat/completions", 200, CHUNK("Hel"), SSE, 1, 0}, "Hel\n", CLI_UNREACHABLE, "Connection reset"},
+        {{"POST", "/v1/chat/completions", 200, CHUNK("Hel"), SSE, 0, 0}, "Hel\n", CLI_FAILED, "the answer was cut off"},
+        {{"POST", "/v1/chat/completions", 200,
+          CHUNK("Hel") "data: {\"error\":{\"code\":502,\"message\":\"rank 1 on node2 is gone\"}}\n\n", SSE, 0, 0},
+         "Hel\n",
+         CLI_FAILED,
+         "rank 1 on node2 is gone"},
+        {{"POST", "/v1/chat/completions", 404,
+          "{\"error\":{\"code\":404,\"message\":\"no model qwen\",\"type\":\"not_found_error\"}}", NULL, 0, 0},
+         "",
+         CLI_REFUSED,
+         "no model qwen"},
+        {{"POST", "/v1/chat/completions", 503, "{\"error\":{\"message\":\"qwen is loading\"}}", NULL, 0, 0},
+         "",
+         CLI_FAILED,
+         "qwen is loading"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        const struct route routes[] = {cases[i].route, {0}};
+        struct stand_in s;
+        struct run run = {.word = {"chat", "qwen", "hello"}};
+
+        stand_in_start(&s, routes);
+        run_cli(&run, &s);
+        if (run.code != cases[i].code || strcmp(run.out, cases[i].out) != 0 || !strstr(run.err, cases[i].err))
+            fail_msg("case %zu: %d, \"%s\", \"%s\"", i, run.code, run.out, run.err);
+        evhttp_free(s.http);
+    }
+}
+
+static void test_usage(void **state)
+{
+    static const struct {
+        const char *word[6];
+        const char *err;
+    } cases[] = {
+        {{NULL}, "Usage: caravan VERB"},
+        {{"nonsense"}, "there is no verb \"nonsense\""},
+        {{"plan"}, "caravan plan MODEL"},
+        {{"plan", "a", "b"}, "plan has no use for \"b\""},
+        {{"nodes", "--", "x"}, "takes nothing after"},
+        {{"plan", "a", "--nodes", "17"}, "from 1 to 16"},
+        {{"plan", "a", "--polcy", "fit"}, "did you mean '--policy'"},
+        {{"nodes", "--controller", "ftp://x"}, "it begins with http://"},
+        {{"nodes", "--controller", "http://"}, "http://HOST:PORT"},
+        {{"nodes", "--controller", "http://a:0"}, "http://HOST:PORT"},
+        {{"nodes", "--controller", "http://a/b"}, "http://HOST:PORT"},
+        {{"nodes", "--controller", "http://[::1"}, "http://HOST:PORT"},
+        {{"nodes", "--controller", "http://a b"}, "cannot be sent"},
+        {{"chat", "m", "p", "--temperature", "hot"}, "must be a number from 0 to 2"},
+        {{"chat", "m", "p", "--temperature", "2.5"}, "must be a number from 0 to 2"},
+        {{"chat", "m"}, "there is no prompt"},
+        {{"deploy", "m", "--plan", "/nonexistent/plan"}, "cannot read the plan"},
+        {{"deploy", "m", "--plan", "/dev/null"}, "/dev/null:1"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct run run = {.word = {NULL}};
+
+        memcpy(run.word, cases[i].word, sizeof(cases[i].word));
+        run_cli(&run, NULL);
+        if (run.code != CLI_USAGE || !strstr(run.err, cases[i].err))
+            fail_msg("case %zu: %d \"%s\"", i, run.code, run.err);
+    }
+}
+
+static void on_sse(void *ctx, const struct sse_event *e)
+{
+    char *text = ctx;
+
+    snprintf(text + strlen(text), 256 - strlen(text), "[%s|%s|%s]", e->event, e->id, e->data);
+}
+
+static void test_sse_cut_anywhere(void **state)
+{
+    static const char stream[] =
+        ": hello\n\nid: 1\nevent: a\ndata: x\n\ndata:y\r\ndata:  z\r\n\r\nretry: 5\nevent: b\n\ndata\n"
+        "data:\n\ndata: not whole";
+
+    (void)state;
+    for (size_t n = 1; n < sizeof(stream); n++) {
+        struct sse *sse = NULL;
+        char text[256] = "";
+
+        assert_int_equal(sse_new(&sse), 0);
+        for (size_t at = 0; at < sizeof(stream) - 1; at += n)
+            assert_int_equal(
+                sse_feed(sse, stream + at, at + n < sizeof(stream) ? n : sizeof(stream) - 1 - at, on_sse, text), 0);
+        assert_string_equal(text, "[a|1|x][|1|y\n z][|1|]");
+        sse_destroy(&sse);
+    }
+}
+
+static void test_sse_bounds(void **state)
+{
+    static char block[65536];
+    struct sse *sse = NULL;
+    char text[256] = "";
+    int r = 0;
+
+    (void)state;
+    memset(block, 'x', sizeof(block));
+    assert_int_equal(sse_new(&sse), 0);
+    for (int i = 0; i < 100 && !r; i++)
+        r = sse_feed(sse, block, sizeof(block), on_sse, text);
+    assert_int_equal(r, SSE_E_TOO_LARGE);
+    sse_destroy(&sse);
+}
+
+static void test_numbers_for_people(void **state)
+{
+    (void)state;
+    assert_string_equal(SCREEN_BYTES(0), "0 B");
+    assert_string_equal(SCREEN_BYTES(1023), "1023 B");
+    assert_string_equal(SCREEN_BYTES(216006656), "206 MiB");
+    assert_string_equal(SCREEN_BYTES(12884901888), "12.0 GiB");
+    assert_string_equal(SCREEN_BYTES(UINT64_MAX), "16777216.0 TiB");
+    assert_string_equal(SCREEN_DURATION(999), "999 ms");
+    assert_string_equal(SCREEN_DURATION(1250), "1.2 s");
+    assert_string_equal(SCREEN_DURATION(119999), "119 s");
+    assert_string_equal(SCREEN_DURATION(7199999), "119 min");
+}
+
+static void test_help(void **state)
+{
+    static const char *const verbs[] = {"nodes",     "backends", "models", "plan",   "deploy", "stop",
+                                        "instances", "tasks",    "chat",   "events", "version"};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {
+        struct run run = {.word = {verbs[i], "--help"}};
+        char usage[64];
+
+        run_cli(&run, NULL);
+        snprintf(usage, sizeof(usage), "Usage: caravan %s", verbs[i]);
+        assert_int_equal(run.code, CLI_DONE);
+        assert_non_null(strstr(run.out, usage));
+        assert_non_null(strstr(run.out, "--controller URL"));
+    }
+}
+
+static int make_base(void **state)
+{
+    (void)state;
+    signal(SIGPIPE, SIG_IGN);
+    unsetenv("CARAVAN_API_KEY");
+    base = event_base_new();
+    return base ? 0 : -1;
+}
+
+static int free_base(void **state)
+{
+    (void)state;
+    event_base_free(base);
+    return 0;
+}
+
+int main(void)
+{
+#define TEST(f) cmocka_unit_test_setup_teardown(f, make_base, free_base)
+    const struct CMUnitTest tests[] = {
+        TEST(test_nodes),
+        TEST(test_nodes_on_a_terminal),
+        TEST(test_json_is_handed_on),
+        TEST(test_escapes_do_not_reach_the_terminal),
+        TEST(test_plan),
+        TEST(test_plan_that_does_not_fit),
+        TEST(test_deploy),
+        TEST(test_how_a_task_ends),
+        TEST(test_a_controller_that_goes_and_comes),
+        TEST(test_events),
+        TEST(test_refusals_and_troubles),
+        TEST(test_what_is_no_controller),
+        TEST(test_answers_of_another_shape),
+        TEST(test_why),
+        TEST(test_chat),
+        TEST(test_chats_that_go_wrong),
+        TEST(test_usage),
+        TEST(test_help),
+        TEST(test_sse_cut_anywhere),
+        TEST(test_sse_bounds),
+        TEST(test_numbers_for_people),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
