@@ -118,6 +118,7 @@ static void describe(int fd, char *buf, size_t size)
     }
 }
 
+/* Returns an exit status: EXIT_SUCCESS, or what was said is why not. */
 static int open_http(const struct options *o, int *fds, size_t *ret_n)
 {
     const char *where = options_string(o, CONTROLLER_OPT_HTTP_LISTEN);
@@ -134,7 +135,9 @@ static int open_http(const struct options *o, int *fds, size_t *ret_n)
     else if (r < 0)
         fprintf(stderr, "caravan-controller: http_listen = %s: %s\n", where, strerror(-r));
     *ret_n = 1;
-    return r ? -1 : 0;
+    if (r == HTTP_LISTEN_E_BAD_ADDR)
+        return EXIT_USAGE;
+    return r ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
 static void on_signal(evutil_socket_t number, short what, void *ctx)
@@ -210,8 +213,9 @@ static int run(const struct options *o, const struct identity *id)
     if (r)
         return r < 0 ? say("out of memory") : (say(why), EXIT_USAGE);
     config.models = models;
-    if (open_http(o, fds, &config.n_http_fds) < 0)
-        return EXIT_FAILURE;
+    r = open_http(o, fds, &config.n_http_fds);
+    if (r)
+        return r;
     describe(fds[0], http_text, sizeof(http_text));
     warn_of_trust(o);
     base = event_base_new();

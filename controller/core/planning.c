@@ -174,6 +174,19 @@ bool planning_is_sound(const struct plan *p)
     return true;
 }
 
+/* Why there is no plan: its last note, and who was left out, since that is what a person can change. */
+static void say_unplaced(const struct plan *p, int outcome, char *why, size_t size)
+{
+    size_t used;
+
+    text_format(why, size, "%s", p->n_notes ? p->note[p->n_notes - 1] : planning_code(outcome));
+    for (size_t i = 0; i + 1 < p->n_notes; i++) {
+        used = strlen(why);
+        if (strstr(p->note[i], " left out"))
+            text_format(why + used, size - used, "; %s", p->note[i]);
+    }
+}
+
 static int place(const struct place_request *req, const struct model_facts *model, const struct plan *pinned,
                  const struct place_node *nodes, size_t n_nodes, struct plan **ret, char *why, size_t size)
 {
@@ -181,8 +194,8 @@ static int place(const struct place_request *req, const struct model_facts *mode
 
     if (!pinned) {
         r = place_compute(req, model, nodes, n_nodes, ret);
-        if (r > 0) /* its last note is the reason */
-            text_format(why, size, "%s", (*ret)->n_notes ? (*ret)->note[(*ret)->n_notes - 1] : planning_code(r));
+        if (r > 0)
+            say_unplaced(*ret, r, why, size);
         return r;
     }
     r = place_check(pinned, model, nodes, n_nodes, why, size);

@@ -159,7 +159,8 @@ expect_error() {
     local want=$1 pattern=$2 rc=0 out
     shift 2
     out=$("$@" 2>&1 >/dev/null) || rc=$?
-    [ $rc = "$want" ] || fail "exit $rc in place of $want: $* ($out)"
+    # shellcheck disable=SC2053 # "[13]": one of several
+    [[ $rc == $want ]] || fail "exit $rc in place of $want: $* ($out)"
     [ "$(printf '%s\n' "$out" | wc -l)" = 1 ] || fail "not one line: $out"
     [[ $out =~ $pattern ]] || fail "\"$out\" does not say \"$pattern\""
     say "ok: $out"
