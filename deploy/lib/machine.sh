@@ -1,4 +1,4 @@
-# Sourced by tests/run and deploy/quickstart: what they need of the machine before anything else: /proc, and the Debian
+# Sourced by tests/run and what is in deploy/: what they need of the machine before anything else: /proc, and the Debian
 # packages of deploy/packages.
 # shellcheck shell=bash
 packages_file=$(dirname "${BASH_SOURCE[0]}")/../packages
@@ -50,6 +50,13 @@ packages_ensure() {
         echo "apt-get could not install: ${missing[*]} (all of it: $log)" >&2
         return 1
     fi
+}
+
+# The first plain Debian archive (not -security, not -updates) that this machine's apt uses.
+packages_mirror() {
+    # shellcheck disable=SC2016  # apt-get fills these in
+    apt-get indextargets --format '$(CREATED_BY) $(RELEASE) $(COMPONENT) $(REPO_URI)' 2>/dev/null |
+        awk '$1 == "Packages" && $3 == "main" && $2 !~ /-/ && $4 ~ /\/debian\/?$/ { sub(/\/$/, "", $4); print $4; exit }'
 }
 
 # machine_proc: a bare chroot has no /proc, and everything here reads it. Sets machine_mounted_proc when it had to be
