@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/cleanup.h"
 #include "common/core/err.h"
 
 enum {
@@ -223,6 +224,51 @@ static enum log_level level_of(const char *word)
     return LOG_LEVEL_INFO;
 }
 
+/* Not by realpath: what is named need not be there yet. */
+static int make_absolute(struct agent_options *o, size_t *n_made, const char **path)
+{
+    CLEANUP(cleanup_free) char *cwd = NULL;
+    char *made;
+
+    if (!*path || !(*path)[0] || (*path)[0] == '/')
+        return 0;
+    cwd = getcwd(NULL, 0);
+    if (!cwd)
+        return err_raise(-errno);
+    if (asprintf(&made, "%s/%s", cwd, *path) < 0)
+        return err_raise(-ENOMEM);
+    o->made[(*n_made)++] = made;
+    *path = made;
+    return 0;
+}
+
+static int take_paths(struct agent_options *o)
+{
+    const char *const *models;
+    size_t n_made = 0;
+    int r;
+
+    o->state_dir = options_string(o->values, OPT_STATE_DIR);
+    o->llama_dir = options_string(o->values, OPT_LLAMA_DIR);
+    o->shim = options_string(o->values, OPT_SHIM);
+    o->n_models = options_list(o->values, OPT_MODELS, &models);
+    o->made = calloc(o->n_models + 4, sizeof(*o->made));
+    o->made_models = calloc(o->n_models + 1, sizeof(*o->made_models));
+    o->models = o->made_models;
+    if (!o->made || !o->made_models)
+        return err_raise(-ENOMEM);
+    r = make_absolute(o, &n_made, &o->state_dir);
+    if (r == 0)
+        r = make_absolute(o, &n_made, &o->llama_dir);
+    if (r == 0)
+        r = make_absolute(o, &n_made, &o->shim);
+    for (size_t i = 0; r == 0 && i < o->n_models; i++) {
+        o->made_models[i] = models[i];
+        r = make_absolute(o, &n_made, &o->made_models[i]);
+    }
+    return r < 0 ? err_pass(r) : 0;
+}
+
 static int take_name(struct agent_options *o)
 {
     const char *given = options_string(o->values, OPT_NAME);
@@ -290,11 +336,7 @@ static int take_all(struct agent_options *o)
     int r;
 
     o->action = options_bool(v, OPT_PRINT_KEY) ? AGENT_PRINT_KEY : options_bool(v, OPT_PURGE) ? AGENT_PURGE : AGENT_RUN;
-    o->state_dir = options_string(v, OPT_STATE_DIR);
     o->address = options_string(v, OPT_ADDRESS);
-    o->llama_dir = options_string(v, OPT_LLAMA_DIR);
-    o->shim = options_string(v, OPT_SHIM);
-    o->n_models = options_list(v, OPT_MODELS, &o->models);
     o->n_interfaces = options_list(v, OPT_INTERFACES, &o->interfaces);
     o->trust_open = !strcmp(options_string(v, OPT_TRUST), "open");
     o->standing = options_bool(v, OPT_STANDING);
@@ -304,7 +346,9 @@ static int take_all(struct agent_options *o)
         o->worker_threads = n_cpus > 0 ? (uint32_t)n_cpus : 1;
     o->control_port = (uint16_t)options_uint(v, OPT_CONTROL_PORT);
     o->log_level = level_of(options_string(v, OPT_LOG_LEVEL));
-    r = take_name(o);
+    r = take_paths(o);
+    if (!r)
+        r = take_name(o);
     if (!r)
         r = take_controllers(o);
     if (!r)
@@ -341,5 +385,9 @@ int agent_options_load(struct agent_options *o, int argc, char **argv)
 
 void agent_options_clear(struct agent_options *o)
 {
+    for (char **path = o->made; path && *path; path++)
+        free(*path);
+    free(o->made);
+    free(o->made_models);
     options_destroy(&o->values);
 }

@@ -26,9 +26,11 @@ struct port_range {
 
 enum agent_action { AGENT_RUN, AGENT_PRINT_KEY, AGENT_PURGE };
 
-/* Strings and lists point into `values`. */
+/* Strings and lists point into `values` and `made`. Paths are absolute: children run in another directory. */
 struct agent_options {
     struct options *values;
+    char **made; /* the paths that were relative, NULL-terminated */
+    const char **made_models;
     enum agent_action action;
     char name[PROTO_NAME_MAX];
     const char *state_dir, *address, *llama_dir, *shim;

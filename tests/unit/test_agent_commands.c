@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -254,6 +255,31 @@ static void test_controllers(void **state)
     }
 }
 
+/* Children run in another directory than the agent: what they are given must not depend on it. */
+static void test_relative_paths(void **state)
+{
+    char *argv[] = {"caravan-agent", "--state-dir", "state",     "--models",
+                    "models,/m/./x", "--llama-dir", "llama/bin", "--shim",
+                    "shim",          "--standing",  "no",        NULL};
+    char cwd[PROTO_PATH_MAX / 2], expected[PROTO_PATH_MAX];
+    struct agent_options o;
+
+    (void)state;
+    assert_non_null(getcwd(cwd, sizeof(cwd)));
+    assert_int_equal(agent_options_load(&o, 11, argv), 0);
+    snprintf(expected, sizeof(expected), "%s/state", cwd);
+    assert_string_equal(o.state_dir, expected);
+    snprintf(expected, sizeof(expected), "%s/llama/bin", cwd);
+    assert_string_equal(o.llama_dir, expected);
+    snprintf(expected, sizeof(expected), "%s/shim", cwd);
+    assert_string_equal(o.shim, expected);
+    assert_int_equal(o.n_models, 2);
+    snprintf(expected, sizeof(expected), "%s/models", cwd);
+    assert_string_equal(o.models[0], expected);
+    assert_string_equal(o.models[1], "/m/./x");
+    agent_options_clear(&o);
+}
+
 static void test_port_ranges(void **state)
 {
     static const char *const bad[] = {"", "-", "1-", "-1", "2-1", "0-5", "1-65536", "a-b", "123456789-1", "1-2-3"};
@@ -282,6 +308,7 @@ int main(void)
         cmocka_unit_test(test_subprocess),
         cmocka_unit_test(test_no_llama),
         cmocka_unit_test(test_controllers),
+        cmocka_unit_test(test_relative_paths),
         cmocka_unit_test(test_port_ranges),
     };
 
