@@ -69,6 +69,18 @@ static bool contains(struct line l, const char *word)
     return false;
 }
 
+/* rpc-server tells of each client that comes and goes, the ordinary ones too: that is never why it ended. */
+static bool is_chatter(struct line l)
+{
+    static const char *const words[] = {"Accepted client connection", "Client connection closed", "recv returned ",
+                                        "recv failed (bytes_recv",    "send failed (bytes_sent",  "Expected HELLO"};
+
+    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+        if (contains(l, words[i]))
+            return true;
+    return false;
+}
+
 /* llama.cpp marks errors with " E "; the rest is what libraries, loaders and the kernel's signals leave behind. */
 static bool matters(struct line l)
 {
@@ -92,7 +104,8 @@ static bool blank(struct line l)
     return true;
 }
 
-/* Takes the last TAIL_LINES lines that pass, newest first; the number taken. */
+/* Takes the last TAIL_LINES lines that pass, newest first; the number taken. Of lines that need not matter only those
+ * after the last client count: what stands before was said while all was well. */
 static size_t pick(const char *text, size_t n_bytes, bool only_what_matters, struct line ret[TAIL_LINES])
 {
     size_t n = 0, end = n_bytes;
@@ -102,7 +115,9 @@ static size_t pick(const char *text, size_t n_bytes, bool only_what_matters, str
         size_t begin = nl ? (size_t)(nl - text) + 1 : 0;
         struct line l = {text + begin, end - begin};
 
-        if (!blank(l) && (!only_what_matters || matters(l)))
+        if (is_chatter(l) && !only_what_matters)
+            break;
+        if (!blank(l) && !is_chatter(l) && (!only_what_matters || matters(l)))
             ret[n++] = l;
         end = begin ? begin - 1 : 0;
     }

@@ -10,7 +10,7 @@
 int process_log_bound(const char *path, uint64_t keep_bytes);
 
 /* The last lines that matter (of errors, else simply the last), joined by " | ", valid UTF-8 without control bytes,
- * always terminated. Pure. */
+ * always terminated. What rpc-server says of its clients is left out; empty where nothing else was said since. Pure. */
 void process_log_tail(const char *text, size_t n_bytes, char *ret, size_t size);
 
 /* The same of a file; empty where it cannot be read. */

@@ -514,6 +514,11 @@ static void test_tail(void **state)
         {"ok\nFailed to create server socket\nbye\n", 64, "Failed to create server socket"},
         {"load_best: failed to enumerate /usr/lib/x/backends0: No such file\nready\n", 128,
          "load_best: failed to enumerate /usr/lib/x/backends0: No such file | ready"},
+        {"Devices:\n  CPU: x (24 MiB, 24 MiB free)\nAccepted client connection\nrecv returned 0 (peer closed?)\n"
+         "Client connection closed\n",
+         128, ""},
+        {"Accepted client connection\nTerminate: bad tensor\n", 64, "Terminate: bad tensor"},
+        {"0.1 E bad\nrecv failed (bytes_recv=0, size_to_recv=1)\nClient connection closed\n", 64, "0.1 E bad"},
         {"an error that is long\nerror 2\n", 12, "error 2"},
         {"error 123456789\n", 8, "error 1"},
         {"a\tb\x01\x7f\xff\xc3\xa9\xc3\n", 64, "a b???\xc3\xa9?"},
