@@ -20,7 +20,8 @@
 
 enum {
     SHIM_GRACE_MS = 2000, /* a shim that does not end after its child is stopped or stuck: the status counts as lost */
-    ADOPT_SHIM_MS = 1000  /* the same while adopting, which waits */
+    ADOPT_SHIM_MS = 1000, /* the same while adopting, which waits */
+    KILLED_MS = 500       /* what SIGKILL needs, unless the process hangs in the kernel */
 };
 
 struct unit {
@@ -168,17 +169,30 @@ static void shim_readable(evutil_socket_t fd, short what, void *ctx)
         log_warn("shim.lost", "unit=%s pid=%d text=\"its wait status will not be known\"", u->id, (int)u->pid);
 }
 
+/* Ends a shim whose word is not waited for any more, and reaps it where it is our child. */
+static void end_shim(int pidfd, int32_t pid)
+{
+    if (pidfd < 0)
+        return;
+    pidfd_send_signal(pidfd, SIGKILL, NULL, 0);
+    process_wait_gone(pidfd, KILLED_MS);
+    waitpid((pid_t)pid, NULL, WNOHANG);
+}
+
+/* Or both were gone already when they were to be watched. */
 static void grace_over(evutil_socket_t fd, short what, void *ctx)
 {
     struct unit *u = ctx;
 
     (void)fd;
     (void)what;
-    log_warn("shim.stuck", "unit=%s shim_pid=%d", u->id, (int)u->shim_pid);
+    if (u->shim_pidfd >= 0)
+        log_warn("shim.stuck", "unit=%s shim_pid=%d", u->id, (int)u->shim_pid);
+    end_shim(u->shim_pidfd, u->shim_pid);
     ended(u);
 }
 
-/* Watches what is still there of child and shim. Takes both pidfds. */
+/* Watches what is still there of child and shim. Takes both pidfds when it succeeds: on failure the caller needs them. */
 static int unit_watch(struct process_table *t, const char *id, const struct record *record, int *pidfd, int *shim_pidfd)
 {
     CLEANUP(unit_destroy) struct unit *u = calloc(1, sizeof(*u));
@@ -189,29 +203,40 @@ static int unit_watch(struct process_table *t, const char *id, const struct reco
     u->running = true;
     u->pid = record->child_pid;
     u->shim_pid = record->shim_pid;
-    u->pidfd = *pidfd;
-    u->shim_pidfd = *shim_pidfd;
-    *pidfd = *shim_pidfd = -1;
+    u->pidfd = u->shim_pidfd = -1;
     memcpy(u->id, id, strlen(id) + 1);
     u->on_grace = evtimer_new(t->base, grace_over, u);
     if (!u->on_grace)
         return err_raise(-ENOMEM);
-    if (u->pidfd >= 0) {
-        u->on_child = event_new(t->base, u->pidfd, EV_READ, child_readable, u);
+    if (*pidfd >= 0) {
+        u->on_child = event_new(t->base, *pidfd, EV_READ, child_readable, u);
         if (!u->on_child || event_add(u->on_child, NULL) < 0)
             return err_raise(-ENOMEM);
     }
-    if (u->shim_pidfd >= 0) {
-        u->on_shim = event_new(t->base, u->shim_pidfd, EV_READ, shim_readable, u);
+    if (*shim_pidfd >= 0) {
+        u->on_shim = event_new(t->base, *shim_pidfd, EV_READ, shim_readable, u);
         if (!u->on_shim || event_add(u->on_shim, NULL) < 0)
             return err_raise(-ENOMEM);
     }
+    u->pidfd = *pidfd;
+    u->shim_pidfd = *shim_pidfd;
+    *pidfd = *shim_pidfd = -1;
     if (u->pidfd < 0 && u->shim_pidfd < 0) /* gone already: told from the loop, never from within a call */
         event_active(u->on_grace, EV_TIMEOUT, 0);
     u->next = t->units;
     t->units = u;
     u = NULL;
     return 0;
+}
+
+/* Whose keeper cannot be had: the child's group first, so that its shim ends by itself. */
+static void end_unit(const struct record *record, int pidfd, int shim_pidfd)
+{
+    if (pidfd >= 0 && process_signal_group(pidfd, record->child_pid, SIGKILL))
+        process_wait_gone(pidfd, KILLED_MS);
+    if (shim_pidfd >= 0)
+        process_wait_gone(shim_pidfd, KILLED_MS);
+    end_shim(shim_pidfd, record->shim_pid);
 }
 
 int process_write_file(struct process_table *t, const char *id, const char *name, const void *buf, size_t n_bytes,
@@ -260,7 +285,7 @@ int process_spawn(struct process_table *t, const struct unit_facts *unit, const 
     pidfd = process_open(record.child_pid, record.child_start_ticks);
     r = unit_watch(t, unit->id, &record, &pidfd, &shim_pidfd);
     if (r < 0) {
-        process_signal_group(pidfd, record.child_pid, SIGKILL);
+        end_unit(&record, pidfd, shim_pidfd);
         goto undo;
     }
     *ret_pid = record.child_pid;
@@ -413,6 +438,20 @@ static int adopt(struct adoption *a, const char *id, const struct record *record
     return 0;
 }
 
+/* Its record is there, but what it is for is lost: nobody could ever lead it, and its memory is promised to nobody. */
+static void end_stranger(const char *id, const struct record *record)
+{
+    CLEANUP(cleanup_close) int shim_pidfd = process_open(record->shim_pid, record->shim_start_ticks);
+    CLEANUP(cleanup_close) int pidfd = -1;
+
+    if (!record->ended)
+        pidfd = process_open(record->child_pid, record->child_start_ticks);
+    if (pidfd >= 0)
+        log_warn("unit.lost", "unit=%s pid=%d text=\"what it is for cannot be read: it is ended\"", id,
+                 (int)record->child_pid);
+    end_unit(record, pidfd, shim_pidfd);
+}
+
 static void adopt_one(void *ctx, const char *id)
 {
     struct adoption *a = ctx;
@@ -427,8 +466,11 @@ static void adopt_one(void *ctx, const char *id)
         discard(a->table, id);
         return;
     }
-    if (r == 0)
+    if (r == 0) {
         r = unit_read_spec(a->table->state_dir, id, &unit);
+        if (r > 0)
+            end_stranger(id, &record);
+    }
     if (r > 0) {
         set_aside(a->table, id);
         return;

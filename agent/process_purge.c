@@ -52,13 +52,18 @@ static void collect(void *ctx, const char *id)
     struct purge *p = ctx;
     struct victim *v;
     struct record record;
+    int r = unit_read_record(p->state_dir, id, &record);
 
     if (p->n == PURGE_UNITS_MAX)
         return;
+    if (r && r != UNIT_E_ABSENT) { /* perhaps the only trace of a process that runs: not to be wiped out */
+        log_warn("purge.unreadable", "unit=%s text=\"its record cannot be read: left as it is\"", id);
+        return;
+    }
     v = &p->victim[p->n++];
     *v = (struct victim){.child = -1, .shim = -1};
     memcpy(v->id, id, strlen(id) + 1);
-    if (unit_read_record(p->state_dir, id, &record) || strcmp(record.boot_id, p->boot_id) != 0)
+    if (r || strcmp(record.boot_id, p->boot_id) != 0)
         return;
     v->child_pid = record.child_pid;
     if (!record.ended)

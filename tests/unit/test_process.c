@@ -36,6 +36,14 @@ struct fixture {
     bool forget;
 };
 
+/* libevent's own, so that each may fail; -1: none does. */
+static long event_allocs_until_failure = -1;
+
+static void *event_malloc(size_t n)
+{
+    return event_allocs_until_failure >= 0 && event_allocs_until_failure-- == 0 ? NULL : malloc(n);
+}
+
 static void on_exited(void *ctx, const char *id, const struct exit_facts *exit, const char *tail)
 {
     struct fixture *f = ctx;
@@ -338,6 +346,66 @@ static void case_03_adopts_one_that_died_meanwhile(void **state)
     assert_int_equal(f->n_found, 1);
 }
 
+static bool runs(int32_t pid)
+{
+    struct procfs_stat stat;
+
+    return process_stat_read(pid, &stat) && stat.state != 'Z';
+}
+
+/* The processes of an instance that nobody can name would run for ever, unseen and unleased. */
+static void test_child_with_a_lost_spec_is_ended(void **state)
+{
+    struct fixture *f = *state;
+    int32_t pid = spawned_by_one_that_died(f, "w1", "exec sleep 1000");
+
+    assert_int_equal(unit_write_file(f->dir, "w1", "spec", "version=9\n", 10), 0);
+    log_set_level(LOG_LEVEL_ERROR);
+    assert_int_equal(process_adopt(f->table, on_found, f), 0);
+    log_set_level(LOG_LEVEL_INFO);
+    assert_int_equal(f->n_found, 0);
+    assert_false(runs(pid));
+}
+
+static void test_shim_stopped(void **state)
+{
+    struct fixture *f = *state;
+    struct record record;
+    int32_t pid;
+
+    assert_int_equal(spawn(f, "w1", "exec sleep 1000", &pid), 0);
+    assert_int_equal(unit_read_record(f->dir, "w1", &record), 0);
+    kill(record.shim_pid, SIGSTOP);
+    kill(pid, SIGKILL);
+    await(f, &f->n_exited, 1);
+    assert_false(f->exit.known);
+    assert_int_equal(kill(record.shim_pid, 0), -1); /* neither stopped for ever nor a zombie */
+}
+
+/* Out of memory after the program runs: it must not run on without a keeper. */
+static void test_spawn_without_memory(void **state)
+{
+    struct fixture *f = *state;
+    char id[32];
+    int32_t pid;
+    int r = -ENOMEM;
+
+    prctl(PR_SET_CHILD_SUBREAPER, 1);
+    for (long n = 0; r == -ENOMEM; n++) {
+        snprintf(id, sizeof(id), "w%ld", n);
+        event_allocs_until_failure = n;
+        r = spawn(f, id, "exec sleep 1000", &pid);
+        event_allocs_until_failure = -1;
+        while (r && waitpid(-1, NULL, WNOHANG) > 0)
+            ;
+        if (r)
+            assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
+    }
+    prctl(PR_SET_CHILD_SUBREAPER, 0);
+    assert_int_equal(r, 0);
+    assert_string_not_equal(id, "w0");
+}
+
 static void test_shim_killed(void **state)
 {
     struct fixture *f = *state;
@@ -453,6 +521,12 @@ static void test_records_that_cannot_be_read(void **state)
     snprintf(path, sizeof(path), "%s/units/.junk.unreadable/record", f->dir);
     assert_int_equal(access(path, F_OK), 0);
     assert_int_equal(unlink(path), 0);
+    assert_int_equal(unit_write_file(f->dir, "junk", "record", "x\n", 2), 0);
+    log_set_level(LOG_LEVEL_ERROR);
+    assert_int_equal(process_purge(f->dir, 0), 0);
+    log_set_level(LOG_LEVEL_INFO);
+    snprintf(path, sizeof(path), "%s/units/junk/record", f->dir); /* the only trace of a process that may run */
+    assert_int_equal(access(path, F_OK), 0);
 }
 
 static void case_09_purge_ends_everything(void **state)
@@ -601,6 +675,9 @@ int main(void)
         WITH_TABLE(case_03_adopts_a_running_child),
         WITH_TABLE(case_03_adopts_for_whom_it_served_last),
         WITH_TABLE(case_03_adopts_one_that_died_meanwhile),
+        WITH_TABLE(test_child_with_a_lost_spec_is_ended),
+        WITH_TABLE(test_shim_stopped),
+        WITH_TABLE(test_spawn_without_memory),
         WITH_TABLE(test_shim_killed),
         WITH_TABLE(test_stopped_child_survives_its_shim),
         WITH_TABLE(test_adopts_nobody_else),
@@ -610,5 +687,6 @@ int main(void)
         WITH_TABLE(test_log_is_bounded),
     };
 
+    event_set_mem_functions(event_malloc, realloc, free);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
