@@ -1,5 +1,6 @@
 #include "agent/link.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <event2/event.h>
 #include <inttypes.h>
@@ -7,13 +8,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/name_lookup.h"
 #include "common/cleanup.h"
 #include "common/core/err.h"
 #include "common/log.h"
 #include "common/message.h"
 #include "common/wire.h"
 
-enum { PEERS_MAX = 16, REFUSED_RETRY_S = 30 };
+enum { PEERS_MAX = 16, REFUSED_RETRY_S = 30, AGAIN_S = 5 };
 
 /* One address of one controller. */
 struct peer {
@@ -21,10 +23,19 @@ struct peer {
     char host[AGENT_HOST_MAX];
     uint16_t port;
     uint8_t key[CRYPTO_KEY_BYTES];
-    bool configured;
+    bool configured, announced; /* by mDNS, and not withdrawn since */
+    const struct name *name;    /* whose address it is; NULL: nobody's. Without any of the three it is forgotten */
     struct wire_client *client; /* NULL: not dialled, another address of the same key is in use */
-    bool connected, greeted;
+    bool connected, greeted, dial_told;
     uint64_t seq;
+};
+
+/* A configured controller by name: looked up again as long as nobody with its key answers. */
+struct name {
+    struct link *link;
+    const struct controller_address *controller;
+    struct name_lookup *lookup;
+    bool told;
 };
 
 struct link {
@@ -38,7 +49,9 @@ struct link {
     uint64_t term;
     struct peer *peer[PEERS_MAX];
     struct peer *session; /* whom we report to; NULL: nobody */
-    struct event *on_retry, *on_settle;
+    size_t n_names;
+    struct name name[AGENT_CONTROLLERS_MAX];
+    struct event *on_retry, *on_settle, *on_again;
     uint64_t n_dropped;
     bool full_told, stranger_told;
 };
@@ -161,9 +174,16 @@ static void dial(struct peer *p)
     struct wire_client_callbacks cb = {on_message, on_connected, on_disconnected, p};
     int r = wire_client_new(p->link->base, p->link->identity, p->host, p->port, p->key, &cb, &p->client);
 
-    if (r)
+    if (r && !p->dial_told)
         log_warn("link.dial", "controller=%s port=%u text=\"cannot be dialled: %s\"", LOG_STR(p->host),
                  (unsigned)p->port, r < 0 ? strerrordesc_np(-r) : "not an address");
+    p->dial_told = r != 0;
+}
+
+/* One that nobody names any more, and that does not prove by its being there that they should. */
+static bool is_stale(const struct peer *p)
+{
+    return !p->configured && !p->announced && !p->name && !p->connected;
 }
 
 /* Outside of the clients' callbacks: addresses that are not needed are let go, those that are needed again are dialled. */
@@ -176,6 +196,10 @@ static void settle(evutil_socket_t fd, short what, void *ctx)
     for (size_t i = 0; i < PEERS_MAX; i++) {
         struct peer *p = l->peer[i], *other = p ? greeted_with_key(l, p->key) : NULL;
 
+        if (p && is_stale(p)) {
+            peer_destroy(&l->peer[i]);
+            continue;
+        }
         if (!p || other == p)
             continue;
         if (other && p->client) {
@@ -260,12 +284,14 @@ static struct peer *find_peer(struct link *l, const char *host, uint16_t port, c
     return NULL;
 }
 
-static int add_peer(struct link *l, const char *host, uint16_t port, const uint8_t *key, bool configured)
+/* *ret: the one that is there, or a new one, not dialled yet; NULL: no room, which is told. Who asks says what for. */
+static int add_peer(struct link *l, const char *host, uint16_t port, const uint8_t *key, struct peer **ret)
 {
-    struct peer *p;
+    struct peer *p = find_peer(l, host, port, key);
     size_t at = 0;
 
-    if (find_peer(l, host, port, key))
+    *ret = p;
+    if (p)
         return 0;
     while (at < PEERS_MAX && l->peer[at])
         at++;
@@ -279,13 +305,70 @@ static int add_peer(struct link *l, const char *host, uint16_t port, const uint8
         return err_raise(-ENOMEM);
     p->link = l;
     p->port = port;
-    p->configured = configured;
     snprintf(p->host, sizeof(p->host), "%s", host);
     memcpy(p->key, key, CRYPTO_KEY_BYTES);
     l->peer[at] = p;
-    if (!greeted_with_key(l, key))
-        dial(p);
+    settle_later(l);
+    *ret = p;
     return 0;
+}
+
+/* ---- controllers by name ----------------------------------------------------------------------------------------- */
+
+static bool is_literal(const char *host)
+{
+    struct in6_addr buf;
+
+    return inet_pton(AF_INET, host, &buf) == 1 || inet_pton(AF_INET6, host, &buf) == 1;
+}
+
+/* What the name does not mean any more is let go, unless it answers. */
+static void on_looked_up(void *ctx, const char (*addr)[PROTO_ADDR_MAX], size_t n, const char *problem)
+{
+    struct name *name = ctx;
+    const struct controller_address *c = name->controller;
+    struct link *l = name->link;
+
+    name->lookup = NULL;
+    if (!n && !name->told)
+        log_warn("link.name", "controller=%s text=\"its address cannot be found: %s\"", LOG_STR(c->host), problem);
+    name->told = !n;
+    if (!n)
+        return; /* a name server that is away for a moment says nothing about the addresses that we know */
+    for (size_t i = 0; i < PEERS_MAX; i++)
+        if (l->peer[i] && l->peer[i]->name == name)
+            l->peer[i]->name = NULL;
+    for (size_t i = 0; i < n; i++) {
+        struct peer *p;
+        int r = add_peer(l, addr[i], c->port, c->key, &p);
+
+        if (r < 0)
+            log_failure(LOG_LEVEL_WARN, "link.add", r, "controller=%s", LOG_STR(c->host));
+        else if (p)
+            p->name = name;
+    }
+    settle_later(l);
+}
+
+static void look_up(struct name *name)
+{
+    int r = name_lookup_start(name->link->base, name->controller->host, on_looked_up, name, &name->lookup);
+
+    if (r < 0 && !name->told)
+        log_failure(LOG_LEVEL_WARN, "link.name", r, "controller=%s", LOG_STR(name->controller->host));
+    name->told = name->told || r < 0;
+}
+
+/* From time to time: names that nobody answers for may mean another machine now, and what could not be dialled for want
+ * of a descriptor or memory is tried again. */
+static void again(evutil_socket_t fd, short what, void *ctx)
+{
+    struct link *l = ctx;
+
+    for (size_t i = 0; i < l->n_names; i++)
+        if (!l->name[i].lookup && !greeted_with_key(l, l->name[i].controller->key))
+            look_up(&l->name[i]);
+    settle(fd, what, l);
 }
 
 static bool is_configured(const struct link *l, const uint8_t *key)
@@ -331,33 +414,60 @@ void link_on_service(struct link *l, const struct mdns_service *s)
 {
     const char *hex = mdns_txt_get(s, "key");
     uint8_t key[CRYPTO_KEY_BYTES];
-    struct peer *known;
+    struct peer *p;
     int r;
 
     if (!hex || crypto_key_parse(hex, key) || !s->port || !s->addr[0])
         return;
     if (s->gone) {
-        known = find_peer(l, s->addr, s->port, key);
-        for (size_t i = 0; known && !known->configured && !known->connected && i < PEERS_MAX; i++)
-            if (l->peer[i] == known) {
-                peer_destroy(&l->peer[i]);
-                known = NULL;
-            }
+        p = find_peer(l, s->addr, s->port, key);
+        if (p)
+            p->announced = false;
+        settle_later(l);
         return;
     }
     if (!may_be_controller(l, key, hex))
         return;
-    r = add_peer(l, s->addr, s->port, key, false);
+    r = add_peer(l, s->addr, s->port, key, &p);
     if (r < 0)
         log_failure(LOG_LEVEL_WARN, "link.add", r, "controller=%s", s->addr);
+    else if (p)
+        p->announced = true;
 }
 
 /* ------------------------------------------------------------------------------------------------------------------ */
+
+/* One of `controllers =`. */
+static int add_configured(struct link *l, const struct controller_address *c)
+{
+    struct name *name = &l->name[l->n_names];
+    struct peer *p;
+    int r;
+
+    if (!c->has_key) {
+        log_warn("link.no_key", "controller=%s text=\"its key is not given: waiting for mDNS to announce it\"",
+                 LOG_STR(c->host));
+        return 0;
+    }
+    if (!is_literal(c->host)) {
+        *name = (struct name){.link = l, .controller = c};
+        l->n_names++;
+        look_up(name);
+        return 0;
+    }
+    r = add_peer(l, c->host, c->port, c->key, &p);
+    if (r < 0)
+        return err_pass(r);
+    if (p)
+        p->configured = true;
+    return 0;
+}
 
 int link_new(struct event_base *base, const struct agent_options *options, struct state_dir *state,
              const struct identity *identity, const struct hello *hello, const struct link_callbacks *cb,
              struct link **ret)
 {
+    static const struct timeval every = {.tv_sec = AGAIN_S};
     CLEANUP(link_destroy) struct link *l = calloc(1, sizeof(*l));
 
     if (!l)
@@ -370,17 +480,12 @@ int link_new(struct event_base *base, const struct agent_options *options, struc
     l->cb = *cb;
     l->on_retry = evtimer_new(base, retry_refused, l);
     l->on_settle = evtimer_new(base, settle, l);
-    if (!l->on_retry || !l->on_settle)
+    l->on_again = event_new(base, -1, EV_PERSIST, again, l);
+    if (!l->on_retry || !l->on_settle || !l->on_again || event_add(l->on_again, &every) < 0)
         return err_raise(-ENOMEM);
     for (size_t i = 0; i < options->n_controllers; i++) {
-        const struct controller_address *a = &options->controller[i];
-        int r = 0;
+        int r = add_configured(l, &options->controller[i]);
 
-        if (a->has_key)
-            r = add_peer(l, a->host, a->port, a->key, true);
-        else
-            log_warn("link.no_key", "controller=%s text=\"its key is not given: waiting for mDNS to announce it\"",
-                     LOG_STR(a->host));
         if (r < 0)
             return err_pass(r);
     }
@@ -393,8 +498,12 @@ void link_destroy(struct link **l)
 {
     if (!*l)
         return;
+    for (size_t i = 0; i < (*l)->n_names; i++)
+        name_lookup_cancel(&(*l)->name[i].lookup);
     for (size_t i = 0; i < PEERS_MAX; i++)
         peer_destroy(&(*l)->peer[i]);
+    if ((*l)->on_again)
+        event_free((*l)->on_again);
     if ((*l)->on_retry)
         event_free((*l)->on_retry);
     if ((*l)->on_settle)

@@ -19,7 +19,8 @@ struct link_callbacks {
     void *ctx;
 };
 
-/* All but hello borrowed as long as the link lives. Dials the configured controllers at once. 0 or negative errno. */
+/* All but hello borrowed as long as the link lives. Dials the configured controllers at once; names are looked up without
+ * making the loop wait, and again as long as nobody answers. 0 or negative errno. */
 int link_new(struct event_base *base, const struct agent_options *options, struct state_dir *state,
              const struct identity *identity, const struct hello *hello, const struct link_callbacks *cb,
              struct link **ret);

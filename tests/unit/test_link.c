@@ -1,0 +1,236 @@
+/* The agent's links against real CURVE servers on the loopback. */
+#include <errno.h>
+#include <event2/event.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include <cmocka.h>
+
+#include "agent/link.h"
+#include "agent/name_lookup.h"
+#include "common/cleanup.h"
+#include "common/crypto.h"
+#include "common/log.h"
+#include "common/message.h"
+#include "common/wire.h"
+
+struct world {
+    char dir[64];
+    struct event_base *base;
+    struct identity controller, node;
+    struct wire_server *server;
+    struct state_dir *state;
+    struct agent_options options;
+    struct hello hello;
+    struct link *link;
+    size_t n_up, n_down, n_looked_up, n_addrs;
+};
+
+static void on_message(void *ctx, const uint8_t *key, const char *peer_addr, const void *buf, size_t n_bytes)
+{
+    struct message welcome = {.kind = MESSAGE_WELCOME,
+                              .version_major = PROTOCOL_MAJOR,
+                              .cluster = {{7}},
+                              .term = 1,
+                              .seq = 1,
+                              .welcome = {.controller = {{9}}, .name = "test", .version = "0", .open = true}};
+    CLEANUP(cleanup_free) uint8_t *answer = NULL;
+    struct world *w = ctx;
+    size_t n;
+
+    (void)peer_addr, (void)buf, (void)n_bytes;
+    assert_int_equal(message_pack(&welcome, &answer, &n), 0);
+    assert_int_equal(wire_server_send(w->server, key, answer, n), 0);
+}
+
+static void on_refused(void *ctx, const uint8_t *key, const char *addr)
+{
+    (void)ctx, (void)key, (void)addr;
+}
+
+static void on_up(void *ctx)
+{
+    ((struct world *)ctx)->n_up++;
+}
+
+static void on_down(void *ctx)
+{
+    ((struct world *)ctx)->n_down++;
+}
+
+static void on_command(void *ctx, const struct message *m)
+{
+    (void)ctx, (void)m;
+}
+
+static void give_up(evutil_socket_t fd, short what, void *ctx)
+{
+    (void)fd, (void)what, (void)ctx;
+    fail_msg("waited 10 s in vain");
+}
+
+static void await(struct world *w, const size_t *counter, size_t n)
+{
+    struct event *limit = evtimer_new(w->base, give_up, NULL);
+
+    evtimer_add(limit, &(struct timeval){.tv_sec = 10});
+    while (*counter < n)
+        event_base_loop(w->base, EVLOOP_ONCE);
+    event_free(limit);
+}
+
+static void serve(struct world *w)
+{
+    struct wire_server_callbacks cb = {on_message, on_refused, w};
+
+    assert_int_equal(wire_server_new(w->base, &w->controller, "127.0.0.1", 0, true, &cb, &w->server), 0);
+}
+
+static void open_link(struct world *w)
+{
+    struct link_callbacks cb = {on_up, on_down, on_command, w};
+
+    assert_int_equal(link_new(w->base, &w->options, w->state, &w->node, &w->hello, &cb, &w->link), 0);
+}
+
+static void set_controller(struct world *w, const char *host)
+{
+    struct controller_address *a = &w->options.controller[0];
+
+    w->options.n_controllers = 1;
+    snprintf(a->host, sizeof(a->host), "%s", host);
+    a->port = wire_server_port(w->server);
+    a->has_key = true;
+    memcpy(a->key, w->controller.public_key, sizeof(a->key));
+}
+
+static int set_up(void **state)
+{
+    struct world *w = calloc(1, sizeof(*w));
+    char path[80];
+
+    assert_non_null(w);
+    log_set_level(LOG_LEVEL_ERROR);
+    assert_int_equal(crypto_init(), 0);
+    strcpy(w->dir, "/tmp/test_link.XXXXXX");
+    assert_non_null(mkdtemp(w->dir));
+    snprintf(path, sizeof(path), "%s/node", w->dir);
+    assert_int_equal(state_dir_open(path, "", &w->state), 0);
+    assert_int_equal(crypto_identity_load(path, &w->node), 0);
+    assert_int_equal(crypto_identity_load(w->dir, &w->controller), 0);
+    strcpy(w->hello.name, "n");
+    w->base = event_base_new();
+    serve(w);
+    *state = w;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct world *w = *state;
+    char command[128];
+
+    link_destroy(&w->link);
+    wire_server_destroy(&w->server);
+    state_dir_close(&w->state);
+    event_base_free(w->base);
+    snprintf(command, sizeof(command), "rm -rf %s", w->dir);
+    if (system(command))
+        return -1;
+    free(w);
+    return 0;
+}
+
+static void test_controller_by_address(void **state)
+{
+    struct world *w = *state;
+
+    set_controller(w, "127.0.0.1");
+    open_link(w);
+    await(w, &w->n_up, 1);
+}
+
+static void test_controller_by_name(void **state)
+{
+    struct world *w = *state;
+
+    set_controller(w, "localhost");
+    open_link(w);
+    await(w, &w->n_up, 1);
+}
+
+/* A controller whose address changes, with mDNS quicker to notice than the link: the old addresses are forgotten. */
+static void test_controller_that_moves(void **state)
+{
+    struct world *w = *state;
+    char key[CRYPTO_KEY_HEX];
+
+    w->options.trust_open = true;
+    open_link(w);
+    for (size_t i = 1; i <= 20; i++) {
+        struct mdns_service s = {.addr = "127.0.0.1", .port = wire_server_port(w->server), .n_txt = 1};
+
+        strcpy(s.txt[0].key, "key");
+        strcpy(s.txt[0].value, crypto_key_format(w->controller.public_key, key));
+        link_on_service(w->link, &s);
+        await(w, &w->n_up, i);
+        s.gone = true;
+        link_on_service(w->link, &s);
+        wire_server_destroy(&w->server);
+        await(w, &w->n_down, i);
+        serve(w);
+    }
+}
+
+static void on_looked_up(void *ctx, const char (*addr)[PROTO_ADDR_MAX], size_t n, const char *problem)
+{
+    struct world *w = ctx;
+
+    (void)addr;
+    assert_true(n || problem[0]);
+    w->n_looked_up++;
+    w->n_addrs = n;
+}
+
+static void test_lookups(void **state)
+{
+    struct world *w = *state;
+    struct name_lookup *lookup;
+    char long_name[NAME_LOOKUP_HOST_MAX + 1];
+
+    assert_int_equal(name_lookup_start(w->base, "localhost", on_looked_up, w, &lookup), 0);
+    await(w, &w->n_looked_up, 1);
+    assert_true(w->n_addrs >= 1);
+    assert_int_equal(name_lookup_start(w->base, "no such..host", on_looked_up, w, &lookup), 0);
+    await(w, &w->n_looked_up, 2);
+    assert_int_equal(w->n_addrs, 0);
+    assert_int_equal(name_lookup_start(w->base, "localhost", on_looked_up, w, &lookup), 0);
+    name_lookup_cancel(&lookup);
+    assert_null(lookup);
+    event_base_loop(w->base, EVLOOP_NONBLOCK);
+    assert_int_equal(w->n_looked_up, 2);
+    memset(long_name, 'a', sizeof(long_name) - 1);
+    long_name[sizeof(long_name) - 1] = '\0';
+    assert_int_equal(name_lookup_start(w->base, long_name, on_looked_up, w, &lookup), -ENAMETOOLONG);
+}
+
+#define IN_WORLD(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        IN_WORLD(test_controller_by_address),
+        IN_WORLD(test_controller_by_name),
+        IN_WORLD(test_controller_that_moves),
+        IN_WORLD(test_lookups),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
