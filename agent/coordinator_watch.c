@@ -151,6 +151,7 @@ static void ask_health(evutil_socket_t fd, short what, void *ctx)
     (void)what;
     if (w->inotify < 0)
         read_log(w);
+    evtimer_del(w->on_health_due); /* what was read may have set it: this is the question that it meant */
     w->status = 0;
     r = httpc_start(w->base, &spec, &cb, &w->health);
     if (r < 0) {
