@@ -1,7 +1,6 @@
 /* caravan-agent: on every node; starts and watches llama.cpp's programs and reports to a controller. */
 #include <errno.h>
 #include <malloc.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +13,7 @@
 #include "common/core/err.h"
 #include "common/crypto.h"
 #include "common/log.h"
+#include "common/startup.h"
 
 enum { EXIT_USAGE = 2, PURGE_GRACE_MS = 3000 };
 
@@ -149,7 +149,7 @@ int main(int argc, char **argv)
     int r;
 
     bound_memory();
-    signal(SIGPIPE, SIG_IGN);
+    startup_begin();
     r = crypto_init();
     if (r < 0)
         return fail(r, "libsodium cannot be used");

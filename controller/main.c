@@ -14,6 +14,7 @@
 #include "common/core/err.h"
 #include "common/crypto.h"
 #include "common/log.h"
+#include "common/startup.h"
 #include "controller/http.h"
 #include "controller/options.h"
 #include "controller/shell.h"
@@ -260,7 +261,7 @@ int main(int argc, char **argv)
     struct options *o = NULL;
     int r;
 
-    signal(SIGPIPE, SIG_IGN);
+    startup_begin();
     if (options_new(controller_options, &o) < 0)
         return say("out of memory");
     r = begin(o, argc, argv);

@@ -37,7 +37,7 @@ struct world {
     struct wire_server *server;
     pid_t agent;
     uint8_t agent_key[CRYPTO_KEY_BYTES];
-    bool waited_in_vain;
+    bool waited_in_vain, badly;
     /* the newest of what the agent said */
     size_t n_hello, n_units, n_models;
     struct hello hello;
@@ -133,6 +133,18 @@ static const char *program(char buf[1024], const char *name)
     return strcat(buf, name);
 }
 
+/* As a careless launcher leaves a process behind. */
+static void start_badly(void)
+{
+    sigset_t all;
+
+    for (int i = 0; i < 3; i++)
+        close(i);
+    signal(SIGCHLD, SIG_IGN);
+    sigfillset(&all);
+    sigprocmask(SIG_SETMASK, &all, NULL);
+}
+
 static int run_agent(struct world *w, const char *flag)
 {
     char path[1024], state[128], models[128], controller[128], key[CRYPTO_KEY_HEX], log[128];
@@ -151,6 +163,8 @@ static int run_agent(struct world *w, const char *flag)
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         dup2(fd, STDERR_FILENO);
         dup2(fd, STDOUT_FILENO);
+        if (w->badly)
+            start_badly();
         execl(path, path, "--state-dir", state, "--models", models, "--controllers", controller, "--llama-dir",
               w->llama_dir, "--interfaces", "lo", "--address", "127.0.0.1", "--name", "node1", flag, (char *)NULL);
         _exit(99);
@@ -306,6 +320,29 @@ static void test_without_llama(void **state)
     assert_int_equal(WEXITSTATUS(status), 0);
 }
 
+/* Closed standard descriptors would become the lock or the link, and the log would go there; an ignored SIGCHLD swallows
+ * what children ended with; a blocked SIGTERM could not end us. */
+static void test_started_badly(void **state)
+{
+    struct world *w = *state;
+    int status;
+
+    w->badly = true;
+    run_agent(w, NULL);
+    AWAIT(w, w->n_hello && w->n_models);
+    for (int i = 0; i < 3; i++) {
+        char path[64], to[64] = "";
+
+        snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int)w->agent, i);
+        assert_true(readlink(path, to, sizeof(to) - 1) > 0);
+        assert_string_equal(to, "/dev/null");
+    }
+    w->badly = false;
+    status = end_agent(w, SIGTERM);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
 /* The link comes back by itself, and so does a full report. */
 static void test_controller_restarts(void **state)
 {
@@ -443,6 +480,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         IN_WORLD(test_without_llama),
+        IN_WORLD(test_started_badly),
         IN_WORLD(test_controller_restarts),
         IN_WORLD(case_03_an_instance_outlives_its_agent),
         IN_WORLD(case_14_a_killed_worker_is_told),

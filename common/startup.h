@@ -1,0 +1,9 @@
+/* What a daemon does first. */
+#ifndef CARAVAN_COMMON_STARTUP_H
+#define CARAVAN_COMMON_STARTUP_H
+
+/* Takes nothing over from a careless launcher: closed standard descriptors become /dev/null, no signal is blocked, SIGCHLD
+ * is not ignored; SIGPIPE is. Before anything is opened and any thread is there. */
+void startup_begin(void);
+
+#endif
