@@ -322,14 +322,11 @@ int state_dir_pin(struct state_dir *s, const uint8_t key[CRYPTO_KEY_BYTES])
 
     if (s->n_pins == PINS_MAX)
         return err_raise(-ENOSPC);
-    memcpy(s->pin[s->n_pins], key, CRYPTO_KEY_BYTES);
-    for (size_t i = 0; i <= s->n_pins; i++)
+    memcpy(s->pin[s->n_pins++], key, CRYPTO_KEY_BYTES);
+    for (size_t i = 0; i < s->n_pins; i++)
         used += (size_t)snprintf(text + used, sizeof(text) - used, "%s\n", crypto_key_format(s->pin[i], hex));
     r = write_file(s, "controllers", text, used);
-    if (r < 0)
-        return err_pass(r);
-    s->n_pins++;
-    return 0;
+    return r < 0 ? err_pass(r) : 0;
 }
 
 /* ------------------------------------------------------------------------------------------------------------------ */

@@ -32,7 +32,8 @@ size_t state_dir_epochs(const struct state_dir *s, const struct agent_epoch **re
 /* On disk, synced, when it returns 0. Else negative errno, and the file is as it was. */
 int state_dir_write_epoch(struct state_dir *s, const struct agent_epoch *epoch);
 
-/* Keys pinned under trust = open. */
+/* Keys pinned under trust = open. One that could not be written (negative errno) counts all the same, as long as this
+ * agent runs. */
 size_t state_dir_pins(const struct state_dir *s, const uint8_t (**ret)[CRYPTO_KEY_BYTES]);
 int state_dir_pin(struct state_dir *s, const uint8_t key[CRYPTO_KEY_BYTES]);
 

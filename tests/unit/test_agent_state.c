@@ -1,4 +1,5 @@
 /* The state directory: one machine's, one agent's; epochs and pins as they were written. */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -244,14 +245,38 @@ static void test_pins(void **state)
     state_dir_close(&s);
 }
 
+/* A full disk must not let every stranger in, one after the other: the first is the one, at least until a restart. */
+static void test_pin_that_cannot_be_written(void **state)
+{
+    const uint8_t(*pin)[CRYPTO_KEY_BYTES];
+    uint8_t key[CRYPTO_KEY_BYTES] = {1, 2, 3};
+    struct state_dir *s;
+    char in_the_way[192];
+
+    (void)state;
+    be_machine(MACHINE_A);
+    s = open_state();
+    snprintf(in_the_way, sizeof(in_the_way), "%s/controllers.new", dir);
+    assert_int_equal(mkdir(in_the_way, 0700), 0);
+    assert_int_equal(state_dir_pin(s, key), -EISDIR);
+    assert_int_equal(state_dir_pins(s, &pin), 1);
+    assert_memory_equal(pin[0], key, sizeof(key));
+    state_dir_close(&s);
+}
+
 #define WITH_ROOT(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        WITH_ROOT(test_one_machine), WITH_ROOT(test_no_machine_id),   WITH_ROOT(test_one_agent),
-        WITH_ROOT(test_epochs),      WITH_ROOT(test_too_many_epochs), cmocka_unit_test(test_epoch_lines),
+        WITH_ROOT(test_one_machine),
+        WITH_ROOT(test_no_machine_id),
+        WITH_ROOT(test_one_agent),
+        WITH_ROOT(test_epochs),
+        WITH_ROOT(test_too_many_epochs),
+        cmocka_unit_test(test_epoch_lines),
         WITH_ROOT(test_pins),
+        WITH_ROOT(test_pin_that_cannot_be_written),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
