@@ -24,7 +24,7 @@ struct peer {
     uint16_t port;
     uint8_t key[CRYPTO_KEY_BYTES];
     bool configured, announced; /* by mDNS, and not withdrawn since */
-    const struct name *name;    /* whose address it is; NULL: nobody's. Without any of the three it is forgotten */
+    const struct name *name;    /* whose address it is; NULL: nobody's. Without any of the three it is stale */
     struct wire_client *client; /* NULL: not dialled, another address of the same key is in use */
     bool connected, greeted, dial_told;
     uint64_t seq;
@@ -180,12 +180,6 @@ static void dial(struct peer *p)
     p->dial_told = r != 0;
 }
 
-/* One that nobody names any more, and that does not prove by its being there that they should. */
-static bool is_stale(const struct peer *p)
-{
-    return !p->configured && !p->announced && !p->name && !p->connected;
-}
-
 /* Outside of the clients' callbacks: addresses that are not needed are let go, those that are needed again are dialled. */
 static void settle(evutil_socket_t fd, short what, void *ctx)
 {
@@ -196,10 +190,6 @@ static void settle(evutil_socket_t fd, short what, void *ctx)
     for (size_t i = 0; i < PEERS_MAX; i++) {
         struct peer *p = l->peer[i], *other = p ? greeted_with_key(l, p->key) : NULL;
 
-        if (p && is_stale(p)) {
-            peer_destroy(&l->peer[i]);
-            continue;
-        }
         if (!p || other == p)
             continue;
         if (other && p->client) {
@@ -284,17 +274,37 @@ static struct peer *find_peer(struct link *l, const char *host, uint16_t port, c
     return NULL;
 }
 
+/* Nobody names it any more, and it does not prove by being there that they should. It is kept as long as there is room:
+ * mDNS withdraws everything when avahi-daemon stops, and the controller is still where it was. */
+static bool is_stale(const struct peer *p)
+{
+    return !p->configured && !p->announced && !p->name && !p->connected;
+}
+
+/* PEERS_MAX: none. */
+static size_t find_room(struct link *l)
+{
+    for (size_t i = 0; i < PEERS_MAX; i++)
+        if (!l->peer[i])
+            return i;
+    for (size_t i = 0; i < PEERS_MAX; i++)
+        if (is_stale(l->peer[i])) {
+            peer_destroy(&l->peer[i]);
+            return i;
+        }
+    return PEERS_MAX;
+}
+
 /* *ret: the one that is there, or a new one, not dialled yet; NULL: no room, which is told. Who asks says what for. */
 static int add_peer(struct link *l, const char *host, uint16_t port, const uint8_t *key, struct peer **ret)
 {
     struct peer *p = find_peer(l, host, port, key);
-    size_t at = 0;
+    size_t at;
 
     *ret = p;
     if (p)
         return 0;
-    while (at < PEERS_MAX && l->peer[at])
-        at++;
+    at = find_room(l);
     if (at == PEERS_MAX) {
         log_warn("link.too_many", "controller=%s text=\"passed over: %d addresses are known already\"", LOG_STR(host),
                  PEERS_MAX);
@@ -423,7 +433,6 @@ void link_on_service(struct link *l, const struct mdns_service *s)
         p = find_peer(l, s->addr, s->port, key);
         if (p)
             p->announced = false;
-        settle_later(l);
         return;
     }
     if (!may_be_controller(l, key, hex))

@@ -86,11 +86,11 @@ static void await(struct world *w, const size_t *counter, size_t n)
     event_free(limit);
 }
 
-static void serve(struct world *w)
+static void serve(struct world *w, uint16_t port)
 {
     struct wire_server_callbacks cb = {on_message, on_refused, w};
 
-    assert_int_equal(wire_server_new(w->base, &w->controller, "127.0.0.1", 0, true, &cb, &w->server), 0);
+    assert_int_equal(wire_server_new(w->base, &w->controller, "127.0.0.1", port, true, &cb, &w->server), 0);
 }
 
 static void open_link(struct world *w)
@@ -127,7 +127,7 @@ static int set_up(void **state)
     assert_int_equal(crypto_identity_load(w->dir, &w->controller), 0);
     strcpy(w->hello.name, "n");
     w->base = event_base_new();
-    serve(w);
+    serve(w, 0);
     *state = w;
     return 0;
 }
@@ -166,27 +166,48 @@ static void test_controller_by_name(void **state)
     await(w, &w->n_up, 1);
 }
 
-/* A controller whose address changes, with mDNS quicker to notice than the link: the old addresses are forgotten. */
+static void announce(struct world *w, bool gone)
+{
+    struct mdns_service s = {.gone = gone, .addr = "127.0.0.1", .port = wire_server_port(w->server), .n_txt = 1};
+    char key[CRYPTO_KEY_HEX];
+
+    strcpy(s.txt[0].key, "key");
+    strcpy(s.txt[0].value, crypto_key_format(w->controller.public_key, key));
+    link_on_service(w->link, &s);
+}
+
+/* A controller whose address changes, with mDNS quicker to notice than the link: the old addresses make room. */
 static void test_controller_that_moves(void **state)
 {
     struct world *w = *state;
-    char key[CRYPTO_KEY_HEX];
 
     w->options.trust_open = true;
     open_link(w);
     for (size_t i = 1; i <= 20; i++) {
-        struct mdns_service s = {.addr = "127.0.0.1", .port = wire_server_port(w->server), .n_txt = 1};
-
-        strcpy(s.txt[0].key, "key");
-        strcpy(s.txt[0].value, crypto_key_format(w->controller.public_key, key));
-        link_on_service(w->link, &s);
+        announce(w, false);
         await(w, &w->n_up, i);
-        s.gone = true;
-        link_on_service(w->link, &s);
+        announce(w, true);
         wire_server_destroy(&w->server);
         await(w, &w->n_down, i);
-        serve(w);
+        serve(w, 0);
     }
+}
+
+/* avahi-daemon stops, then the controller restarts where it was. */
+static void test_controller_restarts_without_mdns(void **state)
+{
+    struct world *w = *state;
+    uint16_t port = wire_server_port(w->server);
+
+    w->options.trust_open = true;
+    open_link(w);
+    announce(w, false);
+    await(w, &w->n_up, 1);
+    announce(w, true);
+    wire_server_destroy(&w->server);
+    await(w, &w->n_down, 1);
+    serve(w, port);
+    await(w, &w->n_up, 2);
 }
 
 static void on_looked_up(void *ctx, const char (*addr)[PROTO_ADDR_MAX], size_t n, const char *problem)
@@ -229,6 +250,7 @@ int main(void)
         IN_WORLD(test_controller_by_address),
         IN_WORLD(test_controller_by_name),
         IN_WORLD(test_controller_that_moves),
+        IN_WORLD(test_controller_restarts_without_mdns),
         IN_WORLD(test_lookups),
     };
 
