@@ -225,7 +225,7 @@ static int trial(const char *addr, uint16_t port, bool *ret_free)
 
 int port_pick(const struct port_request *req, uint16_t *ret)
 {
-    uint32_t n = (uint32_t)req->last - req->first + 1, start = 0;
+    uint32_t n = (uint32_t)req->last - req->first + 1, start = 0, n_told = 0;
     CLEANUP(cleanup_free) uint8_t *held = calloc(n, 1);
     struct range_scan scan = {req->first, req->last, held};
     bool is_ours;
@@ -257,7 +257,7 @@ int port_pick(const struct port_request *req, uint16_t *ret)
             *ret = port;
             return 0;
         }
-        if (req->clash)
+        if (req->clash && n_told++ < PORTS_CLASHES_TOLD)
             tell_clash(req, port);
     }
     return PORTS_E_NONE;

@@ -21,13 +21,16 @@ struct port_holder {
     char command[160];
 };
 
+enum { PORTS_CLASHES_TOLD = 4 };
+
 struct port_request {
     const char *addr; /* IP literal that the child will bind */
     uint16_t first, last;
     uint16_t hint; /* tried first where it is in the range; 0: none */
     /* Ports of our own children, who may not have bound them yet. */
     bool (*taken)(void *ctx, uint16_t port);
-    /* Told of each port that somebody else holds, where it was this one's turn. */
+    /* Told of the first PORTS_CLASHES_TOLD ports that somebody else holds, where it was their turn: to name the holder
+     * takes a walk over all processes. */
     void (*clash)(void *ctx, uint16_t port, const char *text);
     void *ctx;
 };

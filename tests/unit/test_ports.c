@@ -157,6 +157,31 @@ static void case_06_the_next_port_is_taken(void **state)
     close(fd);
 }
 
+/* Each clash that is told has cost a walk over all processes, while the loop waits. */
+static void test_a_range_that_is_somebody_elses(void **state)
+{
+    struct told t = {0};
+    struct port_request req = {.addr = "127.0.0.1", .clash = on_clash, .taken = is_ours, .ctx = &t};
+    uint16_t port, got;
+    int fd[8];
+    size_t n = 0;
+
+    (void)state;
+    for (port = 24400; n < 8; port++) /* in a row */
+        if (!pick_one("127.0.0.1", port, &t))
+            fd[n++] = listen_on("127.0.0.1", port, &got);
+        else
+            while (n)
+                close(fd[--n]);
+    t = (struct told){0};
+    req.first = (uint16_t)(port - 8);
+    req.last = (uint16_t)(port - 1);
+    assert_int_equal(port_pick(&req, &got), PORTS_E_NONE);
+    assert_int_equal(t.n, PORTS_CLASHES_TOLD);
+    while (n)
+        close(fd[--n]);
+}
+
 static void test_addresses_that_are_not_ours(void **state)
 {
     struct told t = {0};
@@ -171,9 +196,8 @@ static void test_addresses_that_are_not_ours(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(case_07_any_address_counts),
-        cmocka_unit_test(case_07_a_v6_listener_counts),
-        cmocka_unit_test(case_06_the_next_port_is_taken),
+        cmocka_unit_test(case_07_any_address_counts),       cmocka_unit_test(case_07_a_v6_listener_counts),
+        cmocka_unit_test(case_06_the_next_port_is_taken),   cmocka_unit_test(test_a_range_that_is_somebody_elses),
         cmocka_unit_test(test_addresses_that_are_not_ours),
     };
 
