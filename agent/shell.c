@@ -50,12 +50,23 @@ void shell_child_clear(struct child *c)
 
 /* ---- events ------------------------------------------------------------------------------------------------------ */
 
+/* An event that is lost leaves the core wrong for ever: a unit that ended would run on in its eyes. So the agent ends, its
+ * children live on, and the next one adopts them as they are. */
+static void short_of_memory(struct shell *s)
+{
+    log_error("shell.memory",
+              "text=\"too little memory: the agent ends and is to be started again; its children live on\"");
+    s->short_of_memory = true;
+    if (s->base)
+        event_base_loopbreak(s->base);
+}
+
 struct outcome *shell_outcome(struct shell *s, enum agent_ev_kind kind, const char *unit_id)
 {
     struct outcome *o = calloc(1, sizeof(*o));
 
     if (!o) {
-        log_error("shell.memory", "text=\"too little memory: an outcome is lost\"");
+        short_of_memory(s);
         return NULL;
     }
     o->ev.kind = kind;
@@ -99,7 +110,7 @@ static bool step(struct shell *s, const struct agent_ev *ev)
     CLEANUP(agent_effects_destroy) struct agent_effects *fx = agent_step(s->core, ev, system_monotonic_ms());
 
     if (!fx) {
-        log_error("shell.memory", "text=\"too little memory: an event is lost\" kind=%d", (int)ev->kind);
+        short_of_memory(s);
         return false;
     }
     for (size_t i = 0; i < fx->n; i++)
@@ -360,7 +371,9 @@ static int run(struct shell *s, const char *shim_path)
     shell_sample(s);
     log_info("agent.start", "node=%s id=%s addr=%s build=%s trust=%s", s->hello.name, ID128_SHORT(&s->hello.node),
              s->hello.addr[0], s->hello.build[0] ? s->hello.build : "none", s->options->trust_open ? "open" : "keys");
-    return event_base_dispatch(s->base) < 0 ? err_raise(-EIO) : 0;
+    if (!s->short_of_memory && event_base_dispatch(s->base) < 0)
+        return err_raise(-EIO);
+    return s->short_of_memory ? err_raise(-ENOMEM) : 0;
 }
 
 int shell_run(const struct agent_options *options, struct state_dir *state, const struct identity *identity,

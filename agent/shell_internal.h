@@ -60,6 +60,7 @@ struct shell {
     struct model_place *model;
     struct child child[PROTO_UNITS_MAX];
     struct outcome *first_outcome, **last_outcome;
+    bool short_of_memory; /* the loop is to end */
     struct event *on_tick, *on_sample, *on_term, *on_int;
 };
 
