@@ -291,6 +291,15 @@ static bool is_known_model(const struct view *v, const char *model)
     return false;
 }
 
+/* It does not come back by itself. */
+static void refuse_failed(struct gateway *g, struct http_exchange *x, const struct view_instance *in)
+{
+    bool alias = strcmp(in->name, in->model) != 0;
+
+    refuse(g, x, in->name, 503, "model \"%s\" has failed: %s; start it again: caravan deploy %s%s%s", in->name,
+           *in->reason ? in->reason : "no reason is known", in->model, alias ? " --alias " : "", alias ? in->name : "");
+}
+
 static void refuse_not_ready(struct gateway *g, struct http_exchange *x, const struct view_instance *in)
 {
     char seconds[16];
@@ -300,6 +309,8 @@ static void refuse_not_ready(struct gateway *g, struct http_exchange *x, const s
     http_add_field(x, "Retry-After", seconds);
     if (in->state == INSTANCE_LOADING)
         refuse(g, x, in->name, 503, "model \"%s\" is loading (%u %%)", in->name, in->progress_permille / 10);
+    else if (in->state == INSTANCE_FAILED)
+        refuse_failed(g, x, in);
     else
         refuse(g, x, in->name, 503, "model \"%s\" is %s%s%s", in->name, instance_state_name(in->state),
                *in->reason ? ": " : "", in->reason);

@@ -346,7 +346,8 @@ static void test_whom_it_is_for(void **state)
         {INSTANCE_LOADING, "{}", "400", "not exactly one model"},
         {INSTANCE_LOADING, "{\"model\":\"m\"}", "503", "is loading (42 %)"},
         {INSTANCE_LOADING, "{\"model\":\"tiny\"}", "503", "\r\nRetry-After: 5\r\n"},
-        {INSTANCE_FAILED, "{\"model\":\"m\"}", "503", "is failed"},
+        {INSTANCE_FAILED, "{\"model\":\"m\"}", "503", "model \\\"m\\\" has failed: "},
+        {INSTANCE_FAILED, "{\"model\":\"m\"}", "503", "; start it again: caravan deploy tiny --alias m\""},
         {INSTANCE_READY, "{\"model\":\"broken\"}", "503", "not running"},
     };
 
