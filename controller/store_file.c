@@ -191,6 +191,16 @@ static int out_of_time(void *deadline)
     return now.tv_sec * 1000 + now.tv_nsec / 1000000 >= *(long *)deadline;
 }
 
+/* quick_check's first finding, without the heading of the database that it may stand under. */
+static void describe_damage(const char *found, char *text, size_t size)
+{
+    const char *end = strchr(found, '\n');
+
+    if (strncmp(found, "***", 3) == 0 && end)
+        found = end + 1;
+    snprintf(text, size, "%.*s", (int)strcspn(found, "\n"), found);
+}
+
 /* What is wrong goes to text. */
 static int check_pages(sqlite3 *db, char *text, size_t size)
 {
@@ -212,8 +222,7 @@ static int check_pages(sqlite3 *db, char *text, size_t size)
         return store_outcome(db, rc);
     if (strcmp((const char *)sqlite3_column_text(stmt, 0), "ok") == 0)
         return 0;
-    snprintf(text, size, "%s", (const char *)sqlite3_column_text(stmt, 0));
-    text[strcspn(text, "\n")] = '\0';
+    describe_damage((const char *)sqlite3_column_text(stmt, 0), text, size);
     return STORE_E_DAMAGED;
 }
 
