@@ -97,7 +97,7 @@ static enum cli_exit run_deploy(const struct cli *c)
     if (e)
         return e;
     if (!c->json && json_is_true(json_object_get(answer, "attached")))
-        show_line("%s is being deployed already: following that", c->word[0]);
+        show_line("%s was deployed before and stays as it is; stop it first to change it", c->word[0]);
     return see_through(c, answer, !options_bool(c->options, DEPLOY_NO_WAIT));
 }
 

@@ -404,6 +404,26 @@ static void test_deploy(void **state)
     evhttp_free(s.http);
 }
 
+/* Somebody was first: true of one that is ready as of one that loads, and no option of ours has changed it. */
+static void test_deploy_of_what_is_there(void **state)
+{
+    static const struct route routes[] = {
+        {"POST", "/api/instances", 202, "{\"task\":7,\"instance\":\"00\",\"attached\":true}", NULL, 0, 0},
+        {"GET", "/api/tasks/7", 200, EVENT(TASK("complete", ",\"created_wall_ms\":1000,\"ended_wall_ms\":2300"), READY),
+         SSE, 0, 0},
+        {0}};
+    struct stand_in s;
+    struct run run = {.word = {"deploy", "qwen", "--nodes", "4"}};
+
+    (void)state;
+    stand_in_start(&s, routes);
+    run_cli(&run, &s);
+    assert_int_equal(run.code, CLI_DONE);
+    assert_string_equal(run.out, "qwen was deployed before and stays as it is; stop it first to change it\n"
+                                 "qwen is ready: 2 ranks, epoch 1, after 1.3 s\n");
+    evhttp_free(s.http);
+}
+
 static void test_how_a_task_ends(void **state)
 {
     static const struct {
@@ -798,6 +818,7 @@ int main(void)
         TEST(test_plan),
         TEST(test_plan_that_does_not_fit),
         TEST(test_deploy),
+        TEST(test_deploy_of_what_is_there),
         TEST(test_how_a_task_ends),
         TEST(test_a_controller_that_goes_and_comes),
         TEST(test_events),
