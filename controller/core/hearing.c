@@ -62,12 +62,18 @@ int hear_result(struct step *s, struct node *n, const struct message *m)
 
 /* ---- events ----------------------------------------------------------------------------------------------------- */
 
+/* last_lines: of its output; of one that never ran, why. */
 static void describe_exit(const struct instance *i, const struct unit_facts *u, const char *how, const char *last_lines,
                           char *buf, size_t size)
 {
+    bool ran = u->state != UNIT_FAILED || u->exit.known;
+
     lifecycle_unit_name(i, u->role, (size_t)u->rank, buf, size);
-    sentence_add(buf, size, ": %s%s%s%s", u->role == UNIT_WORKER ? "worker " : "", how,
-                 last_lines[0] ? "; it said: " : "", last_lines);
+    sentence_add(buf, size, ": %s%s%s%s", u->role == UNIT_WORKER ? "worker " : "", ran ? how : "could not be started",
+                 !last_lines[0] ? ""
+                 : ran          ? "; it said: "
+                                : ": ",
+                 last_lines);
 }
 
 static bool unit_is_ours(const struct instance *i, const struct unit_facts *u)

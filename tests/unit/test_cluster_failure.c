@@ -168,6 +168,25 @@ static void test_a_worker_that_dies_before_the_others_are_up(void **state)
 
 /* ---- coordinator -------------------------------------------------------------------------------------------------- */
 
+/* Its agent's event may come before its answer: nothing has run, so nothing exited and nothing "said" anything. */
+static void test_a_worker_that_was_never_started_is_not_said_to_be_gone(void **state)
+{
+    struct message *m;
+
+    (void)state;
+    begin_start();
+    done(1, COMMAND_START_WORKER);
+    m = event_of(1, AGENT_EVENT_UNIT_EXITED, UNIT_WORKER);
+    m->event->unit.state = UNIT_FAILED;
+    m->event->unit.exit = (struct exit_facts){.known = false};
+    strcpy(m->event->text, "every port from 20052 to 20061 is taken");
+    hear(1, m);
+    EXPECT("instance m starting -> recovering (trouble): rank 0 on n1: worker could not be started: every port from "
+           "20052 to 20061 is taken\n"
+           "n1 < stop e1\n");
+    both_stop();
+}
+
 static void test_case_05_a_coordinator_that_dies_in_the_load(void **state)
 {
     (void)state;
@@ -540,6 +559,7 @@ int main(void)
         TEST(test_case_05_a_worker_that_cannot_start_is_named),
         TEST(test_a_worker_that_does_not_come_up_runs_out),
         TEST(test_a_worker_that_dies_before_the_others_are_up),
+        TEST(test_a_worker_that_was_never_started_is_not_said_to_be_gone),
         TEST(test_case_05_a_coordinator_that_dies_in_the_load),
         TEST(test_a_coordinator_that_cannot_start),
         TEST(test_a_coordinator_that_is_never_heard_of_runs_out),
