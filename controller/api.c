@@ -1,5 +1,6 @@
 #include "controller/api.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <event2/event.h>
 #include <inttypes.h>
@@ -214,6 +215,17 @@ static bool judge_deploy(struct http_exchange *x, const struct front_order *o)
     return true;
 }
 
+/* A name is shown on one line and typed back by people. */
+static bool judge_alias(struct http_exchange *x, const char *alias)
+{
+    for (const char *p = alias; *p; p++)
+        if (iscntrl((unsigned char)*p)) {
+            http_reply_error(x, 400, "bad_request", "\"alias\" must not hold control characters");
+            return false;
+        }
+    return true;
+}
+
 /* The order from the body of POST /api/instances; false where it has answered. */
 static bool read_deploy(struct http_exchange *x, const json_t *body, struct front_order *o)
 {
@@ -238,7 +250,7 @@ static bool read_deploy(struct http_exchange *x, const json_t *body, struct fron
         http_reply_error(x, 503, "no_memory", "out of memory");
     else if (r > 0)
         http_reply_error(x, 400, "bad_request", "%s", why);
-    return r == 0 && judge_deploy(x, o);
+    return r == 0 && judge_alias(x, o->request.alias) && judge_deploy(x, o);
 }
 
 static void handle_deploy(void *ctx, struct http_exchange *x)

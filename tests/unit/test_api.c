@@ -326,6 +326,10 @@ static void test_deploy(void **state)
     api_answer(lab.api, lab.order->request_id, &late);
     assert_answer(&c, "409", "{\"error\":{\"code\":\"invalid_transition\",\"message\":\"is stopping\"}}");
 
+    begin_order(&lab, &c, "POST", "/api/instances", "{\"model\":\"tiny\",\"alias\":\"t\\u00f6st a/b\"}");
+    api_answer(lab.api, lab.order->request_id, &yes);
+    assert_answer(&c, "202", "\"task\":9");
+
     begin_order(&lab, &c, "DELETE", "/api/instances/my%20model", "");
     assert_int_equal(lab.order->kind, FRONT_ORDER_STOP);
     assert_string_equal(lab.order->target, "my model");
@@ -406,6 +410,9 @@ static void test_what_is_refused_at_the_door(void **state)
         {"POST", "/api/instances", "{\"model\":\"tiny\",\"ttl\":60}", 501, "not_yet", "ttl"},
         {"POST", "/api/instances", "{\"model\":\"tiny\",\"args\":[\"--rpc\"]}", 409, "owned_flag", "--rpc"},
         {"POST", "/api/instances", "{\"model\":\"tiny\",\"plan\":{\"format\":1}}", 400, "bad_request", "\"model\" is"},
+        {"POST", "/api/instances", "{\"model\":\"tiny\",\"alias\":\"a\\nb\"}", 400, "bad_request",
+         "control characters"},
+        {"POST", "/api/instances", "{\"model\":\"tiny\",\"alias\":\"a\\u007fb\"}", 400, "bad_request", "\"alias\""},
         {"GET", "/api/plan", "", 400, "bad_request", "model=NAME"},
         {"GET", "/api/plan?model=tiny&nodes=x", "", 400, "bad_request", "nodes"},
         {"GET", "/api/plan?model=tiny&policy=best", "", 400, "bad_request", "policy"},
