@@ -284,6 +284,17 @@ static void handle_stop(void *ctx, struct http_exchange *x)
     submit(ctx, x, &o);
 }
 
+/* As in a body, what is misspelt is named: a plan for something else than was meant would mislead. */
+static bool query_known(struct http_exchange *x, const char *const *keys)
+{
+    char key[64];
+
+    if (!http_query_unknown(x, keys, key, sizeof(key)))
+        return true;
+    http_reply_error(x, 400, "bad_request", "\"%s\" is not a known key", key);
+    return false;
+}
+
 /* A number or text of the query into the request. false: answered. */
 static bool query_number(struct http_exchange *x, const char *name, uint64_t max, uint32_t *ret)
 {
@@ -329,9 +340,10 @@ static bool query_choice(struct http_exchange *x, const char *name, const char *
 static bool read_plan_query(struct http_exchange *x, struct place_request *req)
 {
     static const char *const policies[] = {"fit", "spread"}, *const rank0s[] = {"auto", "local", "rpc"};
+    static const char *const keys[] = {"model", "nodes", "policy", "ctx", "slots", "kv_type", "rank0", NULL};
     int policy = 0, rank0 = 0;
 
-    if (!query_text(x, "model", req->model, sizeof(req->model)) ||
+    if (!query_known(x, keys) || !query_text(x, "model", req->model, sizeof(req->model)) ||
         !query_text(x, "kv_type", req->kv_type, sizeof(req->kv_type)) ||
         !query_number(x, "nodes", PROTO_RANKS_MAX, &req->nodes) || !query_number(x, "ctx", 1 << 24, &req->ctx) ||
         !query_number(x, "slots", 256, &req->slots) || !query_choice(x, "policy", policies, 2, &policy) ||

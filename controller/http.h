@@ -69,6 +69,8 @@ bool http_is(const struct http_exchange *x, const char *method);
 const char *http_arg(const struct http_exchange *x); /* the decoded segment that ':' took; "" without one */
 /* Decoded value of a query parameter into buf. 0; 1: not there; -1: malformed or too long. */
 int http_query(const struct http_exchange *x, const char *name, char *buf, size_t size);
+/* Is there a parameter that names (ends with NULL) lacks? buf: the first such, as sent, cut to fit. */
+bool http_query_unknown(const struct http_exchange *x, const char *const *names, char *buf, size_t size);
 const char *http_body(const struct http_exchange *x, size_t *ret_n); /* borrowed */
 
 /* ---- the answer ---- */

@@ -5,6 +5,7 @@
 #include <event2/bufferevent.h>
 #include <event2/event.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -54,6 +55,30 @@ int http_query(const struct http_exchange *x, const char *name, char *buf, size_
         p += n + (p[n] == '&');
     }
     return 1;
+}
+
+static bool is_listed(const char *key, size_t n, const char *const *names)
+{
+    for (; *names; names++)
+        if (strlen(*names) == n && strncmp(key, *names, n) == 0)
+            return true;
+    return false;
+}
+
+bool http_query_unknown(const struct http_exchange *x, const char *const *names, char *buf, size_t size)
+{
+    const char *p = x->head ? x->head->query : "";
+
+    while (*p) {
+        size_t n = strcspn(p, "&"), n_key = strcspn(p, "=&");
+
+        if (n && !is_listed(p, n_key, names)) {
+            snprintf(buf, size, "%.*s", (int)n_key, p);
+            return true;
+        }
+        p += n + (p[n] == '&');
+    }
+    return false;
 }
 
 const char *http_body(const struct http_exchange *x, size_t *ret_n)

@@ -414,6 +414,8 @@ static void test_what_is_refused_at_the_door(void **state)
          "control characters"},
         {"POST", "/api/instances", "{\"model\":\"tiny\",\"alias\":\"a\\u007fb\"}", 400, "bad_request", "\"alias\""},
         {"GET", "/api/plan", "", 400, "bad_request", "model=NAME"},
+        {"GET", "/api/plan?model=tiny&node=1", "", 400, "bad_request", "\"node\" is not a known key"},
+        {"GET", "/api/plan?model=tiny&=1", "", 400, "bad_request", "\"\" is not a known key"},
         {"GET", "/api/plan?model=tiny&nodes=x", "", 400, "bad_request", "nodes"},
         {"GET", "/api/plan?model=tiny&policy=best", "", 400, "bad_request", "policy"},
         {"GET", "/api/plan?model=tiny&kv_type=f17", "", 400, "bad_request", "kv_type"},
