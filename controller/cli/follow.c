@@ -145,13 +145,13 @@ static void show_ready(const json_t *instance, const json_t *task)
 {
     size_t n_ranks = json_array_size(json_object_get(instance, "ranks"));
     uint64_t began = json_uint_of(task, "created_wall_ms", 0), ended = json_uint_of(task, "ended_wall_ms", began);
-    const char *name = json_text_of(task, "name", "?");
+    const char *name = json_text_of(task, "name", "?"), *remark = json_text_of(task, "text", "");
 
     if (strcmp(json_text_of(instance, "state", ""), "ready") == 0)
         show_line("%s is ready: %zu rank%s, epoch %" PRIu64 ", after %s", name, n_ranks, n_ranks == 1 ? "" : "s",
                   json_uint_of(instance, "epoch", 0), SCREEN_DURATION(ended > began ? ended - began : 0));
     else if (json_is_object(instance))
-        show_line("%s is %s", name, json_text_of(instance, "state", "?"));
+        show_line("%s is %s%s%s", name, json_text_of(instance, "state", "?"), *remark ? "; " : "", remark);
     else
         show_line("%s: done", name);
 }

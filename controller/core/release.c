@@ -10,6 +10,7 @@
 #include "controller/core/lifecycle.h"
 #include "controller/core/nodes.h"
 #include "controller/core/offers.h"
+#include "controller/core/sentence.h"
 #include "controller/core/tasks.h"
 
 enum { SWEEP_MS = 1000 };
@@ -53,13 +54,27 @@ int instance_on_stop(struct step *s, struct instance *i, const struct cause *cau
     return err_fold(release_begin(s, i));
 }
 
+/* The nodes that were told and have not confirmed. */
+static void name_owed(const struct instance *i, char *buf, size_t size)
+{
+    buf[0] = '\0';
+    for (size_t m = 0; m < i->run.n_members; m++) {
+        if (i->run.member[m].told)
+            sentence_add(buf, size, "%s%s", buf[0] ? ", " : "", i->run.member[m].name);
+    }
+    sentence_add(buf, size, " could not be reached: what still runs there is ended once the node is back");
+}
+
 int instance_on_stopped(struct step *s, struct instance *i, const struct cause *cause)
 {
+    char text[PROTO_TEXT_MAX];
+    const struct cause owed = {.code = "not_reached", .text = text};
     int r;
 
     (void)cause;
     i->remove_ms = s->now_ms + CLUSTER_STOPPED_SHOWN_MS;
-    r = tasks_end(s, i->stop_task, TASK_EV_DONE, NULL);
+    name_owed(i, text, sizeof(text));
+    r = tasks_end(s, i->stop_task, TASK_EV_DONE, release_owed(i) ? &owed : NULL);
     if (r)
         return err_fold(r);
     r = record_instance(s, i, 0, false);

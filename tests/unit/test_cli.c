@@ -456,6 +456,27 @@ static void test_how_a_task_ends(void **state)
     }
 }
 
+/* Done, with something that people have to know. */
+static void test_stop_with_a_remark(void **state)
+{
+    static const struct route routes[] = {
+        {"DELETE", "/api/instances/qwen", 202, ACCEPTED, NULL, 0, 0},
+        {"GET", "/api/tasks/7", 200,
+         EVENT(TASK("complete", ",\"code\":\"not_reached\",\"text\":\"node2 could not be reached\""),
+               "{\"state\":\"stopped\"}"),
+         SSE, 0, 0},
+        {0}};
+    struct stand_in s;
+    struct run run = {.word = {"stop", "qwen"}};
+
+    (void)state;
+    stand_in_start(&s, routes);
+    run_cli(&run, &s);
+    assert_int_equal(run.code, CLI_DONE);
+    assert_string_equal(run.out, "qwen is stopped; node2 could not be reached\n");
+    evhttp_free(s.http);
+}
+
 /* The stream is cut at the first dial: it dials again and hears the end. */
 static void test_a_controller_that_goes_and_comes(void **state)
 {
@@ -820,6 +841,7 @@ int main(void)
         TEST(test_deploy),
         TEST(test_deploy_of_what_is_there),
         TEST(test_how_a_task_ends),
+        TEST(test_stop_with_a_remark),
         TEST(test_a_controller_that_goes_and_comes),
         TEST(test_events),
         TEST(test_refusals_and_troubles),

@@ -487,6 +487,29 @@ static void test_an_older_epoch_on_a_node_that_was_away_is_ended(void **state)
     EXPECT(""); /* once a second */
 }
 
+/* "Returns when its workers are empty": where nobody can know, the task says of whom. */
+static void test_a_stop_names_the_nodes_that_it_did_not_reach(void **state)
+{
+    struct view *v;
+
+    (void)state;
+    make_ready(7, 2);
+    for (int i = 0; i < 12; i++) {
+        pass(500);
+        report(2);
+    }
+    stop(8, "m");
+    commit_all(true);
+    done(2, COMMAND_STOP);
+    assert_int_equal(cluster_view(w.c, w.now, 1000000 + w.now, &v), 0);
+    assert_int_equal(v->task[0].kind, TASK_STOP);
+    assert_int_equal(v->task[0].state, TASK_COMPLETE);
+    assert_string_equal(v->task[0].code, "not_reached");
+    assert_string_equal(v->task[0].text,
+                        "n1 could not be reached: what still runs there is ended once the node is back");
+    view_unref(&v);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, world_setup, world_teardown)
@@ -510,6 +533,7 @@ int main(void)
         TEST(test_what_was_stopped_in_the_store_is_ended_where_it_still_runs),
         TEST(test_a_task_without_its_instance_has_failed),
         TEST(test_an_older_epoch_on_a_node_that_was_away_is_ended),
+        TEST(test_a_stop_names_the_nodes_that_it_did_not_reach),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
