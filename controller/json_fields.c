@@ -10,6 +10,7 @@
 #include "common/cleanup.h"
 #include "common/core/err.h"
 #include "common/core/ids.h"
+#include "common/core/text.h"
 
 static int invalid(char *why, size_t why_size, const char *key, const char *what)
 {
@@ -192,9 +193,7 @@ json_t *json_text(const char *text)
     copy = strdup(text);
     if (!copy)
         return NULL;
-    for (char *p = copy; *p; p++)
-        if ((unsigned char)*p >= 0x80)
-            *p = '?';
+    text_clean(copy);
     return json_string(copy);
 }
 

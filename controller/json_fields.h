@@ -52,7 +52,7 @@ int json_put_uint(json_t *o, const char *key, uint64_t v);               /* capp
 int json_put_uint_or_null(json_t *o, const char *key, uint64_t v);       /* 0: null */
 int json_put_bool(json_t *o, const char *key, bool v);
 int json_put_null(json_t *o, const char *key);
-/* A string of any bytes: what is not UTF-8 becomes '?'. NULL: no memory. */
+/* A string of any bytes, as text_clean makes it where they are not UTF-8. NULL: no memory. */
 json_t *json_text(const char *text);
 
 /* One JSON text, duplicates of a key refused. buf: borrowed. ret: owned. 0, JSON_E_INVALID (line and column in why). */

@@ -198,11 +198,22 @@ static void test_requests(void **state)
     }
 }
 
+static void test_one_bad_byte_costs_no_other(void **state)
+{
+    json_t *j = json_text("t\xc3\xb6st \xff \xe2\x82\xac");
+
+    (void)state;
+    assert_non_null(j);
+    assert_string_equal(json_string_value(j), "t\xc3\xb6st ? \xe2\x82\xac");
+    json_decref(j);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_round_trip), cmocka_unit_test(test_no_fit_passes), cmocka_unit_test(test_hostile),
-        cmocka_unit_test(test_too_many),   cmocka_unit_test(test_requests),
+        cmocka_unit_test(test_round_trip), cmocka_unit_test(test_no_fit_passes),
+        cmocka_unit_test(test_hostile),    cmocka_unit_test(test_too_many),
+        cmocka_unit_test(test_requests),   cmocka_unit_test(test_one_bad_byte_costs_no_other),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

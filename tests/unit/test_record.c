@@ -60,7 +60,7 @@ static void test_task(void **state)
     assert_int_equal(record_from_store(&row, &back, why, sizeof(why)), 0);
     assert_int_equal(back.task.id, 42);
     assert_int_equal(back.task.state, TASK_REFUSED);
-    assert_string_equal(back.task.text, "cut in a letter: ?");
+    assert_string_equal(back.task.text, "cut in a letter: ");
     free(row.value);
     r.gone = true;
     assert_int_equal(record_to_store(&r, 0, &row), 0);
