@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -256,12 +257,24 @@ static int begin(struct options *o, int argc, char **argv)
     return r;
 }
 
+/* A shell gives 1024, which the HTTP clients that are let in could use up alone; nothing here is bound to select(). */
+static void take_all_files(void)
+{
+    struct rlimit files;
+
+    if (getrlimit(RLIMIT_NOFILE, &files) < 0)
+        return;
+    files.rlim_cur = files.rlim_max;
+    (void)setrlimit(RLIMIT_NOFILE, &files);
+}
+
 int main(int argc, char **argv)
 {
     struct options *o = NULL;
     int r;
 
     startup_begin();
+    take_all_files();
     if (options_new(controller_options, &o) < 0)
         return say("out of memory");
     r = begin(o, argc, argv);
