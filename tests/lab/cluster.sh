@@ -23,6 +23,7 @@
 #
 # CARAVAN_LAB=NAME: several labs side by side (default: lab). CARAVAN_LAB_NO_AVAHI="3 4": at `up`, nodes without Avahi.
 set -uo pipefail
+unset DBUS_SYSTEM_BUS_ADDRESS # the nodes have buses of their own
 me=$(readlink -f "$0")
 lab=cv-${CARAVAN_LAB:-lab}
 net=${CARAVAN_LAB_NET:-10.77.0}
