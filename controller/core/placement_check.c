@@ -24,6 +24,7 @@ struct check {
     struct fit_node fit[PROTO_RANKS_MAX];
     const struct fit_node *set[PROTO_RANKS_MAX];
     struct fit_layout layout;
+    uint32_t n_rpc; /* devices behind endpoints so far */
 };
 
 __attribute__((format(printf, 3, 4))) static int say(const struct check *c, int code, const char *format, ...)
@@ -79,6 +80,9 @@ static int check_node(struct check *c, uint32_t rank)
     filter_beside(node, c->plan->build, rank ? &c->set[0]->node->rpc : &node->rpc, why, sizeof(why));
     if (why[0])
         return say(c, PLACE_E_TOO_FEW, "%s of the plan cannot be used: %s", node->name, why);
+    if (strcmp(node->addr, r->addr) != 0)
+        return say(c, PLACE_E_TOO_FEW, "%s is at %s now, the plan says %s: plan again", node->name, node->addr,
+                   r->addr);
     fit_node_init(&c->fit[rank], node, c->problem.rank0);
     c->set[rank] = &c->fit[rank];
     if (rank == 0 && !c->fit[0].can_lead)
@@ -100,11 +104,27 @@ static int32_t find_device(const struct fit_node *f, const char *name)
     return -1;
 }
 
+/* What llama-server must be told: RPC devices are counted over all endpoints in rank order. */
+static int check_flag(struct check *c, uint32_t rank, const struct plan_device *d)
+{
+    char flag[PROTO_DEVICE_MAX];
+
+    if (c->plan->rank[rank].local)
+        snprintf(flag, sizeof(flag), "%s", d->name);
+    else
+        snprintf(flag, sizeof(flag), "RPC%" PRIu32, c->n_rpc++);
+    if (strcmp(d->flag, flag) != 0)
+        return say(c, PLACE_E_MODEL, "the plan calls %s of %s %s, not %s: plan again", d->name,
+                   c->set[rank]->node->name, d->flag, flag);
+    return 0;
+}
+
 static int take_device(struct check *c, uint32_t rank, const struct plan_device *d, uint32_t *unit)
 {
     uint32_t n_layer = c->plan->n_layer, begin = *unit;
     int32_t index = find_device(c->set[rank], d->name);
     struct fit_slot *slot = &c->layout.slot[c->layout.n];
+    int r;
 
     if (index < 0)
         return say(c, PLACE_E_TOO_FEW, "%s has no device %s: plan again", c->set[rank]->node->name, d->name);
@@ -115,6 +135,9 @@ static int take_device(struct check *c, uint32_t rank, const struct plan_device 
         d->first_layer != begin || d->has_output != (begin + d->n_layers == n_layer + 1))
         return say(c, PLACE_E_MODEL, "the plan's layers do not follow one another at rank %" PRIu32 ": plan again",
                    rank);
+    r = check_flag(c, rank, d);
+    if (r)
+        return r;
     *slot = (struct fit_slot){.rank = rank, .device = (uint32_t)index, .first_layer = begin};
     memory_part_begin(&slot->part, c->layout.n == 0);
     for (; *unit < begin + d->n_layers; (*unit)++) {

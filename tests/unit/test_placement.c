@@ -850,6 +850,16 @@ static void pin_node_twice(struct world *w)
     w->plan->rank[1].node = w->plan->rank[0].node;
 }
 
+static void pin_moved(struct world *w)
+{
+    strcpy(w->node[1].addr, "10.9.9.9");
+}
+
+static void pin_flag(struct world *w)
+{
+    strcpy(w->plan->rank[1].device[0].flag, "RPC0");
+}
+
 static void pin_draining(struct world *w)
 {
     w->node[1].draining = true;
@@ -936,6 +946,8 @@ static void test_pinned_plans(void **state)
         {pin_many_devices, PLACE_E_MODEL, "rank 1 of the plan has no layers"},
         {pin_node_gone, PLACE_E_TOO_FEW, "n2 of the plan is not there"},
         {pin_node_twice, PLACE_E_MODEL, "two ranks on n1"},
+        {pin_moved, PLACE_E_TOO_FEW, "n2 is at 10.9.9.9 now"},
+        {pin_flag, PLACE_E_MODEL, "calls CPU of n2 RPC0, not RPC1"},
         {pin_draining, PLACE_E_TOO_FEW, "n2 of the plan cannot be used: draining"},
         {pin_build, PLACE_E_TOO_FEW, "n2 of the plan cannot be used: build b2 is not b1"},
         {pin_no_file, PLACE_E_NO_FILE, "n1 cannot be rank 0"},
