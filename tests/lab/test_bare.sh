@@ -20,9 +20,10 @@ mounts_below() { awk -v tree="$1/" 'index($5 "/", tree) == 1 { print $5 }' /proc
 rooted_in() { find /proc/[0-9]*/root -maxdepth 0 -lname "$1*" 2>/dev/null | cut -d/ -f3; }
 
 # Whatever a run that was ended in the middle has left. The last unmounted comes first: mounts lie upon mounts.
-clear_away() {
-    local left
-    [ -n "$tree" ] || return 0
+finish() {
+    local status=$? left
+    trap '' INT TERM HUP
+    [ -n "$tree" ] || exit "$status"
     for left in $(rooted_in "$tree"); do
         kill -9 "$left" 2>/dev/null
     done
@@ -31,8 +32,10 @@ clear_away() {
     done
     # never through a mount that would not go
     [ -n "$(mounts_below "$tree")" ] || rm -rf --one-file-system "$tree"
+    rm -f "$tree.log"
+    exit "$status"
 }
-trap 'status=$?; trap "" INT TERM HUP; clear_away; exit $status' EXIT
+trap finish EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
@@ -73,7 +76,6 @@ bare_quickstart() {
 give_up() {
     echo "$1:"
     tail -n 30 "$2"
-    rm -f "$tree.log"
     exit 1
 }
 
@@ -84,7 +86,6 @@ fi
 tree=$(mktemp -d "${TMPDIR:-/tmp}/caravan-bare.XXXXXX")
 chmod 755 "$tree" # apt drops its rights and still has to get in
 make_tree || give_up "no base system" "$tree.log"
-rm -f "$tree.log"
 copy_network_settings
 copy_project
 base=$SECONDS
