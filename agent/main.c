@@ -164,6 +164,7 @@ int main(int argc, char **argv)
             "Usage: caravan-agent [OPTION...]\n\nStarts and watches llama.cpp's programs on this node and reports to a "
             "controller.\n");
         options_print_help(agent_option_table, stdout);
+        puts("\nKey foo_bar of the file is also --foo-bar and CARAVAN_FOO_BAR.");
         r = EXIT_SUCCESS;
         break;
     case OPTIONS_E_VERSION:

@@ -5,16 +5,24 @@
 
 enum { COLUMNS = 100, INDENT = 2, LEFT_MAX = 34 };
 
+static const char *placeholder(const struct option_def *d)
+{
+    if (d->arg)
+        return d->arg;
+    if (d->choices)
+        return d->choices;
+    return d->type == OPTION_BOOL ? "yes|no" : d->type == OPTION_DURATION_MS ? "TIME" : "VALUE";
+}
+
 /* "--foo-bar ARG" into buf; returns its length. */
 static size_t left_side(const struct option_def *d, char *buf, size_t size)
 {
-    const char *arg = d->arg ? d->arg : d->choices ? d->choices : d->type == OPTION_BOOL ? "yes|no" : "VALUE";
     size_t n = strlen(d->name);
 
     if (d->type == OPTION_FLAG)
         snprintf(buf, size, "--%s", d->name);
     else
-        snprintf(buf, size, "--%s %s", d->name, arg);
+        snprintf(buf, size, "--%s %s", d->name, placeholder(d));
     for (char *p = buf; p < buf + 2 + n; p++)
         *p = *p == '_' ? '-' : *p;
     return strlen(buf);

@@ -6,7 +6,7 @@ const struct option_def controller_options[] = {
                                .def = CARAVAN_SYSCONFDIR "/controller.conf",
                                .arg = "FILE",
                                .argv_only = true,
-                               .help = "Configuration file; fine if it is missing."},
+                               .help = "Configuration file; one that is named here must exist."},
     [CONTROLLER_OPT_NAME] = {.name = "name",
                              .type = OPTION_STRING,
                              .arg = "NAME",
@@ -47,7 +47,7 @@ const struct option_def controller_options[] = {
                                   .type = OPTION_CHOICE,
                                   .choices = "error|warn|info|debug",
                                   .def = "info",
-                                  .help = "What is written to standard error."},
+                                  .help = "Least grave lines that are logged, to standard error."},
     [CONTROLLER_OPT_SETTLE] =
         {.name = "settle",
          .type = OPTION_DURATION_MS,
@@ -89,6 +89,6 @@ const struct option_def controller_options[] = {
     [CONTROLLER_OPT_PRINT_KEY] = {.name = "print_key",
                                   .type = OPTION_FLAG,
                                   .argv_only = true,
-                                  .help = "Prints this controller's public key, made on first use, and exits."},
+                                  .help = "Print this controller's public key, made on first use, and exit."},
     {.name = NULL},
 };

@@ -37,7 +37,7 @@ enum cli_exit cli_complain(enum cli_exit code, const char *fmt, ...)
 
 static void print_help(FILE *out)
 {
-    fprintf(out, "caravan: one model over several machines\n\nUsage: caravan VERB [WORDS] [OPTIONS]\n\nVerbs:\n");
+    fprintf(out, "caravan: one model over several machines\n\nUsage: caravan VERB [OPTIONS] [WORDS]\n\nVerbs:\n");
     for (size_t i = 0; i < N_VERBS; i++)
         fprintf(out, "  %-10s %s\n", verbs[i]->name, verbs[i]->summary);
     fprintf(out, "\nOptions of every verb:\n");
@@ -48,7 +48,7 @@ static void print_help(FILE *out)
 
 static void print_verb_help(const struct verb *v, FILE *out)
 {
-    fprintf(out, "%s\n\nUsage: caravan %s%s%s [OPTIONS]\n\nOptions:\n", v->summary, v->name, *v->usage ? " " : "",
+    fprintf(out, "%s\n\nUsage: caravan %s [OPTIONS]%s%s\n\nOptions:\n", v->summary, v->name, *v->usage ? " " : "",
             v->usage);
     options_print_help(v->options, out);
 }

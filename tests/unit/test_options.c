@@ -433,18 +433,18 @@ static void test_argv(void **state)
 static void test_help(void **state)
 {
     static const char want[] =
-        "  --memory SIZE             What this node offers. [0]\n"
-        "  --name VALUE              Its name.\n"
-        "  --controllers VALUE       Where to knock. [one,two]\n"
-        "  --transition-grace VALUE  How long a command that came too early is held before it is refused,\n"
-        "                            which is a sentence that does not fit one line of help. [500ms]\n"
-        "  --port VALUE              The port. [7420]\n"
-        "  --trust keys|open         Who may join. [keys]\n"
-        "  --standing yes|no         Keep one worker running. [yes]\n"
-        "  --config FILE             This file.\n"
-        "  --print-key               Print the key.\n"
-        "  --help                    Print this and exit.\n"
-        "  --version                 Print the version and exit.\n";
+        "  --memory SIZE            What this node offers. [0]\n"
+        "  --name VALUE             Its name.\n"
+        "  --controllers VALUE      Where to knock. [one,two]\n"
+        "  --transition-grace TIME  How long a command that came too early is held before it is refused,\n"
+        "                           which is a sentence that does not fit one line of help. [500ms]\n"
+        "  --port VALUE             The port. [7420]\n"
+        "  --trust keys|open        Who may join. [keys]\n"
+        "  --standing yes|no        Keep one worker running. [yes]\n"
+        "  --config FILE            This file.\n"
+        "  --print-key              Print the key.\n"
+        "  --help                   Print this and exit.\n"
+        "  --version                Print the version and exit.\n";
     char *text = NULL;
     size_t n;
     FILE *f = open_memstream(&text, &n);
