@@ -1,6 +1,6 @@
 # Sourced by deploy/quickstart: starts and ends its nodes, either as namespaces (tests/lab/cluster.sh) or, where these
 # cannot be made, as addresses 127.0.0.2, 127.0.0.3 ... of this machine. Uses $cluster, $state, $logs,
-# $models, $bin and $llama.
+# $models (a folder), $bin and $llama.
 # shellcheck shell=bash disable=SC2154
 
 nodes_mode() { cat "$state/mode" 2>/dev/null; }

@@ -13,6 +13,7 @@ expect_exit 2 'from 1 to 16' "$quickstart" --nodes x
 expect_exit 2 'wants a value' "$quickstart" --nodes
 expect_exit 2 'unknown option --fast' "$quickstart" --fast
 expect_exit 1 'no such file: /nowhere.gguf' "$quickstart" --model /nowhere.gguf
+expect_exit 1 'named NAME.gguf, but this is /' "$quickstart" --model "$0"
 expect_exit 1 'no cluster is kept up' "$quickstart" --env
 expect_exit 0 'nothing is up' "$quickstart" --down
 exit $failed
