@@ -21,8 +21,9 @@ struct parcel {
     enum parcel_kind kind;
 };
 
-/* One direction. The counter is the high water mark, and its release and acquire are what hands the object's memory from
- * one thread to the other in terms of the language; ZeroMQ's own barriers are out of the compiler's sight. */
+/* One direction. The counter is the high water mark, and its release and acquire are what hands memory from one thread to
+ * the other in terms of the language: an object's, and with END all that the actor has touched. ZeroMQ's own barriers are
+ * out of the compiler's sight. */
 struct lane {
     atomic_size_t n_waiting;
     actor_drop *drop;
@@ -67,11 +68,12 @@ static int lane_send(struct lane *lane, void *socket, void *object)
     return err_raise(r);
 }
 
-/* Control words are outside the count, and the ZeroMQ pipe has no limit: they always fit. */
-static void send_word(void *socket, enum parcel_kind kind)
+/* Control words are counted, but never over the mark, and the ZeroMQ pipe has no limit: they always fit. */
+static void send_word(struct lane *lane, void *socket, enum parcel_kind kind)
 {
     struct parcel parcel = {.kind = kind};
 
+    atomic_fetch_add_explicit(&lane->n_waiting, 1, memory_order_release);
     while (zmq_send(socket, &parcel, sizeof(parcel), 0) < 0 && errno == EINTR)
         ;
 }
@@ -87,8 +89,7 @@ static bool take(struct actor_pipe *p, int flags, struct parcel *ret)
         if (n < 0 && errno != EINTR)
             return false;
     }
-    if (ret->kind == PARCEL_OBJECT)
-        atomic_fetch_sub_explicit(&p->in->n_waiting, 1, memory_order_acquire);
+    atomic_fetch_sub_explicit(&p->in->n_waiting, 1, memory_order_acquire);
     return true;
 }
 
@@ -137,7 +138,7 @@ static void thread_main(zsock_t *zsock, void *arg)
     actor_pipe_detach(&pipe);
     if (!pipe.stopped)
         drop_until(&pipe, PARCEL_STOP);
-    send_word(pipe.socket, PARCEL_END);
+    send_word(pipe.out, pipe.socket, PARCEL_END);
     while (zmq_recv(pipe.socket, word, sizeof(word), 0) < 0 && errno == EINTR) /* "$TERM" */
         ;
 }
@@ -189,7 +190,7 @@ void actor_destroy(struct actor **a)
         return;
     zmq_watch_destroy(&(*a)->pipe.watch);
     if ((*a)->zactor) {
-        send_word((*a)->pipe.socket, PARCEL_STOP);
+        send_word((*a)->pipe.out, (*a)->pipe.socket, PARCEL_STOP);
         drop_until(&(*a)->pipe, PARCEL_END);
         zactor_destroy(&(*a)->zactor);
     }
