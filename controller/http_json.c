@@ -15,9 +15,9 @@
 void http_reply_json(struct http_exchange *x, int status, json_t *body)
 {
     static const char short_of_memory[] = "{\"error\":{\"code\":\"no_memory\",\"message\":\"out of memory\"}}";
-    CLEANUP(json_cleanup) json_t *owned = body;
     CLEANUP(cleanup_free) char *text = body ? json_dumps(body, JSON_COMPACT) : NULL;
 
+    json_decref(body);
     if (text)
         http_reply(x, status, JSON_TYPE, text, strlen(text));
     else

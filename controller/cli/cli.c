@@ -151,11 +151,12 @@ static enum cli_exit run_verb(const struct verb *v, int argc, char **argv, char 
     return v->run(&c);
 }
 
-int cli_main(int argc, char **argv)
+enum cli_exit cli_main(int argc, char **argv)
 {
     CLEANUP(options_destroy) struct options *o = NULL;
     const struct verb *v;
     int n_before = 1, verb_at = argc, r;
+    enum cli_exit e;
 
     setlocale(LC_CTYPE, "C.UTF-8"); /* for the width of characters, wherever we run */
     while (n_before < argc && strcmp(argv[n_before], "--") != 0)
@@ -174,8 +175,8 @@ int cli_main(int argc, char **argv)
         return unknown_verb(argv[verb_at]);
     for (int i = verb_at; i + 1 < n_before; i++)
         argv[i] = argv[i + 1];
-    r = run_verb(v, n_before - 1, argv, argv + n_before + 1, n_before < argc ? argc - n_before - 1 : 0);
-    if (fflush(stdout) != 0 && !r)
+    e = run_verb(v, n_before - 1, argv, argv + n_before + 1, n_before < argc ? argc - n_before - 1 : 0);
+    if (fflush(stdout) != 0 && !e)
         return cli_complain(CLI_FAILED, "cannot write to standard output");
-    return r;
+    return e;
 }

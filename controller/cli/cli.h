@@ -44,7 +44,7 @@ enum { CLI_OPTION_JSON, CLI_OPTION_CONTROLLER, CLI_OPTION_OWN };
     }
 
 /* Runs one command line. Returns its exit code. argv: borrowed, its order may change. */
-int cli_main(int argc, char **argv);
+enum cli_exit cli_main(int argc, char **argv);
 
 /* "caravan: ..." on standard error, one line; what comes from outside is cleaned. Returns code, for `return`. */
 enum cli_exit cli_complain(enum cli_exit code, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

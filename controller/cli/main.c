@@ -6,5 +6,5 @@
 int main(int argc, char **argv)
 {
     signal(SIGPIPE, SIG_IGN); /* the controller may go while we write to it */
-    return cli_main(argc, argv);
+    return (int)cli_main(argc, argv);
 }

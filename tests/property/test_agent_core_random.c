@@ -209,7 +209,7 @@ static void on_result(const struct message *m)
         check(m->result.text[0] && (m->result.code == RESULT_DONE || m->result.reason[0]));
         return;
     }
-    check(!"a result for a command that was never sent");
+    check(false && "a result for a command that was never sent");
 }
 
 static void on_report(const struct report *r)

@@ -159,7 +159,7 @@ static void run_child(const struct run *run, uint16_t port, int in, int out, int
         close(fd);
     for (; argc < WORDS_MAX && run->word[argc - 1]; argc++)
         argv[argc] = (char *)run->word[argc - 1];
-    argc = cli_main(argc, argv);
+    argc = (int)cli_main(argc, argv);
     fflush(stdout);
     _exit(argc);
 }

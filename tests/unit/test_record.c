@@ -94,8 +94,8 @@ static void test_damaged_rows(void **state)
         "{\"instance\":\"05050505050505050505050505050505\"}",
         "{\"instance\":\"05050505050505050505050505050505\",\"state\":\"nowhere\",\"epoch\":1,\"request\":{}}",
         "{\"instance\":\"05050505050505050505050505050505\",\"state\":\"ready\",\"epoch\":1}",
-        "{\"instance\":\"05050505050505050505050505050505\",\"state\":\"ready\",\"epoch\":1,\"request\":{\"model\":\"m\"},"
-        "\"plan\":{}}",
+        ("{\"instance\":\"05050505050505050505050505050505\",\"state\":\"ready\",\"epoch\":1,\"request\":{\"model\":\"m\"},"
+         "\"plan\":{}}"),
     };
     struct store_record row = {.kind = "instance", .key = "x"};
     struct record back;

@@ -296,8 +296,8 @@ static void test_record_text(void **state)
         "version=1\nboot_id=a\nshim_pid=2\nshim_start=1\nchild_pid=0\nchild_start=1\nexec_errno=0\n",
         "version=1\nboot_id=a\nshim_pid=2\nshim_start=1\nchild_pid=99999999999\nchild_start=1\nexec_errno=0\n",
         "version=1\nboot_id=a\nshim_pid=2\nshim_start=1\nchild_pid=3\nchild_start=1\nexec_errno=0\nexit_code=1\n",
-        "version=1\nboot_id=0123456789012345678901234567890123456789\nshim_pid=2\nshim_start=1\nchild_pid=3\n"
-        "child_start=1\nexec_errno=0\n",
+        ("version=1\nboot_id=0123456789012345678901234567890123456789\nshim_pid=2\nshim_start=1\nchild_pid=3\n"
+         "child_start=1\nexec_errno=0\n"),
     };
     struct record r = {.boot_id = "8979d792-c1a3-4730-84b8-d0f82d7c3abc",
                        .shim_pid = INT32_MAX,
