@@ -18,7 +18,7 @@ static bool counting;
 static unsigned n_allocations, fail_at; /* 0: never */
 
 /* The sanitizer itself allocates before it is ready to look at anybody's memory accesses. */
-#define UNSEEN __attribute__((no_sanitize("address", "undefined")))
+#define UNSEEN __attribute__((no_sanitize("address", "undefined", "thread")))
 
 UNSEEN static bool fails(void)
 {

@@ -450,7 +450,7 @@ static void test_what_is_too_large_is_not_sent(void **state)
 /* ---- memory that is short ---- */
 
 /* Runs before the sanitizers do. */
-#define UNCHECKED __attribute__((no_sanitize("address", "undefined")))
+#define UNCHECKED __attribute__((no_sanitize("address", "undefined", "thread")))
 
 static size_t fail_at; /* 0: never; n: the n-th allocation from now */
 
