@@ -23,6 +23,8 @@ rooted_in() { find /proc/[0-9]*/root -maxdepth 0 -lname "$1*" 2>/dev/null | cut 
 finish() {
     local status=$? left
     trap '' INT TERM HUP
+    # what is under way may end by itself; then `within` ends it
+    [ -z "$(jobs -p)" ] || { kill "$(jobs -p)" 2>/dev/null && wait; }
     [ -n "$tree" ] || exit "$status"
     for left in $(rooted_in "$tree"); do
         kill -9 "$left" 2>/dev/null
@@ -39,10 +41,13 @@ trap finish EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
-within() { # SECONDS COMMAND...: that many, or what is left of the limit
+# within SECONDS COMMAND...: that many, or what is left of the limit. In the background, so that a trap need not wait.
+within() {
     local left=$((limit - SECONDS)) most=$1
     shift
-    [ $left -gt 0 ] && timeout -k 30 $((left < most ? left : most)) "$@"
+    [ $left -gt 0 ] || return
+    timeout -k 30 $((left < most ? left : most)) "$@" &
+    wait $!
 }
 
 make_tree() {
