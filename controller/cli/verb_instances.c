@@ -101,10 +101,10 @@ static void task_row(struct table *t, const json_t *task)
 static void print_tasks(const json_t *answer)
 {
     static const struct table_column columns[] = {
-        {"TASK", TABLE_RIGHT}, {"WHAT", 0},
-        {"OF", TABLE_SHRINKS}, {"STATE", 0},
-        {"AGE", TABLE_RIGHT},  {"TOOK", TABLE_RIGHT | TABLE_OPTIONAL},
-        {"", TABLE_SHRINKS},   {0},
+        {"TASK", TABLE_RIGHT},     {"WHAT", 0},
+        {"OF", TABLE_SHRINKS},     {"STATE", 0},
+        {"AGE", TABLE_RIGHT},      {"TOOK", TABLE_RIGHT | TABLE_OPTIONAL},
+        {"RESULT", TABLE_SHRINKS}, {0},
     };
     CLEANUP(table_destroy) struct table *t = table_new(columns);
     size_t i;
