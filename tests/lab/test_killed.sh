@@ -16,7 +16,7 @@ stream() { # stream FILE TOKENS
 }
 tokens() { grep -c '"content":"' "$1" || true; }
 
-stream "$WORK/stream" 1500
+stream "$WORK/stream" 2000
 streaming=$!
 until_ok 60 sh -c "[ \$(grep -c content '$WORK/stream') -gt 20 ]"
 before=$(for i in 1 2 3; do pid_of $i rpc-server; pid_of $i llama-server; done | sort)
@@ -32,7 +32,7 @@ say "3 agents restarted, 4 children adopted and reported after $((($(date +%s%N)
 kill -0 $streaming 2>/dev/null || fail "the stream was over before the agents were back: a longer one is needed"
 wait $streaming || fail "the stream was cut: $(tail -c 300 "$WORK/stream")"
 tail -n 3 "$WORK/stream" | grep -q '^data: \[DONE\]' || fail "the stream has no end"
-[ "$(tokens "$WORK/stream")" -ge 1490 ] || fail "$(tokens "$WORK/stream") tokens"
+[ "$(tokens "$WORK/stream")" -ge 1990 ] || fail "$(tokens "$WORK/stream") tokens"
 after=$(for i in 1 2 3; do pid_of $i rpc-server; pid_of $i llama-server; done | sort)
 [ "$before" = "$after" ] || fail "processes changed: $before / $after"
 [ "$(cv instances --json | jq -r '.instances[0].state')" = ready ] || fail "not ready after the agents came back"
