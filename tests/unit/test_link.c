@@ -157,7 +157,7 @@ static void test_controller_by_address(void **state)
     await(w, &w->n_up, 1);
 }
 
-static void test_controller_by_name(void **state)
+__attribute__((unused)) static void test_controller_by_name(void **state)
 {
     struct world *w = *state;
 
@@ -220,7 +220,7 @@ static void on_looked_up(void *ctx, const char (*addr)[PROTO_ADDR_MAX], size_t n
     w->n_addrs = n;
 }
 
-static void test_lookups(void **state)
+__attribute__((unused)) static void test_lookups(void **state)
 {
     struct world *w = *state;
     struct name_lookup *lookup;
@@ -248,10 +248,12 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         IN_WORLD(test_controller_by_address),
-        IN_WORLD(test_controller_by_name),
         IN_WORLD(test_controller_that_moves),
         IN_WORLD(test_controller_restarts_without_mdns),
+#ifndef __SANITIZE_THREAD__ /* it does not know of the thread that getaddrinfo_a makes inside glibc, and ends the program */
+        IN_WORLD(test_controller_by_name),
         IN_WORLD(test_lookups),
+#endif
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
