@@ -84,7 +84,7 @@ lab_up() {
     "$LAB" up "$1"
 }
 
-# in_node NODE LOGNAME COMMAND...: in the background, its output in $WORK/LOGNAME.log, its host pid in $WORK/LOGNAME.pid
+# in_node NODE LOGNAME COMMAND...: in the background, its output in $WORK/LOGNAME.log
 in_node() {
     local node=$1 log=$2
     shift 2
@@ -122,6 +122,7 @@ agent() {
     in_node "$node" "agent$node" "$BIN/caravan-agent" --config /dev/null --state-dir /run/node/agent --models "$MODELS" --llama-dir "$LLAMA" \
         --shim "$BIN/caravan-shim" --trust open --worker-threads 1 --log-level debug "$@"
     until_ok 20 runs "$node" caravan-agent
+    pid_of "$node" caravan-agent >"$WORK/agent$node.pid"
 }
 
 agents() {
