@@ -3,11 +3,11 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "agent/process.h"
 #include "agent/process_unit.h"
 #include "common/cleanup.h"
+#include "common/clock.h"
 #include "common/core/err.h"
 #include "common/log.h"
 
@@ -39,14 +39,6 @@ static void purge_free(struct purge **p)
     free(*p);
 }
 
-static uint64_t now_ms(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
-}
-
 static void collect(void *ctx, const char *id)
 {
     struct purge *p = ctx;
@@ -74,10 +66,10 @@ static void collect(void *ctx, const char *id)
 /* Until all children are gone, or the time is over. */
 static void wait_all(const struct purge *p, uint64_t for_ms)
 {
-    uint64_t end = now_ms() + for_ms;
+    uint64_t end = clock_now_ms() + for_ms;
 
     for (size_t i = 0; i < p->n; i++) {
-        uint64_t now = now_ms();
+        uint64_t now = clock_now_ms();
 
         if (p->victim[i].child >= 0)
             process_wait_gone(p->victim[i].child, now < end ? (int)(end - now) : 0);

@@ -10,12 +10,12 @@
 #include <string.h>
 #include <sys/pidfd.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "agent/process.h"
 #include "agent/process_unit.h"
 #include "common/cleanup.h"
+#include "common/clock.h"
 #include "common/core/err.h"
 
 extern char **environ;
@@ -95,25 +95,17 @@ static pid_t fork_shim(int report, char *const *argv, char *const *env)
     return pid;
 }
 
-static int64_t now_ms(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
-
 /* Reads the report to its end. 0, SHIM_E_EXEC, the shim's errno, -ETIMEDOUT, -EPROTO. */
 static int hear(int report)
 {
-    int64_t end = now_ms() + START_MS;
+    int64_t end = (int64_t)clock_now_ms() + START_MS;
     char text[REPORT_MAX] = "";
     struct pollfd p = {.fd = report, .events = POLLIN};
     size_t used = 0;
     const char *word;
 
     while (used < sizeof(text) - 1) {
-        int64_t left = end - now_ms();
+        int64_t left = end - (int64_t)clock_now_ms();
         ssize_t n;
 
         if (left <= 0)

@@ -9,6 +9,7 @@
 #include "agent/shell_internal.h"
 #include "agent/system.h"
 #include "common/cleanup.h"
+#include "common/clock.h"
 #include "common/core/err.h"
 #include "common/core/text.h"
 #include "common/log.h"
@@ -96,7 +97,7 @@ static struct outcome *take_outcome(struct shell *s)
 
 static void set_tick(struct shell *s)
 {
-    uint64_t due = agent_deadline_ms(s->core), now = system_monotonic_ms(), in = due > now ? due - now : 0;
+    uint64_t due = agent_deadline_ms(s->core), now = clock_now_ms(), in = due > now ? due - now : 0;
     struct timeval tv = {.tv_sec = (time_t)(in / 1000), .tv_usec = (suseconds_t)(in % 1000 * 1000)};
 
     if (due == UINT64_MAX)
@@ -107,7 +108,7 @@ static void set_tick(struct shell *s)
 
 static bool step(struct shell *s, const struct agent_ev *ev)
 {
-    CLEANUP(agent_effects_destroy) struct agent_effects *fx = agent_step(s->core, ev, system_monotonic_ms());
+    CLEANUP(agent_effects_destroy) struct agent_effects *fx = agent_step(s->core, ev, clock_now_ms());
 
     if (!fx) {
         short_of_memory(s);

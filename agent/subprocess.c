@@ -12,6 +12,7 @@
 #include "agent/gpu.h"
 #include "agent/system.h"
 #include "common/cleanup.h"
+#include "common/clock.h"
 #include "common/core/err.h"
 
 extern char **environ;
@@ -58,7 +59,7 @@ static bool read_all(int fd, uint64_t end_ms, char *ret, size_t size)
     size_t used = 0;
 
     for (;;) {
-        uint64_t now = system_monotonic_ms();
+        uint64_t now = clock_now_ms();
         bool full = used == size - 1;
         ssize_t n;
 
@@ -98,7 +99,7 @@ int subprocess_run(const char *const *argv, uint32_t timeout_ms, char *ret, size
     if (pid < 0)
         return err_raise(-errno);
     cleanup_close(&writer);
-    whole = read_all(reader, system_monotonic_ms() + timeout_ms, ret, size);
+    whole = read_all(reader, clock_now_ms() + timeout_ms, ret, size);
     if (!whole)
         kill(-pid, SIGKILL);
     while (waitpid(pid, &status, 0) < 0 && errno == EINTR)

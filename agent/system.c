@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "common/cleanup.h"
+#include "common/clock.h"
 #include "common/core/cgroup.h"
 #include "common/core/err.h"
 #include "common/core/procfs.h"
@@ -135,22 +136,9 @@ int system_load_read(const char *root, uint32_t *ret_permille)
     return 0;
 }
 
-static uint64_t clock_ms(clockid_t clock)
-{
-    struct timespec ts;
-
-    clock_gettime(clock, &ts);
-    return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
-}
-
 uint64_t system_uptime_ms(void)
 {
     return clock_ms(CLOCK_BOOTTIME);
-}
-
-uint64_t system_monotonic_ms(void)
-{
-    return clock_ms(CLOCK_MONOTONIC);
 }
 
 int system_machine_id(const char *root, char ret[SYSTEM_MACHINE_ID])

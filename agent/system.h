@@ -24,7 +24,6 @@ int system_load_read(const char *root, uint32_t *ret_permille);
 
 /* Since boot, suspended time included. */
 uint64_t system_uptime_ms(void);
-uint64_t system_monotonic_ms(void);
 
 /* /etc/machine-id. 0, SYSTEM_E_ABSENT (missing, empty or not an id), negative errno. */
 int system_machine_id(const char *root, char ret[SYSTEM_MACHINE_ID]);

@@ -11,12 +11,12 @@
 #include <sys/queue.h>
 
 #include "common/cleanup.h"
+#include "common/clock.h"
 #include "common/core/err.h"
 #include "common/core/parse.h"
 #include "controller/api_follow.h"
 #include "controller/api_json.h"
 #include "controller/api_names.h"
-#include "controller/clock.h"
 #include "controller/http_json.h"
 #include "controller/json_fields.h"
 #include "controller/plan_json.h"

@@ -7,9 +7,9 @@
 #include <sys/queue.h>
 
 #include "common/cleanup.h"
+#include "common/clock.h"
 #include "common/core/err.h"
 #include "controller/api_json.h"
-#include "controller/clock.h"
 #include "controller/http_json.h"
 #include "controller/json_fields.h"
 

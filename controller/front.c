@@ -9,10 +9,10 @@
 
 #include "common/actor.h"
 #include "common/cleanup.h"
+#include "common/clock.h"
 #include "common/core/err.h"
 #include "common/log.h"
 #include "controller/api.h"
-#include "controller/clock.h"
 #include "controller/events.h"
 #include "controller/gateway.h"
 #include "controller/http_json.h"

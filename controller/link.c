@@ -6,11 +6,11 @@
 #include <string.h>
 
 #include "common/cleanup.h"
+#include "common/clock.h"
 #include "common/core/err.h"
 #include "common/log.h"
 #include "common/message.h"
 #include "common/wire.h"
-#include "controller/clock.h"
 
 enum { WARN_EVERY_MS = 60000 };
 

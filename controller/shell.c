@@ -8,9 +8,9 @@
 #include <string.h>
 
 #include "common/cleanup.h"
+#include "common/clock.h"
 #include "common/core/err.h"
 #include "common/log.h"
-#include "controller/clock.h"
 #include "controller/record.h"
 #include "controller/shell_state.h"
 

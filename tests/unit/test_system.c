@@ -13,6 +13,7 @@
 
 #include "agent/gpu.h"
 #include "agent/system.h"
+#include "common/clock.h"
 
 #define GIB (UINT64_C(1) << 30)
 
@@ -135,7 +136,7 @@ static void test_this_machine(void **state)
     assert_int_equal(system_load_read("", &load), 0);
     assert_int_equal(system_boot_id(boot_id), 0);
     assert_int_equal(strlen(boot_id), 36);
-    assert_true(system_uptime_ms() >= system_monotonic_ms());
+    assert_true(system_uptime_ms() >= clock_now_ms());
     assert_true(system_is_own_address("127.0.0.1"));
     assert_false(system_is_own_address("203.0.113.7"));
 }

@@ -1,6 +1,6 @@
 /* Now, for the shells: cores are told the time. */
-#ifndef CARAVAN_CONTROLLER_CLOCK_H
-#define CARAVAN_CONTROLLER_CLOCK_H
+#ifndef CARAVAN_COMMON_CLOCK_H
+#define CARAVAN_COMMON_CLOCK_H
 
 #include <stdint.h>
 #include <time.h>
