@@ -54,11 +54,6 @@ struct gguf_list *gguf_fact_list(struct gguf_raw *raw, enum gguf_fact fact)
     return fact == FACT_FF ? &raw->ff : NULL;
 }
 
-static uint64_t max_u64(uint64_t a, uint64_t b)
-{
-    return a > b ? a : b;
-}
-
 /* "blk.17.ffn_up.weight" -> 17; -1: not of a layer; MODEL_LAYERS_MAX: of one beyond all bounds. */
 static int32_t layer_index(const char *name)
 {
@@ -77,14 +72,14 @@ static int32_t layer_index(const char *name)
 static void add_to_layer(struct gguf_raw *raw, uint32_t i, const char *name, const uint64_t dim[4], uint64_t bytes)
 {
     struct model_layer *layer = &raw->layer[i];
-    uint64_t wide = max_u64(dim[0], dim[1]);
+    uint64_t wide = sat_max(dim[0], dim[1]);
 
     layer->weight_bytes = sat_add(layer->weight_bytes, bytes);
-    layer->max_tensor_bytes = max_u64(layer->max_tensor_bytes, bytes);
+    layer->max_tensor_bytes = sat_max(layer->max_tensor_bytes, bytes);
     raw->n_layer = raw->n_layer > i ? raw->n_layer : i + 1;
     /* Stands in for a missing feed_forward_length. Experts are counted by a key of their own. */
     if (strstr(name, ".ffn_") && !strstr(name, "_exps") && wide <= UINT32_MAX)
-        raw->max_ffn_dim = (uint32_t)max_u64(raw->max_ffn_dim, wide);
+        raw->max_ffn_dim = (uint32_t)sat_max(raw->max_ffn_dim, wide);
 }
 
 bool gguf_raw_add(struct gguf_raw *raw, const char *name, const uint64_t dim[4], uint64_t bytes)
@@ -100,7 +95,7 @@ bool gguf_raw_add(struct gguf_raw *raw, const char *name, const uint64_t dim[4],
         raw->n_vocab = dim[1] <= UINT32_MAX ? (uint32_t)dim[1] : UINT32_MAX;
     } else if (strncmp(name, "output.", 7) == 0 || strncmp(name, "output_norm.", 12) == 0) {
         raw->output_bytes = sat_add(raw->output_bytes, bytes);
-        raw->output_max_tensor_bytes = max_u64(raw->output_max_tensor_bytes, bytes);
+        raw->output_max_tensor_bytes = sat_max(raw->output_max_tensor_bytes, bytes);
         raw->has_output |= strcmp(name, "output.weight") == 0;
     } else {
         raw->other_bytes = sat_add(raw->other_bytes, bytes);
@@ -204,7 +199,7 @@ void gguf_shape_add(struct model_shape *s, const struct model_shape *more)
 
         if (i < s->n_layer) {
             s->layer[i].weight_bytes = sat_add(s->layer[i].weight_bytes, from->weight_bytes);
-            s->layer[i].max_tensor_bytes = max_u64(s->layer[i].max_tensor_bytes, from->max_tensor_bytes);
+            s->layer[i].max_tensor_bytes = sat_max(s->layer[i].max_tensor_bytes, from->max_tensor_bytes);
         } else {
             s->other_bytes = sat_add(s->other_bytes, from->weight_bytes);
         }
@@ -212,7 +207,7 @@ void gguf_shape_add(struct model_shape *s, const struct model_shape *more)
     s->n_vocab = s->n_vocab ? s->n_vocab : more->n_vocab;
     s->token_embd_bytes = sat_add(s->token_embd_bytes, more->token_embd_bytes);
     s->output_bytes = sat_add(s->output_bytes, more->output_bytes);
-    s->output_max_tensor_bytes = max_u64(s->output_max_tensor_bytes, more->output_max_tensor_bytes);
+    s->output_max_tensor_bytes = sat_max(s->output_max_tensor_bytes, more->output_max_tensor_bytes);
     s->other_bytes = sat_add(s->other_bytes, more->other_bytes);
 }
 
@@ -231,7 +226,7 @@ int gguf_shape_close(struct model_shape *s, bool has_output, char *why, size_t w
     s->output_tied = !has_output;
     if (s->output_tied) { /* the last rank gets a copy of the token embeddings: memory-model, section 2 */
         s->output_bytes = sat_add(s->output_bytes, s->token_embd_bytes);
-        s->output_max_tensor_bytes = max_u64(s->output_max_tensor_bytes, s->token_embd_bytes);
+        s->output_max_tensor_bytes = sat_max(s->output_max_tensor_bytes, s->token_embd_bytes);
     }
     return 0;
 }

@@ -11,16 +11,6 @@
 /* Masks and copies of the graph's inputs that ggml's scheduler keeps once layers are split (section 1, p). */
 enum { SCHED_COPIES = 4 };
 
-static uint64_t max_u64(uint64_t a, uint64_t b)
-{
-    return a > b ? a : b;
-}
-
-static uint64_t min_u64(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
-}
-
 static uint64_t pad256(uint64_t n)
 {
     return sat_add(n, 255) & ~UINT64_C(255);
@@ -30,7 +20,7 @@ static uint64_t pad256(uint64_t n)
 
 static uint64_t ub(const struct memory_run *run)
 {
-    return min_u64(run->batch, run->ubatch);
+    return sat_min(run->batch, run->ubatch);
 }
 
 /* One f32 column of a batch. */
@@ -54,7 +44,7 @@ static uint64_t cells_swa(const struct model_shape *s, const struct memory_run *
 {
     uint64_t window = sat_mul(s->n_swa, run->kv_unified ? run->slots : 1);
 
-    return run->swa_full ? cells_full(run) : min_u64(cells_full(run), pad256(sat_add(window, ub(run))));
+    return run->swa_full ? cells_full(run) : sat_min(cells_full(run), pad256(sat_add(window, ub(run))));
 }
 
 /* Section 2: only patterns that were measured; any other model with a window is counted with every layer full. */
@@ -131,7 +121,7 @@ void memory_part_add_layer(struct memory_part *p, const struct model_shape *s, c
     p->n_layers++;
     p->weight_bytes = sat_add(p->weight_bytes, l->weight_bytes);
     p->kv_bytes = sat_add(p->kv_bytes, sat_add(layer_kv(s, run, layer), layer_recurrent_state(s, run)));
-    p->max_tensor_bytes = max_u64(p->max_tensor_bytes, l->max_tensor_bytes);
+    p->max_tensor_bytes = sat_max(p->max_tensor_bytes, l->max_tensor_bytes);
     p->n_ff = l->n_ff > p->n_ff ? l->n_ff : p->n_ff;
     p->n_head_kv = l->n_head_kv > p->n_head_kv ? l->n_head_kv : p->n_head_kv;
     if (layer_is_swa(s, layer))
@@ -144,7 +134,7 @@ void memory_part_add_output(struct memory_part *p, const struct model_shape *s)
 {
     p->has_output = true;
     p->weight_bytes = sat_add(p->weight_bytes, s->output_bytes);
-    p->max_tensor_bytes = max_u64(p->max_tensor_bytes, s->output_max_tensor_bytes);
+    p->max_tensor_bytes = sat_max(p->max_tensor_bytes, s->output_max_tensor_bytes);
 }
 
 /* ---- compute (section 2: an empirical bound) ---- */
@@ -157,7 +147,7 @@ static struct masks masks_of(const struct model_shape *s, const struct memory_ru
 {
     uint64_t of_full = full ? cells_full(run) : 0, of_swa = swa ? cells_swa(s, run) : 0;
 
-    return (struct masks){(uint64_t)full + swa, sat_add(of_full, of_swa), max_u64(of_full, of_swa)};
+    return (struct masks){(uint64_t)full + swa, sat_add(of_full, of_swa), sat_max(of_full, of_swa)};
 }
 
 /* M */
@@ -171,7 +161,7 @@ static uint64_t rotation_bytes(const struct masks *m, const struct model_shape *
 {
     uint64_t dim = s->head_dim_k;
 
-    return kv_is_quantized(run) ? sat_mul(copies(run) * m->kinds * 8, max_u64(sat_mul(dim, dim), 4096)) : 0;
+    return kv_is_quantized(run) ? sat_mul(copies(run) * m->kinds * 8, sat_max(sat_mul(dim, dim), 4096)) : 0;
 }
 
 /* ffn, in columns */
@@ -183,8 +173,8 @@ static uint64_t ffn_columns(const struct memory_part *p, const struct model_shap
         return 0; /* the last layer's ffn runs for the rows that are wanted only */
     if (!s->n_expert)
         return dense;
-    experts = sat_add(sat_mul(fx, nu), max_u64(2 * sat_mul(fx, nu), 2 * sat_mul(s->n_embd, nu)));
-    return is_measured(s) ? experts : max_u64(experts, dense);
+    experts = sat_add(sat_mul(fx, nu), sat_max(2 * sat_mul(fx, nu), 2 * sat_mul(s->n_embd, nu)));
+    return is_measured(s) ? experts : sat_max(experts, dense);
 }
 
 /* k, in columns of n_embd */
@@ -216,10 +206,10 @@ static uint64_t widest_bytes(const struct memory_part *p, const struct masks *m,
     uint64_t ffn = sat_mul(u(run), ffn_columns(p, s, run)), scores, staging;
 
     if (run->flash_attn)
-        return max_u64(ffn, sat_mul(u(run), att));
+        return sat_max(ffn, sat_mul(u(run), att));
     scores = sat_add(sat_mul(sat_mul(m->cells_max, u(run)), s->n_head), sat_mul(u(run), att));
     staging = sat_mul(copies(run) * m->kinds * 8 * ub(run), kv_width);
-    return sat_add(max_u64(ffn, scores), staging);
+    return sat_add(sat_max(ffn, scores), staging);
 }
 
 static uint64_t output_only_compute(const struct model_shape *s, const struct memory_run *run)
@@ -257,11 +247,11 @@ uint64_t memory_part_device(const struct memory_part *p, const struct model_shap
 
 uint64_t memory_part_process(const struct memory_part *p, const struct model_shape *s, const struct memory_run *run)
 {
-    uint64_t kept = min_u64(p->max_tensor_bytes, KEPT_HEAP_MIB * MIB);
+    uint64_t kept = sat_min(p->max_tensor_bytes, KEPT_HEAP_MIB * MIB);
     uint64_t running = sat_add(memory_part_device(p, s, run), kept);
     uint64_t loading = sat_add(p->weight_bytes, p->max_tensor_bytes);
 
-    return sat_add(max_u64(running, loading), WORKER_BASE_MIB * MIB);
+    return sat_add(sat_max(running, loading), WORKER_BASE_MIB * MIB);
 }
 
 uint64_t memory_part_receive(const struct memory_part *p)
@@ -282,7 +272,7 @@ uint64_t memory_host_compute(const struct model_shape *s, const struct memory_ru
     for (uint32_t i = 0; i < s->n_layer; i++) {
         swa |= layer_is_swa(s, i);
         full |= !layer_is_swa(s, i) && s->layer[i].n_head_kv;
-        widest = max_u64(widest, s->layer[i].n_head_kv);
+        widest = sat_max(widest, s->layer[i].n_head_kv);
     }
     m = masks_of(s, run, full, swa);
     sum = sat_add(mask_bytes(&m, run), sat_mul(u(run) * (run->n_devices > 1 ? 10 : 4), s->n_embd));

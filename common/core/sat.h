@@ -25,4 +25,14 @@ static inline uint64_t sat_sub(uint64_t a, uint64_t b)
     return a > b ? a - b : 0;
 }
 
+static inline uint64_t sat_max(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+static inline uint64_t sat_min(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
 #endif

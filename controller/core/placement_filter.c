@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/core/rpc_wire.h"
+
 const char *filter_node(const struct place_node *n)
 {
     if (strcmp(n->state, "ready") != 0)
@@ -19,12 +21,10 @@ const char *filter_node(const struct place_node *n)
     return n->n_devices ? NULL : "no device for a worker";
 }
 
-/* Compatible: same major, server minor at most the client's. 0.0: not asked yet, proven when the worker answers. */
+/* 0.0: not asked yet, proven when the worker answers. */
 static bool rpc_fits(const struct rpc_version *server, const struct rpc_version *client)
 {
-    if (!server->major || !client->major)
-        return true;
-    return server->major == client->major && server->minor <= client->minor;
+    return !server->major || !client->major || rpc_compatible(client, server);
 }
 
 void filter_beside(const struct place_node *n, const char *build, const struct rpc_version *rpc, char *why, size_t size)

@@ -6,16 +6,6 @@
 
 #define GIB (UINT64_C(1) << 30)
 
-static uint64_t max_u64(uint64_t a, uint64_t b)
-{
-    return a > b ? a : b;
-}
-
-static uint64_t min_u64(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
-}
-
 /* ---- offers ---- */
 
 /* Free now, and what live epochs hold of what was promised to them; never more than there is. */
@@ -23,14 +13,14 @@ static uint64_t measured(uint64_t total, uint64_t free_bytes, uint64_t held)
 {
     uint64_t available = sat_add(free_bytes, held);
 
-    return total ? min_u64(available, total) : available;
+    return total ? sat_min(available, total) : available;
 }
 
 static uint64_t headroom(const struct place_node *node, uint64_t total, bool unified)
 {
     if (node->memory_limit_bytes)
         return 0; /* `memory =` is all that a node offers: nothing is taken off again */
-    return unified ? total / 10 : max_u64(total / 20, GIB);
+    return unified ? total / 10 : sat_max(total / 20, GIB);
 }
 
 static void init_devices(struct fit_node *f, const struct place_node *node)
@@ -49,8 +39,8 @@ static void init_devices(struct fit_node *f, const struct place_node *node)
                                               headroom(node, d->total_bytes, unified)),
                                       d->leased_bytes);
         if (unified)
-            to->offer_bytes = min_u64(to->offer_bytes, f->host_offer_bytes);
-        to->offer_bytes = min_u64(to->offer_bytes, f->limit_offer_bytes);
+            to->offer_bytes = sat_min(to->offer_bytes, f->host_offer_bytes);
+        to->offer_bytes = sat_min(to->offer_bytes, f->limit_offer_bytes);
         f->n_devices++;
     }
 }
@@ -84,14 +74,14 @@ void fit_node_init(struct fit_node *f, const struct place_node *node, enum place
         sat_sub(sat_sub(measured(node->host_total_bytes, node->host_free_bytes, node->host_held_bytes),
                         headroom(node, node->host_total_bytes, unified)),
                 node->host_leased_bytes);
-    f->host_offer_bytes = min_u64(f->host_offer_bytes, f->limit_offer_bytes);
+    f->host_offer_bytes = sat_min(f->host_offer_bytes, f->limit_offer_bytes);
     init_devices(f, node);
     rank_devices_by_size(f);
     for (size_t i = 0; i < f->n_devices; i++) {
         on_host |= f->device[i].on_host;
         on_gpus = sat_add(on_gpus, f->device[i].on_host ? 0 : f->device[i].offer_bytes);
     }
-    f->total_offer_bytes = min_u64(sat_add(on_gpus, on_host ? f->host_offer_bytes : 0), f->limit_offer_bytes);
+    f->total_offer_bytes = sat_min(sat_add(on_gpus, on_host ? f->host_offer_bytes : 0), f->limit_offer_bytes);
 }
 
 /* ---- filling ---- */
@@ -278,7 +268,7 @@ static bool part_is_possible(const struct fit_problem *p, const struct fit_node 
 
     run.n_devices = 2;
     c = charge_of(p, &run, false, d->on_host, part);
-    *least = min_u64(*least, charged_in_all(&c, d->on_host));
+    *least = sat_min(*least, charged_in_all(&c, d->on_host));
     return c.device <= d->offer_bytes && c.host <= node->host_offer_bytes &&
            charged_in_all(&c, d->on_host) <= node->limit_offer_bytes;
 }
@@ -380,8 +370,8 @@ static uint64_t missing_on(const struct fit_problem *p, const struct fit_layout 
         all = sat_add(all, charged_in_all(&c, d->on_host));
         *over = sat_add(*over, sat_sub(c.device, d->offer_bytes));
     }
-    on_host = max_u64(on_host, sat_sub(host, node->host_offer_bytes)); /* one and the same memory */
-    return max_u64(sat_add(on_gpus, on_host), sat_sub(all, node->limit_offer_bytes));
+    on_host = sat_max(on_host, sat_sub(host, node->host_offer_bytes)); /* one and the same memory */
+    return sat_max(sat_add(on_gpus, on_host), sat_sub(all, node->limit_offer_bytes));
 }
 
 uint64_t fit_layout_missing(const struct fit_problem *p, const struct fit_node *const *nodes, size_t n,
