@@ -260,6 +260,12 @@ static void on_message(void *ctx, const void *buf, size_t n_bytes)
     case MESSAGE_REPORT:
     case MESSAGE_RESULT:
     case MESSAGE_EVENT:
+    case MESSAGE_NEIGHBOURS:
+    case MESSAGE_SNAPSHOT:
+    case MESSAGE_HEALTH:
+    case MESSAGE_RELAY:
+    case MESSAGE_PING:
+    case MESSAGE_PONG:
         return; /* what agents say; not said to agents */
     }
 }

@@ -215,7 +215,7 @@ static void on_link_down(void *ctx)
 
 static void on_command(void *ctx, const struct message *m)
 {
-    shell_feed(ctx, &(struct agent_ev){.kind = AGENT_EV_COMMAND, .message = m});
+    shell_feed(ctx, &(struct agent_ev){.kind = AGENT_EV_MESSAGE, .message = m});
 }
 
 static void on_service(void *ctx, const struct mdns_service *service)

@@ -338,5 +338,9 @@ void shell_carry_out(struct shell *s, struct agent_fx *fx)
     case AGENT_FX_TRANSITION:
         on_transition(&fx->transition);
         return;
+    case AGENT_FX_PEERS:
+    case AGENT_FX_PEER_SEND:
+    case AGENT_FX_KNOCK:
+        return;
     }
 }

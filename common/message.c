@@ -567,6 +567,8 @@ static Caravan__Command *put_command(struct arena *a, const struct command *own)
         wire->body_case = CARAVAN__COMMAND__BODY_STOP;
         wire->stop = map_put(a, &stop_map, &own->stop);
         break;
+    case COMMAND_KNOCK:
+        return NULL;
     }
     return wire->lease ? wire : NULL; /* a union: whichever it was */
 }
@@ -614,6 +616,13 @@ static Caravan__Envelope *put_message(struct arena *a, const struct message *m)
         wire->body_case = CARAVAN__ENVELOPE__BODY_EVENT;
         wire->event = put_event(a, m->event);
         break;
+    case MESSAGE_NEIGHBOURS:
+    case MESSAGE_SNAPSHOT:
+    case MESSAGE_HEALTH:
+    case MESSAGE_RELAY:
+    case MESSAGE_PING:
+    case MESSAGE_PONG:
+        return NULL;
     }
     return wire->hello ? wire : NULL; /* a union: whichever it was */
 }

@@ -82,6 +82,12 @@ static bool is_from_agent(enum message_kind k)
         return true;
     case MESSAGE_WELCOME:
     case MESSAGE_COMMAND:
+    case MESSAGE_NEIGHBOURS:
+    case MESSAGE_SNAPSHOT:
+    case MESSAGE_HEALTH:
+    case MESSAGE_RELAY:
+    case MESSAGE_PING:
+    case MESSAGE_PONG:
         return false;
     }
     return false;

@@ -94,6 +94,8 @@ static int write_value(json_t *o, const struct record *r)
         return json_fields_write(o, task_fields, &r->task);
     case RECORD_AUDIT:
         return json_fields_write(o, audit_fields, &r->audit);
+    case RECORD_NODE:
+        break;
     }
     return err_raise(-EINVAL);
 }
@@ -112,6 +114,10 @@ static void name_row(const struct record *r, uint32_t audit_seq, struct store_re
     case RECORD_AUDIT:
         snprintf(row->kind, sizeof(row->kind), "audit");
         snprintf(row->key, sizeof(row->key), "%020" PRIu64 "-%010" PRIu32, r->wall_ms, audit_seq);
+        return;
+    case RECORD_NODE:
+        snprintf(row->kind, sizeof(row->kind), "node");
+        snprintf(row->key, sizeof(row->key), "%s", ID128(&r->instance));
         return;
     }
 }

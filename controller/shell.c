@@ -338,6 +338,8 @@ static void carry_out(struct shell *s, struct cluster_fx *fx)
     case CLUSTER_FX_CHANGED:
         mark_stale(s);
         return;
+    case CLUSTER_FX_KNOCK:
+        return;
     }
 }
 

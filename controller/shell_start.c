@@ -135,7 +135,9 @@ static int make_cluster(struct shell *s, const struct shell_config *c, struct cl
     config->trust_open = c->trust_open;
     config->settle_ms = c->settle_ms;
     config->silent_ms = c->silent_ms;
-    config->lost_ms = c->lost_ms;
+    config->evict_after_ms = c->evict_after_ms;
+    config->brake_hold_ms = c->brake_hold_ms;
+    config->graph_max_ms = c->graph_max_ms;
     config->load_stall_ms = c->load_stall_ms;
     config->warm_up_ms = c->warm_up_ms;
     config->transition_grace_ms = c->transition_grace_ms;

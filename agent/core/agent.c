@@ -175,11 +175,16 @@ static void on_unit_event(struct step *st, const struct agent_ev *ev)
     case AGENT_EV_BEGIN:
     case AGENT_EV_LINK_UP:
     case AGENT_EV_LINK_DOWN:
-    case AGENT_EV_COMMAND:
+    case AGENT_EV_MESSAGE:
     case AGENT_EV_PERSISTED:
     case AGENT_EV_SAMPLE:
     case AGENT_EV_MODELS:
     case AGENT_EV_PORT_CLASH:
+    case AGENT_EV_PEER_UP:
+    case AGENT_EV_PEER_DOWN:
+    case AGENT_EV_PEER_MESSAGE:
+    case AGENT_EV_KNOCKED:
+    case AGENT_EV_RESUMED:
     case AGENT_EV_TICK:
         return;
     }
@@ -200,8 +205,9 @@ static void on_event(struct step *st, const struct agent_ev *ev)
     case AGENT_EV_LINK_DOWN:
         st->s->linked = false;
         return;
-    case AGENT_EV_COMMAND:
-        command_on_message(st, ev->message);
+    case AGENT_EV_MESSAGE:
+        if (ev->message->kind == MESSAGE_COMMAND)
+            command_on_message(st, ev->message);
         return;
     case AGENT_EV_PERSISTED:
         command_on_persisted(st, ev->token, ev->ok);
@@ -225,6 +231,11 @@ static void on_event(struct step *st, const struct agent_ev *ev)
     case AGENT_EV_COORDINATOR:
         on_unit_event(st, ev);
         return;
+    case AGENT_EV_PEER_UP:
+    case AGENT_EV_PEER_DOWN:
+    case AGENT_EV_PEER_MESSAGE:
+    case AGENT_EV_KNOCKED:
+    case AGENT_EV_RESUMED:
     case AGENT_EV_TICK:
         return;
     }

@@ -38,6 +38,8 @@ struct agent_config {
     uint64_t memory_limit_bytes; /* `memory =`; 0: none */
     bool can_run;                /* llama.cpp was found; else every start is refused with build_problem */
     char build_problem[PROTO_TEXT_MAX];
+    char key[PROTO_KEY_MAX]; /* our own */
+    struct hello hello; /* said through a neighbour where no controller can be reached; the shell says it otherwise */
 };
 
 /* The newest epoch of an instance that this node has seen: kept on disk by the shell, every field. The lease is part of
@@ -55,7 +57,7 @@ enum agent_ev_kind {
     AGENT_EV_BEGIN,     /* all records were told: start what is missing */
     AGENT_EV_LINK_UP,   /* a controller welcomed us: full report */
     AGENT_EV_LINK_DOWN,
-    AGENT_EV_COMMAND,      /* message of kind COMMAND */
+    AGENT_EV_MESSAGE,      /* of the controller that welcomed us: message of kind COMMAND, NEIGHBOURS or RELAY */
     AGENT_EV_PERSISTED,    /* token, ok: of PERSIST_EPOCH or ASSIGN */
     AGENT_EV_SPAWNED,      /* unit_id, pid, addr, port */
     AGENT_EV_SPAWN_FAILED, /* unit_id, reason (port_clash where every port was held by others; NULL: spawn_failed), text */
@@ -65,8 +67,13 @@ enum agent_ev_kind {
     AGENT_EV_EXITED,       /* unit_id, exit, text: the last lines of its output that matter */
     AGENT_EV_SAMPLE,       /* sample: memory, devices, per-unit figures */
     AGENT_EV_MODELS,       /* model: the whole inventory, whenever it changed */
-    AGENT_EV_COORDINATOR, /* unit_id, facts.kind LOADING, RANK_BUFFERS or LISTENING with its data */
-    AGENT_EV_PORT_CLASH,  /* unit_id; text names the holder: passed on as an event */
+    AGENT_EV_COORDINATOR,  /* unit_id, facts.kind LOADING, RANK_BUFFERS or LISTENING with its data */
+    AGENT_EV_PORT_CLASH,   /* unit_id; text names the holder: passed on as an event */
+    AGENT_EV_PEER_UP,      /* key: the neighbour link to it is proven, by whoever dialled */
+    AGENT_EV_PEER_DOWN,    /* key */
+    AGENT_EV_PEER_MESSAGE, /* key, message of kind HEALTH or RELAY. Pings are answered by the shell */
+    AGENT_EV_KNOCKED,      /* token, knock: what a FX_KNOCK found */
+    AGENT_EV_RESUMED,      /* the machine was suspended */
     AGENT_EV_TICK
 };
 
@@ -74,6 +81,12 @@ struct agent_unit_sample {
     char id[PROTO_NAME_MAX];
     uint64_t rss_bytes, cpu_ms;
     char proc_state;
+    bool has_sockets;      /* what follows was read: a worker with a rank, a coordinator */
+    uint64_t unread_bytes; /* in the receive queue of its rank connection */
+    bool retransmits;
+    uint32_t closed_streams;
+    bool devices_busy; /* one of its devices did something since the last sample, or cannot be read */
+    uint64_t n_decode, http_silent_ms;
 };
 
 struct agent_sample {
@@ -100,7 +113,9 @@ struct agent_ev {
     size_t n_devices;
     uint64_t device_total_bytes[PROTO_DEVICES_MAX];
     const struct unit_facts *unit;         /* ADOPT; borrowed */
-    const struct message *message;         /* COMMAND; borrowed */
+    const struct message *message;         /* MESSAGE, PEER_MESSAGE; borrowed */
+    const char *key;                       /* PEER_*; borrowed */
+    enum knock_outcome knock;              /* KNOCKED */
     const struct agent_sample *sample;     /* SAMPLE; borrowed */
     const struct agent_event_facts *facts; /* COORDINATOR; borrowed */
     struct model_facts *model;             /* MODELS; array, consumed on success, borrowed on failure */
@@ -119,6 +134,9 @@ enum agent_fx_kind {
     AGENT_FX_PROBE,     /* HELLO and devices until deadline_ms from now -> PROBED. Never for a rank of a live epoch */
     AGENT_FX_FORGET,    /* delete the record of an ended unit; the same id may be spawned again after it */
     AGENT_FX_ADVERTISE, /* the standing worker: unit, `state` idle|leased|loading; withdrawn where advertise is NULL */
+    AGENT_FX_PEERS,     /* neighbours: dial these and no others, let these in and no others */
+    AGENT_FX_PEER_SEND, /* key, message (HEALTH or RELAY) over the neighbour link; dropped where there is none */
+    AGENT_FX_KNOCK,     /* token, peer -> KNOCKED, within 500 ms */
     AGENT_FX_TRANSITION /* for the log and counters: machine, id, from, to, event, verdict */
 };
 
@@ -143,6 +161,9 @@ struct agent_fx {
     uint64_t deadline_ms;  /* PROBE: how long from now */
     const char *advertise; /* "idle", "leased", "loading"; NULL: withdraw */
     struct agent_transition transition;
+    char key[PROTO_KEY_MAX];       /* PEER_SEND */
+    struct neighbours *neighbours; /* PEERS; owned by the list */
+    struct peer_facts *peer;       /* KNOCK; owned by the list */
 };
 
 struct agent_effects {

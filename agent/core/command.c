@@ -459,6 +459,8 @@ void command_on_message(struct step *st, const struct message *m)
     case COMMAND_STOP:
         on_stop(st, &key, m);
         return;
+    case COMMAND_KNOCK:
+        break;
     }
     refuse(st, &key, "unknown_command", "This agent (Caravan %s) does not know that command.", CARAVAN_VERSION);
 }

@@ -84,6 +84,8 @@ void agent_effects_destroy(struct agent_effects **fx)
         struct agent_fx *item = &(*fx)->item[i];
 
         message_destroy(&item->message);
+        free(item->neighbours);
+        free(item->peer);
         if (item->coordinator) {
             free(item->coordinator->arg);
             explicit_bzero(item->coordinator, sizeof(*item->coordinator)); /* holds an API key */

@@ -38,9 +38,22 @@ void message_clear(struct message *m)
     case MESSAGE_EVENT:
         free(m->event);
         break;
+    case MESSAGE_NEIGHBOURS:
+        free(m->neighbours);
+        break;
+    case MESSAGE_SNAPSHOT:
+        free(m->snapshot.nodes);
+        free(m->snapshot.instances);
+        break;
+    case MESSAGE_RELAY:
+        message_destroy(&m->relay.inner);
+        break;
     case MESSAGE_HELLO:
     case MESSAGE_WELCOME:
     case MESSAGE_RESULT:
+    case MESSAGE_HEALTH:
+    case MESSAGE_PING:
+    case MESSAGE_PONG:
         break;
     }
     memset(m, 0, sizeof(*m));
@@ -48,6 +61,8 @@ void message_clear(struct message *m)
 
 void message_destroy(struct message **m)
 {
+    if (!*m)
+        return;
     message_clear(*m);
     free(*m);
     *m = NULL;
@@ -109,6 +124,23 @@ const char *command_kind_name(enum command_kind k)
         return "start_coordinator";
     case COMMAND_STOP:
         return "stop";
+    case COMMAND_KNOCK:
+        return "knock";
+    }
+    return "unknown";
+}
+
+const char *knock_outcome_name(enum knock_outcome o)
+{
+    switch (o) {
+    case KNOCK_ANSWERED:
+        return "answered";
+    case KNOCK_REFUSED:
+        return "refused";
+    case KNOCK_UNANSWERED:
+        return "unanswered";
+    case KNOCK_NO_CARRIER:
+        return "no_carrier";
     }
     return "unknown";
 }

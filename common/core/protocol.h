@@ -31,6 +31,8 @@ enum {
     PROTO_RANKS_MAX = 16,   /* llama.cpp takes at most 16 RPC servers */
     PROTO_ARGS_MAX = 64,    /* extra llama-server arguments */
     PROTO_ARG_MAX = 1024,
+    PROTO_PEERS_MAX = 3,              /* neighbours that an agent dials */
+    PROTO_SNAPSHOT_MAX = 1024 * 1024, /* of one list of a snapshot */
     PROTO_MESSAGE_MAX = 4 * 1024 * 1024
 };
 
@@ -87,7 +89,14 @@ struct unit_facts {
     uint64_t cpu_ms; /* user and system time since its start */
     char proc_state; /* state letter of /proc/PID/stat, '?' when unknown */
     bool dying;      /* PF_EXITING: its memory is not free yet */
-    bool adopted;    /* started by an earlier life of the agent */
+    /* A worker with a rank: for how long there have been unread bytes for it that never became fewer while it used no CPU
+     * time, was not in state D and its devices did nothing (a GPU that cannot be read counts as busy). Design, P1. */
+    uint64_t frozen_ms;
+    bool retransmits;        /* bytes of one of its rank connections are unacknowledged and were sent again */
+    uint32_t closed_streams; /* coordinator: rank connections that the other side has closed or reset */
+    uint64_t n_decode;       /* coordinator: llamacpp:n_decode_total; 0: not read yet */
+    uint64_t http_silent_ms; /* coordinator that listens: since when it has not answered HTTP; 0: it answers */
+    bool adopted;            /* started by an earlier life of the agent */
     uint32_t restarts;
     struct rpc_version rpc;
     struct exit_facts exit; /* meaningful in UNIT_EXITED, BACKOFF, FAILED */
@@ -111,12 +120,18 @@ struct model_facts {
 /* ---- messages ------------------------------------------------------------------------------------------------ */
 
 enum message_kind {
-    MESSAGE_HELLO = 1, /* agent -> controller, first on every connection */
-    MESSAGE_WELCOME,   /* controller -> agent, its answer */
-    MESSAGE_REPORT,    /* agent -> controller */
-    MESSAGE_COMMAND,   /* controller -> agent */
-    MESSAGE_RESULT,    /* agent -> controller, one or more per command: accepted steps and the end */
-    MESSAGE_EVENT      /* agent -> controller, at once when something happened */
+    MESSAGE_HELLO = 1,  /* agent -> controller, first on every connection */
+    MESSAGE_WELCOME,    /* controller -> agent, its answer */
+    MESSAGE_REPORT,     /* agent -> controller */
+    MESSAGE_COMMAND,    /* controller -> agent */
+    MESSAGE_RESULT,     /* agent -> controller, one or more per command: accepted steps and the end */
+    MESSAGE_EVENT,      /* agent -> controller, at once when something happened */
+    MESSAGE_NEIGHBOURS, /* controller -> agent: whom to dial on their neighbour port, and who else may dial it */
+    MESSAGE_SNAPSHOT,   /* controller -> agent: what it answers while no controller can be reached */
+    MESSAGE_HEALTH,     /* agent <-> agent, each second */
+    MESSAGE_RELAY,      /* agent <-> agent <-> controller: a message of, or for, a node whose own link is cut */
+    MESSAGE_PING,       /* to an agent's neighbour port: is anybody there? */
+    MESSAGE_PONG
 };
 
 struct hello {
@@ -131,6 +146,7 @@ struct hello {
     size_t n_addrs;
     char addr[PROTO_ADDRS_MAX][PROTO_ADDR_MAX]; /* [0] is the chosen one */
     bool can_coordinate;                        /* llama-server is there with every flag that Caravan needs */
+    uint16_t port;                              /* of neighbours and knocks; 0: none */
 };
 
 struct welcome {
@@ -167,7 +183,26 @@ enum command_kind {
     COMMAND_LEASE = 1,         /* promise memory to (instance, epoch); the number goes to disk first */
     COMMAND_START_WORKER,      /* a worker for one rank: the idle standing one, or a new one */
     COMMAND_START_COORDINATOR, /* llama-server over the endpoints given */
-    COMMAND_STOP               /* end this epoch here: coordinator, workers, lease; done when all are empty */
+    COMMAND_STOP,              /* end this epoch here: coordinator, workers, lease; done when all are empty */
+    COMMAND_KNOCK              /* is that node there? Of no instance; `reason` of its result is a knock's outcome */
+};
+
+/* What a knock found: design, "Noticing". A word of each is the `reason` of a result. */
+enum knock_outcome {
+    KNOCK_ANSWERED = 1, /* its agent answered the ping: alive */
+    KNOCK_REFUSED,      /* refused, or accepted and not answered: the kernel lives, the agent does not */
+    KNOCK_UNANSWERED,   /* no answer to any SYN, or unreachable */
+    KNOCK_NO_CARRIER    /* as before, but the knocker's own link is down: it says nothing about the other one */
+};
+
+/* Where a node can be knocked at, or dialled as a neighbour. */
+struct peer_facts {
+    struct id128 node;
+    char name[PROTO_NAME_MAX];
+    char key[PROTO_KEY_MAX];
+    uint16_t port;
+    size_t n_addrs;
+    char addr[PROTO_ADDRS_MAX][PROTO_ADDR_MAX];
 };
 
 struct command {
@@ -202,6 +237,7 @@ struct command {
         struct {
             uint32_t grace_ms; /* between SIGTERM and SIGKILL */
         } stop;
+        struct peer_facts knock; /* at whom */
     };
 };
 
@@ -220,6 +256,7 @@ struct result {
     uint16_t port;
     char unit[PROTO_NAME_MAX];
     struct rpc_version rpc;
+    uint64_t newest_epoch; /* with "stale_epoch": the newest one that this node has seen of the instance */
 };
 
 enum agent_event_kind {
@@ -246,6 +283,31 @@ struct agent_event_facts {
     struct rank_buffers buffers[PROTO_RANKS_MAX * 2 + 1];
 };
 
+/* The whole list: what is not in it any more is closed. Links are dialled by one side only. */
+struct neighbours {
+    size_t n_peers, n_guests;
+    struct peer_facts peer[PROTO_PEERS_MAX];    /* to dial */
+    char guest[PROTO_PEERS_MAX][PROTO_KEY_MAX]; /* who dials us */
+};
+
+/* Answers of the API as they stood, to be given read-only by any agent: whole JSON objects. */
+struct snapshot {
+    uint64_t made_wall_ms;
+    size_t n_nodes_bytes, n_instances_bytes;
+    char *nodes, *instances; /* owned, NUL-terminated; at most PROTO_SNAPSHOT_MAX bytes each */
+};
+
+struct health {
+    bool linked; /* it has a link of its own to the leader: it can carry for others */
+    uint64_t uptime_ms;
+};
+
+struct relay {
+    char
+        key[PROTO_KEY_MAX]; /* of the node whose message it is, or whom it is for. Filled in by whoever has proven it */
+    struct message *inner;  /* owned; never a relay itself */
+};
+
 struct message {
     enum message_kind kind;
     uint32_t version_major, version_minor;
@@ -263,6 +325,11 @@ struct message {
         struct command command;
         struct result result;
         struct agent_event_facts *event; /* owned */
+        struct neighbours *neighbours;   /* owned */
+        struct snapshot snapshot;
+        struct health health;
+        struct relay relay;
+        uint64_t nonce; /* PING; repeated in its PONG */
     };
 };
 
@@ -277,6 +344,7 @@ const char *unit_state_name(enum unit_state s);
 const char *unit_role_name(enum unit_role r);
 const char *device_kind_name(enum device_kind k);
 const char *command_kind_name(enum command_kind k);
+const char *knock_outcome_name(enum knock_outcome o); /* "answered", "refused", "unanswered", "no_carrier" */
 const char *agent_event_kind_name(enum agent_event_kind k);
 
 #endif

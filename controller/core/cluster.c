@@ -6,11 +6,16 @@
 #include <string.h>
 
 #include "common/core/err.h"
+#include "controller/core/brake.h"
 #include "controller/core/deadlines.h"
+#include "controller/core/detector.h"
+#include "controller/core/drain.h"
 #include "controller/core/effects.h"
 #include "controller/core/hearing.h"
 #include "controller/core/instances.h"
+#include "controller/core/knocks.h"
 #include "controller/core/loading.h"
+#include "controller/core/neighbours.h"
 #include "controller/core/nodes.h"
 #include "controller/core/restore.h"
 #include "controller/core/state.h"
@@ -184,9 +189,15 @@ static int heard(struct step *s, const struct cluster_ev *ev)
     case MESSAGE_EVENT:
         return err_fold(hear_event(s, n, m));
     case MESSAGE_HELLO: /* is an event of its own */
+    case MESSAGE_RELAY: /* was unpacked before */
     case MESSAGE_WELCOME:
     case MESSAGE_COMMAND:
-        s->c->numbers.late_messages++; /* a controller's words, from a node */
+    case MESSAGE_NEIGHBOURS:
+    case MESSAGE_SNAPSHOT:
+    case MESSAGE_HEALTH:
+    case MESSAGE_PING:
+    case MESSAGE_PONG:
+        s->c->numbers.late_messages++; /* not said to a controller */
         break;
     }
     return 0;
@@ -209,21 +220,33 @@ static int warmed(struct step *s, const struct cluster_ev *ev)
 
 /* ---- time ------------------------------------------------------------------------------------------------------- */
 
+/* Nodes first: what is known of them decides what follows for instances. */
 static int tick(struct step *s)
 {
-    int r = nodes_tick(s);
+    static int (*const rooms[])(struct step * s) = {nodes_tick,    knocks_tick,    brake_tick, neighbours_tick,
+                                                    detector_tick, deadlines_tick, drain_tick};
 
-    return r ? err_fold(r) : err_fold(deadlines_tick(s));
+    for (size_t k = 0; k < sizeof(rooms) / sizeof(rooms[0]); k++) {
+        int r = rooms[k](s);
+
+        if (r)
+            return err_fold(r);
+    }
+    return 0;
 }
 
 uint64_t cluster_deadline_ms(const struct cluster *c)
 {
-    uint64_t nodes = nodes_due_ms(c);
-    uint64_t instances = deadlines_due_ms(c);
-    uint64_t wishes = wishes_due_ms(c);
-    uint64_t due = nodes < instances ? nodes : instances;
+    static uint64_t (*const rooms[])(const struct cluster *c) = {
+        nodes_due_ms, knocks_due_ms, brake_due_ms, detector_due_ms, deadlines_due_ms, drain_due_ms, wishes_due_ms};
+    uint64_t due = UINT64_MAX;
 
-    return due < wishes ? due : wishes;
+    for (size_t k = 0; k < sizeof(rooms) / sizeof(rooms[0]); k++) {
+        uint64_t at = rooms[k](c);
+
+        due = at < due ? at : due;
+    }
+    return due;
 }
 
 /* ---- the step --------------------------------------------------------------------------------------------------- */
@@ -249,6 +272,26 @@ static int dispatch(struct step *s, struct cluster_ev *ev)
         return err_fold(warmed(s, ev));
     case CLUSTER_EV_TICK:
         return err_fold(tick(s));
+    case CLUSTER_EV_CLOSED:
+        return err_fold(knocks_closed(s, ev));
+    case CLUSTER_EV_KNOCKED:
+        return err_fold(knocks_own(s, ev));
+    case CLUSTER_EV_HOST:
+        return err_fold(brake_host(s, ev));
+    case CLUSTER_EV_RESUMED:
+        return err_fold(nodes_resumed(s));
+    case CLUSTER_EV_DRAIN:
+        return err_fold(drain_begin(s, ev));
+    case CLUSTER_EV_UNDRAIN:
+        return err_fold(drain_end(s, ev));
+    case CLUSTER_EV_RETIRE:
+        return err_fold(nodes_retire(s, ev));
+    case CLUSTER_EV_LIFT_BRAKE:
+        return err_fold(brake_lift(s, ev));
+    case CLUSTER_EV_TRAFFIC:
+        return err_fold(detector_traffic(s, ev));
+    case CLUSTER_EV_UPSTREAM:
+        return err_fold(detector_upstream(s, ev));
     }
     return 0;
 }

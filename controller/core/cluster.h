@@ -21,16 +21,19 @@ struct cluster_config {
     char name[PROTO_NAME_MAX];
     uint64_t term;
     bool trust_open;
-    uint64_t silent_ms;           /* report silence until suspect; 1000 */
-    uint64_t lost_ms;             /* until lost; 5000 */
-    uint64_t settle_ms;           /* 10000 */
-    uint64_t load_stall_ms;       /* 60000 */
-    uint64_t warm_up_ms;          /* 120000 */
+    uint64_t silent_ms;      /* report silence until suspect; 1000 */
+    uint64_t evict_after_ms; /* from the last sign of life until a lost node's units are recovered elsewhere; 0: by the
+                                     time that they take to load (design, "Lost is not evicted") */
+    uint64_t brake_hold_ms;  /* 60000 */
+    uint64_t graph_max_ms;   /* 300000: so long may a rank be late that works */
+    uint64_t settle_ms;      /* 10000 */
+    uint64_t load_stall_ms;  /* 60000 */
+    uint64_t warm_up_ms;     /* 120000 */
     uint64_t transition_grace_ms; /* 500 */
 };
 
 /* What is kept: JSON made and read by controller/record.c, stored by controller/store.c. */
-enum record_kind { RECORD_INSTANCE = 1, RECORD_TASK, RECORD_AUDIT };
+enum record_kind { RECORD_INSTANCE = 1, RECORD_TASK, RECORD_AUDIT, RECORD_NODE };
 
 struct record {
     enum record_kind kind;
@@ -44,8 +47,18 @@ struct record {
             uint64_t epoch;
             struct place_request request; /* request.arg owned by the record */
             struct plan *plan;            /* owned; NULL: none */
+            struct plan *pinned;          /* owned; NULL: places freely */
             char reason[PROTO_TEXT_MAX];
+            uint32_t attempts;    /* epochs in a row without five minutes of `ready` */
+            uint64_t load_ms;     /* how long the last load took; 0: none yet */
+            bool served;          /* it was ready once: it waits for room, where a new one is told that there is none */
+            struct id128 follows; /* it takes the place of that one, which is being drained; zero: of none */
         } i;
+        struct record_node { /* what an operator said of a node; its id is `instance` */
+            char name[PROTO_NAME_MAX];
+            char key[PROTO_KEY_MAX];
+            bool draining, retired;
+        } node;
         struct view_task task;
         struct record_audit {
             char machine[16], id[PROTO_NAME_MAX], from[24], to[24], event[32], verdict[8], text[PROTO_TEXT_MAX];
@@ -64,7 +77,36 @@ enum cluster_ev_kind {
     CLUSTER_EV_STOP,      /* request_id, target: name, alias or instance id */
     CLUSTER_EV_COMMITTED, /* token, ok */
     CLUSTER_EV_WARMED,    /* instance, epoch, ok, text */
-    CLUSTER_EV_TICK
+    CLUSTER_EV_TICK,
+    CLUSTER_EV_CLOSED,  /* peer_addr: a link from there was closed; a hint to knock */
+    CLUSTER_EV_KNOCKED, /* node, token, knock: what our own knock found */
+    CLUSTER_EV_HOST,    /* host: at start and on every change */
+    CLUSTER_EV_RESUMED, /* our own machine was suspended */
+    CLUSTER_EV_DRAIN,   /* request_id, target: a node's name or id */
+    CLUSTER_EV_UNDRAIN,
+    CLUSTER_EV_RETIRE,
+    CLUSTER_EV_LIFT_BRAKE, /* request_id */
+    CLUSTER_EV_TRAFFIC,    /* instance, epoch, traffic: by the gateway, when it changed, at most once a second */
+    CLUSTER_EV_UPSTREAM    /* instance, epoch, upstream, text: a request there went wrong */
+};
+
+/* What the gateway sees of a coordinator. */
+struct cluster_traffic {
+    uint32_t in_flight; /* requests that it has and has not ended */
+    uint64_t progress;  /* grows with each token or other sign of progress that came back */
+};
+
+enum cluster_upstream {
+    UPSTREAM_REFUSED = 1, /* its port refused or reset a connection: counts as its exit */
+    UPSTREAM_BROKEN,      /* it answered 5xx: a reason to ask it for a token of our own */
+    UPSTREAM_POISON       /* this epoch's abort is one request's doing, which is refused from now on */
+};
+
+/* The machine that we run on. */
+struct cluster_host {
+    bool carrier; /* one of its links is up */
+    size_t n_addrs;
+    char addr[PROTO_ADDRS_MAX][PROTO_ADDR_MAX];
 };
 
 struct cluster_ev {
@@ -72,8 +114,10 @@ struct cluster_ev {
     uint64_t wall_ms;        /* time of day, only to be shown and recorded */
     char key[PROTO_KEY_MAX]; /* proven by CURVE */
     char peer_addr[PROTO_ADDR_MAX];
-    struct id128 node;                   /* crypto_node_id(key), computed by the shell */
-    struct message *message;             /* consumed where the step succeeds (set to NULL) */
+    struct id128 node; /* crypto_node_id(key), computed by the shell */
+    /* Consumed where the step succeeds (set to NULL). A RELAY of a node that has joined is unpacked here: it counts as the
+     * other node's message. */
+    struct message *message;
     uint64_t request_id;                 /* whom to answer */
     const struct place_request *request; /* borrowed */
     const struct plan *plan;             /* borrowed */
@@ -85,10 +129,15 @@ struct cluster_ev {
     uint64_t epoch;
     const char *text;
     const struct record *record; /* RESTORE; borrowed */
+    enum knock_outcome knock;
+    const struct cluster_host *host; /* borrowed */
+    struct cluster_traffic traffic;
+    enum cluster_upstream upstream;
 };
 
 enum cluster_fx_kind {
-    CLUSTER_FX_SEND = 1,   /* key, message. coordinator.api_key is filled in by the shell: epoch_key(instance, epoch).
+    CLUSTER_FX_SEND =
+        1, /* key, message (to a node behind a cut: a RELAY to the neighbour that carries for it). coordinator.api_key is filled in by the shell: epoch_key(instance, epoch).
                               addr: with WELCOME the peer_addr of the hello that it answers (a refused copy of a node has
                               the same key on another link); else empty */
     CLUSTER_FX_COMMIT,     /* token, records: durable, then CLUSTER_EV_COMMITTED. All records of a step in one, the last
@@ -96,7 +145,8 @@ enum cluster_fx_kind {
     CLUSTER_FX_WARM_UP,    /* instance, epoch, addr, port, name: one token -> CLUSTER_EV_WARMED */
     CLUSTER_FX_ANSWER,     /* request_id: the outcome of DEPLOY or STOP (accepted: task id; refused: code, text) */
     CLUSTER_FX_TRANSITION, /* for log, audit and /api/events */
-    CLUSTER_FX_CHANGED     /* the view is out of date */
+    CLUSTER_FX_CHANGED,    /* the view is out of date */
+    CLUSTER_FX_KNOCK       /* node, token, peer: -> CLUSTER_EV_KNOCKED, within 500 ms */
 };
 
 struct cluster_transition {
@@ -132,6 +182,8 @@ struct cluster_fx {
     uint64_t request_id;
     struct cluster_answer answer;
     struct cluster_transition transition;
+    struct id128 node;
+    struct peer_facts *peer; /* owned by the list */
 };
 
 struct cluster_effects {

@@ -51,6 +51,7 @@ struct call *run_call(struct run *r, enum command_kind kind, size_t index)
     case COMMAND_START_WORKER:
         return &r->rank[index].start;
     case COMMAND_START_COORDINATOR:
+    case COMMAND_KNOCK: /* no instance's */
         break;
     }
     return &r->coordinator;
@@ -143,6 +144,8 @@ static int fill_command(const struct instance *i, enum command_kind kind, size_t
     case COMMAND_STOP:
         cmd->stop.grace_ms = STOP_GRACE_MS;
         break;
+    case COMMAND_KNOCK:
+        break;
     }
     return 0;
 }
@@ -179,6 +182,7 @@ static size_t call_member(const struct instance *i, enum command_kind kind, size
     case COMMAND_START_WORKER:
         return i->run.rank[index].member;
     case COMMAND_START_COORDINATOR:
+    case COMMAND_KNOCK:
         break;
     }
     return i->run.rank[0].member;

@@ -242,6 +242,7 @@ void cluster_effects_destroy(struct cluster_effects **fx)
         for (size_t k = 0; k < item->n_records; k++)
             record_clear(&item->record[k]);
         free(item->record);
+        free(item->peer);
     }
     free((*fx)->item);
     free(*fx);

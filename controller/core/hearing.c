@@ -89,7 +89,7 @@ static int unit_down(struct step *s, struct instance *i, const struct unit_facts
     char text[PROTO_TEXT_MAX];
 
     describe_exit(i, u, how, last_lines, text, sizeof(text));
-    return err_fold(lifecycle_trouble(s, i,
+    return err_fold(lifecycle_trouble(s, i, &i->plan->rank[worker ? (size_t)u->rank : 0].node,
                                       served   ? worker ? "rank_lost" : "coordinator_lost"
                                       : worker ? "worker_exited"
                                                : "coordinator_exited",
@@ -241,7 +241,7 @@ static int lose_one(struct step *s, struct instance *i, struct node *n)
     if (!run_member(&i->run, &n->id, &member))
         return 0;
     if (i->state == INSTANCE_LEASING || i->state == INSTANCE_STARTING || i->state == INSTANCE_LOADING)
-        return err_fold(lifecycle_trouble(s, i, "node_lost", "node %s was lost while the instance was %s",
+        return err_fold(lifecycle_trouble(s, i, NULL, "node_lost", "node %s was lost while the instance was %s",
                                           i->run.member[member].name, instance_state_name(i->state)));
     if (instance_state_runs(i->state))
         return 0; /* lost is not dead: its processes may serve on */

@@ -28,7 +28,8 @@ void lifecycle_unit_name(const struct instance *i, enum unit_role role, size_t r
         text_format(buf, size, "rank %zu on %s", rank, run->member[run->rank[rank].member].name);
 }
 
-int lifecycle_trouble(struct step *s, struct instance *i, const char *code, const char *format, ...)
+int lifecycle_trouble(struct step *s, struct instance *i, const struct id128 *node, const char *code,
+                      const char *format, ...)
 {
     char text[PROTO_TEXT_MAX];
     va_list args;
@@ -37,7 +38,8 @@ int lifecycle_trouble(struct step *s, struct instance *i, const char *code, cons
     vsnprintf(text, sizeof(text), format, args);
     va_end(args);
     text_clean(text);
-    return err_fold(instance_event(s, i, INSTANCE_EV_TROUBLE, &(struct cause){.code = code, .text = text}));
+    return err_fold(
+        instance_event(s, i, INSTANCE_EV_TROUBLE, &(struct cause){.code = code, .text = text, .node = node}));
 }
 
 /* ---- placing ---------------------------------------------------------------------------------------------------- */
@@ -109,8 +111,8 @@ int instance_on_lease(struct step *s, struct instance *i, const struct cause *ca
     if (next == run->n_members)
         return err_fold(instance_event(s, i, INSTANCE_EV_LEASED, NULL));
     if (!node_find(s->c, &run->member[next].node) || node_gone(s->c, &run->member[next].node, s->now_ms))
-        return err_fold(
-            lifecycle_trouble(s, i, "node_lost", "node %s was lost before it could be leased", run->member[next].name));
+        return err_fold(lifecycle_trouble(s, i, NULL, "node_lost", "node %s was lost before it could be leased",
+                                          run->member[next].name));
     return err_fold(command_send(s, i, COMMAND_LEASE, next, LEASE_MS));
 }
 
@@ -147,8 +149,9 @@ static int worker_up(struct step *s, struct instance *i, size_t k, const struct 
     const char *addr = res->addr[0] ? res->addr : i->plan->rank[k].addr;
 
     if (!res->port)
-        return err_fold(lifecycle_trouble(s, i, "bad_answer", "rank %zu on %s: the agent named no port of its worker",
-                                          k, i->plan->rank[k].node_name));
+        return err_fold(lifecycle_trouble(s, i, &i->plan->rank[k].node, "bad_answer",
+                                          "rank %zu on %s: the agent named no port of its worker", k,
+                                          i->plan->rank[k].node_name));
     text_format(i->run.rank[k].endpoint, sizeof(i->run.rank[k].endpoint), "%s:%" PRIu16, addr, res->port);
     if (workers_up(i))
         return err_fold(instance_event(s, i, INSTANCE_EV_WORKERS_UP, NULL));
@@ -192,9 +195,21 @@ static void call_name(const struct instance *i, enum command_kind kind, size_t i
         lifecycle_unit_name(i, UNIT_COORDINATOR, 0, buf + strlen(buf), size - strlen(buf));
         return;
     case COMMAND_STOP:
+    case COMMAND_KNOCK: /* no instance's */
         break;
     }
     text_format(buf, size, "the stop on %s", i->run.member[index].name);
+}
+
+static const struct id128 *call_node(const struct instance *i, enum command_kind kind, size_t index)
+{
+    const struct run *run = &i->run;
+
+    if (kind == COMMAND_START_WORKER)
+        index = run->rank[index].member;
+    else if (kind == COMMAND_START_COORDINATOR)
+        index = run->rank[0].member;
+    return &run->member[index].node;
 }
 
 static int answered_badly(struct step *s, struct instance *i, enum command_kind kind, size_t index,
@@ -204,8 +219,8 @@ static int answered_badly(struct step *s, struct instance *i, enum command_kind 
     char what[PROTO_NAME_MAX + 64];
 
     call_name(i, kind, index, what, sizeof(what));
-    return err_fold(lifecycle_trouble(s, i, res->reason[0] ? res->reason : "agent_refused", "%s %s%s%s", what, how,
-                                      res->text[0] ? ": " : "", res->text));
+    return err_fold(lifecycle_trouble(s, i, call_node(i, kind, index), res->reason[0] ? res->reason : "agent_refused",
+                                      "%s %s%s%s", what, how, res->text[0] ? ": " : "", res->text));
 }
 
 int lifecycle_answered(struct step *s, struct instance *i, enum command_kind kind, size_t index,
@@ -221,6 +236,7 @@ int lifecycle_answered(struct step *s, struct instance *i, enum command_kind kin
     case COMMAND_START_COORDINATOR:
         return err_fold(loading_started(s, i, res->addr, res->port));
     case COMMAND_STOP:
+    case COMMAND_KNOCK:
         break;
     }
     return 0;
@@ -246,8 +262,10 @@ int lifecycle_timed_out(struct step *s, struct instance *i, enum command_kind ki
         after_s = COORDINATOR_START_MS / 1000;
         break;
     case COMMAND_STOP:
+    case COMMAND_KNOCK:
         return 0;
     }
     call_name(i, kind, index, what, sizeof(what));
-    return err_fold(lifecycle_trouble(s, i, code, "%s was not answered within %d s", what, after_s));
+    return err_fold(
+        lifecycle_trouble(s, i, call_node(i, kind, index), code, "%s was not answered within %d s", what, after_s));
 }

@@ -24,9 +24,9 @@ int lifecycle_answered(struct step *s, struct instance *i, enum command_kind kin
                        const struct result *res);
 int lifecycle_timed_out(struct step *s, struct instance *i, enum command_kind kind, size_t index);
 
-/* The epoch is over, for this reason. */
-int lifecycle_trouble(struct step *s, struct instance *i, const char *code, const char *format, ...)
-    __attribute__((format(printf, 4, 5)));
+/* The epoch is over, for this reason. node: whose fault it is (the next placement may avoid it); NULL: nobody's. */
+int lifecycle_trouble(struct step *s, struct instance *i, const struct id128 *node, const char *code,
+                      const char *format, ...) __attribute__((format(printf, 5, 6)));
 
 /* "rank 1 on n2", "coordinator on n1". */
 void lifecycle_unit_name(const struct instance *i, enum unit_role role, size_t rank, char *buf, size_t size);

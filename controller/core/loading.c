@@ -48,8 +48,9 @@ static int trouble_mismatch(struct step *s, struct instance *i, size_t r, uint64
 
     sentence_mib(has, sizeof(has), seen);
     sentence_mib(wants, sizeof(wants), planned);
-    return err_fold(lifecycle_trouble(s, i, "rank_mismatch", "rank %zu on %s holds %s, the plan says %s", r,
-                                      i->plan->rank[r].node_name, has, wants));
+    return err_fold(lifecycle_trouble(s, i, &i->plan->rank[r].node, "rank_mismatch",
+                                      "rank %zu on %s holds %s, the plan says %s", r, i->plan->rank[r].node_name, has,
+                                      wants));
 }
 
 /* Names the first rank that is not as planned. all: what was not seen by now counts as nothing. */
@@ -111,7 +112,7 @@ static int take_buffers(struct step *s, struct instance *i, const struct agent_e
             continue;
         }
         if (!find_endpoint(i, b, &r))
-            return err_fold(lifecycle_trouble(s, i, "rank_mismatch",
+            return err_fold(lifecycle_trouble(s, i, &i->plan->rank[0].node, "rank_mismatch",
                                               "the coordinator uses device %" PRIu32 " of %s, which is not in the plan",
                                               b->device, b->endpoint));
         if (b->model_bytes)
@@ -192,7 +193,7 @@ int loading_warmed(struct step *s, struct instance *i, bool ok, const char *text
     i->run.warm_ms = UINT64_MAX;
     if (!ok)
         return err_fold(
-            lifecycle_trouble(s, i, "warm_up_failed", "the first token did not come: %s", text ? text : ""));
+            lifecycle_trouble(s, i, NULL, "warm_up_failed", "the first token did not come: %s", text ? text : ""));
     r = record_instance(s, i, INSTANCE_READY, false);
     if (r)
         return err_fold(r);
@@ -209,14 +210,15 @@ int loading_timed_out(struct step *s, struct instance *i)
         r = find_mismatch(s, i, true, &found);
         if (r || found)
             return err_fold(r);
-        return err_fold(lifecycle_trouble(s, i, "bad_answer",
+        return err_fold(lifecycle_trouble(s, i, &i->plan->rank[0].node, "bad_answer",
                                           "the agent on %s did not say where its coordinator listens",
                                           i->plan->rank[0].node_name));
     }
     if (run->warm_ms <= s->now_ms)
-        return err_fold(lifecycle_trouble(s, i, "warm_up_timeout", "the first token did not come within %" PRIu64 " s",
+        return err_fold(lifecycle_trouble(s, i, NULL, "warm_up_timeout",
+                                          "the first token did not come within %" PRIu64 " s",
                                           s->c->config.warm_up_ms / 1000));
-    return err_fold(lifecycle_trouble(s, i, "load_stalled",
+    return err_fold(lifecycle_trouble(s, i, NULL, "load_stalled",
                                       "the load has not moved for %" PRIu64
                                       " s: no rank grew and the coordinator on %s did nothing",
                                       s->c->config.load_stall_ms / 1000, i->plan->rank[0].node_name));

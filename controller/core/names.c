@@ -85,6 +85,8 @@ const char *task_kind_name(enum task_kind k)
         return "deploy";
     case TASK_STOP:
         return "stop";
+    case TASK_DRAIN:
+        return "drain";
     }
     return "unknown";
 }

@@ -13,7 +13,6 @@ enum node_event {
     NODE_EV_PARTIAL,   /* a report, and no full one yet since its hello */
     NODE_EV_REPORT,    /* a report that leaves a whole picture */
     NODE_EV_SILENT,    /* nothing heard for silent_ms */
-    NODE_EV_EXPIRED,   /* nothing heard for lost_ms */
     NODE_EV_KNOCK_ANSWERED,
     NODE_EV_KNOCK_REFUSED, /* its kernel answers, its agent does not */
     NODE_EV_KNOCK_UNANSWERED,

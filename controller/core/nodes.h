@@ -23,4 +23,9 @@ int node_on_lost(struct step *s, struct node *n, const struct cause *cause);
 /* When nodes_tick has something to do; UINT64_MAX: never. */
 uint64_t nodes_due_ms(const struct cluster *c);
 
+/* An operator takes a node out for good. */
+int nodes_retire(struct step *s, const struct cluster_ev *ev);
+/* Our own machine was suspended: nothing that was heard before counts. */
+int nodes_resumed(struct step *s);
+
 #endif

@@ -11,9 +11,11 @@ void record_clear(struct record *r)
     case RECORD_INSTANCE:
         request_clear(&r->i.request);
         free(r->i.plan);
+        free(r->i.pinned);
         break;
     case RECORD_TASK:
     case RECORD_AUDIT:
+    case RECORD_NODE:
         break;
     }
     *r = (struct record){0};

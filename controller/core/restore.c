@@ -68,6 +68,7 @@ int restore_record(struct step *s, const struct record *rec)
             return 0;
         return err_fold(task_restore(s, &rec->task));
     case RECORD_AUDIT:
+    case RECORD_NODE:
         break;
     }
     return 0;
@@ -195,10 +196,10 @@ int restore_decide(struct step *s, struct instance *i)
     if (i->state == INSTANCE_STOPPING)
         return err_fold(release_begin(s, i));
     if (!i->adoptable)
-        return err_fold(lifecycle_trouble(s, i, "controller_restarted",
+        return err_fold(lifecycle_trouble(s, i, NULL, "controller_restarted",
                                           "the controller was restarted while it was being started; deploy it again"));
     if (find_units(s->c, i, missing, sizeof(missing)))
         return err_fold(instance_event(s, i, INSTANCE_EV_ADOPTED, NULL));
-    return err_fold(lifecycle_trouble(s, i, "controller_restarted",
+    return err_fold(lifecycle_trouble(s, i, NULL, "controller_restarted",
                                       "after the controller's restart %s did not run any more", missing));
 }

@@ -52,6 +52,7 @@ struct node {
     struct unit_list *units;  /* owned; NULL: none told yet */
     struct inventory *models; /* owned; NULL: none told yet */
     uint32_t n_unknown_fields;
+    bool draining, retired; /* an operator's word, durable; the state follows it where it can */
 };
 
 /* ---- instances -------------------------------------------------------------------------------------------------- */
@@ -118,6 +119,9 @@ struct instance {
     uint64_t state_since_wall_ms, ready_wall_ms;
     uint64_t settle_ms; /* from the store, and not yet confirmed by its nodes: decided by then; UINT64_MAX: it is not */
     bool adoptable;     /* it was ready when the last controller wrote */
+    bool served;        /* it was ready once */
+    uint32_t attempts;  /* epochs in a row without five minutes of `ready` */
+    uint64_t load_ms;   /* how long its last load took; 0: none yet */
     uint64_t remove_ms; /* no longer shown from then on; UINT64_MAX: stays */
     char code[PROTO_NAME_MAX], reason[PROTO_TEXT_MAX];
 };

@@ -37,7 +37,7 @@ enum instance_state {
     INSTANCE_FAILED
 };
 enum task_state { TASK_PENDING = 1, TASK_RUNNING, TASK_COMPLETE, TASK_FAILED, TASK_REFUSED, TASK_CANCELLED };
-enum task_kind { TASK_DEPLOY = 1, TASK_STOP };
+enum task_kind { TASK_DEPLOY = 1, TASK_STOP, TASK_DRAIN };
 
 const char *node_state_name(enum node_state s); /* "ready", ...; "unknown" otherwise */
 const char *instance_state_name(enum instance_state s);
@@ -61,8 +61,13 @@ struct view_node {
     size_t n_units;
     struct unit_facts unit[PROTO_UNITS_MAX];
     size_t n_models;
-    uint32_t n_unknown_fields; /* counted from its messages */
+    uint32_t n_unknown_fields;   /* counted from its messages */
+    char via[PROTO_NAME_MAX];    /* the neighbour that carries for it; empty: its own link */
+    bool own_host;               /* the leader's machine */
+    char reason[PROTO_TEXT_MAX]; /* why it is in its state, where that is not a good one */
 };
+
+enum { VIEW_TRIES_MAX = 6 };
 
 struct view_instance {
     struct id128 id;
@@ -78,11 +83,25 @@ struct view_instance {
         char endpoint[PROTO_ADDR_MAX + 8];
         uint64_t loaded_bytes, planned_bytes; /* worker's resident memory against the plan's weights */
         bool proven;
+        bool slow; /* late, but it works */
+        uint64_t frozen_ms;
     } rank[PROTO_RANKS_MAX];
     uint32_t progress_permille;
     uint64_t eta_ms; /* UINT64_MAX: unknown */
     uint64_t state_since_wall_ms, ready_wall_ms;
     char reason[PROTO_TEXT_MAX]; /* why it waits or failed: names node, rank, step */
+    uint32_t attempts;           /* epochs in a row without five minutes of `ready` */
+    uint64_t again_in_ms;        /* until it is placed again; UINT64_MAX: that is not what it waits for */
+    uint64_t missing_bytes;      /* waiting: what the best try lacked */
+    struct id128 follows;        /* the one whose place it takes when it is ready; zero: none */
+    size_t n_tried;
+    struct view_try {
+        uint64_t epoch, wall_ms;
+        char code[PROTO_NAME_MAX];
+        char node[PROTO_NAME_MAX]; /* who is to blame; empty: nobody in particular */
+        char text[PROTO_TEXT_MAX];
+    } tried[VIEW_TRIES_MAX]; /* newest last */
+    uint32_t in_flight;
 };
 
 struct view_task {
@@ -125,6 +144,12 @@ struct view {
     struct view_task *task;         /* newest first, at most 256 */
     struct view_model *model;       /* sorted by name */
     struct view_refusal *refusal;
+    struct view_brake { /* mass loss: silence is not acted on */
+        bool on;
+        uint64_t since_wall_ms;
+        char text[PROTO_TEXT_MAX];
+    } brake;
+    bool carrier; /* of the leader's own machine */
     uint64_t coordinator_starts;
     uint64_t late_messages; /* results and events that came late, twice, or from an epoch that is over */
     _Atomic uint32_t refs;

@@ -514,6 +514,8 @@ static void random_command(uint64_t *rng, struct command *c)
     case COMMAND_STOP:
         c->stop.grace_ms = small(rng);
         break;
+    case COMMAND_KNOCK:
+        break;
     }
 }
 
@@ -568,6 +570,13 @@ static void random_body(uint64_t *rng, struct message *m)
         break;
     case MESSAGE_EVENT:
         random_event(rng, m);
+        break;
+    case MESSAGE_NEIGHBOURS:
+    case MESSAGE_SNAPSHOT:
+    case MESSAGE_HEALTH:
+    case MESSAGE_RELAY:
+    case MESSAGE_PING:
+    case MESSAGE_PONG:
         break;
     }
 }

@@ -189,6 +189,8 @@ static void check_done(const struct message *m, enum command_kind kind)
         for (size_t i = 0; i < w.n_writes; i++) /* its record says so */
             check(w.write[i].is_epoch || strcmp(w.write[i].unit_id, p->id) != 0);
         return;
+    case COMMAND_KNOCK:
+        break;
     }
 }
 
@@ -276,6 +278,10 @@ static void on_effect(const struct agent_fx *fx)
                     p->state = s;
             }
         }
+        break;
+    case AGENT_FX_PEERS:
+    case AGENT_FX_PEER_SEND:
+    case AGENT_FX_KNOCK:
         break;
     }
 }
@@ -384,7 +390,7 @@ static void send_command(struct sent *s)
     s->n_sent++;
     if (s->command.command.kind == COMMAND_STOP && w.overtaken[i] < s->command.epoch)
         w.overtaken[i] = s->command.epoch;
-    step(&(struct agent_ev){.kind = AGENT_EV_COMMAND, .message = &s->command});
+    step(&(struct agent_ev){.kind = AGENT_EV_MESSAGE, .message = &s->command});
 }
 
 static struct sent *new_command(unsigned instance, uint64_t epoch, enum command_kind kind)
@@ -422,7 +428,7 @@ static void repeat_command(void)
     if (s->n_results == s->n_sent)
         send_command(s);
     else
-        step(&(struct agent_ev){.kind = AGENT_EV_COMMAND, .message = &s->command});
+        step(&(struct agent_ev){.kind = AGENT_EV_MESSAGE, .message = &s->command});
 }
 
 /* Mostly the command that comes next for the newest epoch; now and then any. */

@@ -175,6 +175,8 @@ static void check_command(int node, const struct message *m)
         break;
     case COMMAND_STOP:
         break;
+    case COMMAND_KNOCK:
+        break;
     }
 }
 
@@ -292,6 +294,8 @@ static void check_effect(const struct cluster_fx *fx)
         check_transition(&fx->transition);
         break;
     case CLUSTER_FX_CHANGED:
+        break;
+    case CLUSTER_FX_KNOCK:
         break;
     }
 }

@@ -103,6 +103,13 @@ static void show_message(const struct message *m)
     case MESSAGE_WELCOME:
     case MESSAGE_COMMAND:
         fail_msg("an agent core does not send kind %d", (int)m->kind);
+    case MESSAGE_NEIGHBOURS:
+    case MESSAGE_SNAPSHOT:
+    case MESSAGE_HEALTH:
+    case MESSAGE_RELAY:
+    case MESSAGE_PING:
+    case MESSAGE_PONG:
+        break;
     }
 }
 
@@ -160,6 +167,10 @@ static void show(const struct agent_fx *fx)
             line("%s %s -> %s\n", fx->unit_id, fx->transition.from, fx->transition.to);
         else
             line("%s %s: %s %s\n", fx->unit_id, fx->transition.from, fx->transition.verdict, fx->transition.event);
+        break;
+    case AGENT_FX_PEERS:
+    case AGENT_FX_PEER_SEND:
+    case AGENT_FX_KNOCK:
         break;
     }
 }
@@ -316,7 +327,7 @@ static struct message command(uint64_t id, const char *instance, uint64_t epoch,
 
 static void send_command(const struct message *m)
 {
-    step(&(struct agent_ev){.kind = AGENT_EV_COMMAND, .message = m});
+    step(&(struct agent_ev){.kind = AGENT_EV_MESSAGE, .message = m});
 }
 
 static MAYBE_UNUSED void lease_on(uint64_t id, const char *instance, uint64_t epoch, const char *device, uint64_t bytes)

@@ -188,6 +188,7 @@ static inline void say_effect(const struct cluster_fx *fx)
     case CLUSTER_FX_TRANSITION:
         say_transition(&fx->transition);
         break;
+    case CLUSTER_FX_KNOCK:
     case CLUSTER_FX_CHANGED:
         w.changed = true;
         break;
@@ -218,7 +219,8 @@ static inline struct cluster_config world_config(void)
                                     .term = 3,
                                     .trust_open = true,
                                     .silent_ms = 1000,
-                                    .lost_ms = 5000,
+                                    .brake_hold_ms = 60000,
+                                    .graph_max_ms = 300000,
                                     .settle_ms = 10000,
                                     .load_stall_ms = 60000,
                                     .warm_up_ms = 120000,

@@ -111,6 +111,13 @@ static void on_message(void *ctx, const uint8_t *key, const char *peer_addr, con
     case MESSAGE_WELCOME:
     case MESSAGE_COMMAND:
         fail_msg("not an agent's message");
+    case MESSAGE_NEIGHBOURS:
+    case MESSAGE_SNAPSHOT:
+    case MESSAGE_HEALTH:
+    case MESSAGE_RELAY:
+    case MESSAGE_PING:
+    case MESSAGE_PONG:
+        break;
     }
 }
 

@@ -92,6 +92,10 @@ static void carry(int n, struct agent_fx *fx)
     case AGENT_FX_ADVERTISE:
     case AGENT_FX_TRANSITION:
         break;
+    case AGENT_FX_PEERS:
+    case AGENT_FX_PEER_SEND:
+    case AGENT_FX_KNOCK:
+        break;
     }
 }
 
@@ -120,7 +124,7 @@ static void lead(struct cluster_ev *ev)
         if (f->kind == CLUSTER_FX_COMMIT)
             commits[n_commits++] = f->token;
         if (f->kind == CLUSTER_FX_SEND && f->message->kind == MESSAGE_COMMAND)
-            agent(node_of(f->key), &(struct agent_ev){.kind = AGENT_EV_COMMAND, .message = f->message});
+            agent(node_of(f->key), &(struct agent_ev){.kind = AGENT_EV_MESSAGE, .message = f->message});
         if (f->kind == CLUSTER_FX_WARM_UP) {
             struct cluster_ev warm = {
                 .kind = CLUSTER_EV_WARMED, .instance = f->instance, .epoch = f->epoch, .ok = true, .text = ""};

@@ -196,6 +196,8 @@ static void obey(struct lab *lab, const struct message *m)
         lab->n_units = 0;
         lab->stopped = true;
         break;
+    case COMMAND_KNOCK:
+        break;
     }
     tell(lab, &result);
     if (!u)
@@ -251,7 +253,7 @@ static int try_start(struct lab *lab, const char *models, char *why, size_t why_
                              .trust_open = true,
                              .settle_ms = 100,
                              .silent_ms = 60000,
-                             .lost_ms = 120000,
+                             .evict_after_ms = 120000,
                              .load_stall_ms = 60000,
                              .warm_up_ms = 60000,
                              .transition_grace_ms = 500};

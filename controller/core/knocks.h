@@ -1,0 +1,18 @@
+/* Is a silent node alive? Two knocks by the leader and by up to two witnesses, once more after 500 ms; what they found is
+ * the only way to `lost` and `stuck`. Source: design, "Noticing"; detection, section 4. */
+#ifndef CARAVAN_CONTROLLER_CORE_KNOCKS_H
+#define CARAVAN_CONTROLLER_CORE_KNOCKS_H
+
+#include "controller/core/state.h"
+
+/* All return 0 or -ENOMEM. */
+/* A link was closed: whoever it belonged to is silent from now on. */
+int knocks_closed(struct step *s, const struct cluster_ev *ev);
+/* What our own knock found. */
+int knocks_own(struct step *s, const struct cluster_ev *ev);
+/* What a witness found: the result of COMMAND_KNOCK. */
+int knocks_witness(struct step *s, struct node *witness, const struct message *m);
+int knocks_tick(struct step *s);
+uint64_t knocks_due_ms(const struct cluster *c);
+
+#endif
