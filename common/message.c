@@ -79,6 +79,7 @@ static const struct field hello_fields[] = {
     {TEXT(transport)},
     {TEXTS(addr, n_addrs)},
     {BOOL(can_coordinate)},
+    {U16(port)},
 };
 MAP(hello, hello_fields);
 #undef P
@@ -141,6 +142,11 @@ static const struct field unit_fields[] = {
     {SUB(exit, exit)},
     {TEXTS(device, n_devices)},
     {U64S(device_total_bytes, n_devices)},
+    {U64(frozen_ms)},
+    {BOOL(retransmits)},
+    {U32(closed_streams)},
+    {U64(n_decode)},
+    {U64(http_silent_ms)},
 };
 MAP(unit, unit_fields);
 #undef P
@@ -254,11 +260,53 @@ MAP(stop, stop_fields);
 #undef P
 #undef S
 
+#define P Caravan__Peer
+#define S struct peer_facts
+static const struct field peer_fields[] = {{ID(node)}, {TEXT(name)}, {TEXT(key)}, {U16(port)}, {TEXTS(addr, n_addrs)}};
+MAP(peer, peer_fields);
+#undef P
+#undef S
+
+#define P Caravan__Neighbours
+#define S struct neighbours
+static const struct field neighbours_fields[] = {{LIST(peer, n_peers, peer)}, {TEXTS(guest, n_guests)}};
+MAP(neighbours, neighbours_fields);
+#undef P
+#undef S
+
+#define P Caravan__Snapshot
+#define S struct snapshot
+static const struct field snapshot_fields[] = {{U64(made_wall_ms)}};
+MAP(snapshot, snapshot_fields);
+#undef P
+#undef S
+
+#define P Caravan__Health
+#define S struct health
+static const struct field health_fields[] = {{BOOL(linked)}, {U64(uptime_ms)}};
+MAP(health, health_fields);
+#undef P
+#undef S
+
+#define P Caravan__Relay
+#define S struct relay
+static const struct field relay_fields[] = {{TEXT(key)}};
+MAP(relay, relay_fields);
+#undef P
+#undef S
+
+#define P Caravan__Ping
+#define S struct message
+static const struct field ping_fields[] = {{U64(nonce)}};
+MAP(ping, ping_fields);
+#undef P
+#undef S
+
 #define P Caravan__Result
 #define S struct result
 static const struct field result_fields[] = {
-    {ENUM(code, RESULT_FAILED)}, {TEXT(reason)}, {TEXT(text)}, {TEXT(addr)}, {U16(port)}, {TEXT(unit)},
-    {SUB(rpc, rpc_version)},
+    {ENUM(code, RESULT_FAILED)}, {TEXT(reason)},      {TEXT(text)}, {TEXT(addr)}, {U16(port)}, {TEXT(unit)},
+    {SUB(rpc, rpc_version)},     {U64(newest_epoch)},
 };
 MAP(result, result_fields);
 #undef P
@@ -377,6 +425,9 @@ static int get_command(const Caravan__Command *wire, struct command *own)
     case CARAVAN__COMMAND__BODY_STOP:
         own->kind = COMMAND_STOP;
         return map_get(&stop_map, wire->stop, &own->stop);
+    case CARAVAN__COMMAND__BODY_KNOCK:
+        own->kind = COMMAND_KNOCK;
+        return map_get(&peer_map, wire->knock, &own->knock);
     case CARAVAN__COMMAND__BODY__NOT_SET:
     case _CARAVAN__COMMAND__BODY__CASE_IS_INT_SIZE:
         break;
@@ -396,6 +447,48 @@ static int get_event(const Caravan__Event *wire, struct message *m)
         return r;
     r = map_get(&unit_map, wire->unit, &own->unit);
     return r || own->unit.id[0] ? r : MESSAGE_E_MALFORMED; /* an empty id is for events about no unit */
+}
+
+static int get_neighbours(const Caravan__Neighbours *wire, struct message *m)
+{
+    m->neighbours = calloc(1, sizeof(*m->neighbours));
+    if (!m->neighbours)
+        return err_raise(-ENOMEM);
+    return map_get(&neighbours_map, wire, m->neighbours);
+}
+
+static int get_list_text(const ProtobufCBinaryData *from, char **ret, size_t *ret_n_bytes)
+{
+    if (from->len > PROTO_SNAPSHOT_MAX)
+        return MESSAGE_E_MALFORMED;
+    *ret = calloc(1, from->len + 1);
+    if (!*ret)
+        return err_raise(-ENOMEM);
+    *ret_n_bytes = from->len;
+    return map_get_text(from, *ret, from->len + 1);
+}
+
+static int get_snapshot(const Caravan__Snapshot *wire, struct snapshot *own)
+{
+    int r = map_get(&snapshot_map, wire, own);
+
+    if (!r)
+        r = get_list_text(&wire->nodes, &own->nodes, &own->n_nodes_bytes);
+    if (!r)
+        r = get_list_text(&wire->instances, &own->instances, &own->n_instances_bytes);
+    return r;
+}
+
+static int unpack(const void *buf, size_t n_bytes, bool relayed, struct message **ret);
+
+/* Who carries a message has unpacked it and packed it anew: another version in there is the carrier's mistake. */
+static int get_relay(const Caravan__Relay *wire, struct relay *own)
+{
+    int r = map_get(&relay_map, wire, own);
+
+    if (!r)
+        r = unpack(wire->inner.data, wire->inner.len, true, &own->inner);
+    return r == MESSAGE_E_VERSION ? MESSAGE_E_MALFORMED : r;
 }
 
 static bool has_unknown_kind(const Caravan__Envelope *wire)
@@ -429,6 +522,24 @@ static int get_body(const Caravan__Envelope *wire, struct message *m)
     case CARAVAN__ENVELOPE__BODY_EVENT:
         m->kind = MESSAGE_EVENT;
         return get_event(wire->event, m);
+    case CARAVAN__ENVELOPE__BODY_NEIGHBOURS:
+        m->kind = MESSAGE_NEIGHBOURS;
+        return get_neighbours(wire->neighbours, m);
+    case CARAVAN__ENVELOPE__BODY_SNAPSHOT:
+        m->kind = MESSAGE_SNAPSHOT;
+        return get_snapshot(wire->snapshot, &m->snapshot);
+    case CARAVAN__ENVELOPE__BODY_HEALTH:
+        m->kind = MESSAGE_HEALTH;
+        return map_get(&health_map, wire->health, &m->health);
+    case CARAVAN__ENVELOPE__BODY_RELAY:
+        m->kind = MESSAGE_RELAY;
+        return get_relay(wire->relay, &m->relay);
+    case CARAVAN__ENVELOPE__BODY_PING:
+        m->kind = MESSAGE_PING;
+        return map_get(&ping_map, wire->ping, m);
+    case CARAVAN__ENVELOPE__BODY_PONG:
+        m->kind = MESSAGE_PONG;
+        return map_get(&ping_map, wire->pong, m);
     case CARAVAN__ENVELOPE__BODY__NOT_SET:
     case _CARAVAN__ENVELOPE__BODY__CASE_IS_INT_SIZE:
         break;
@@ -449,19 +560,20 @@ static int why_not_ours(const void *buf, size_t n_bytes)
     return major && major != PROTOCOL_MAJOR ? MESSAGE_E_VERSION : MESSAGE_E_MALFORMED;
 }
 
-int message_unpack(const void *buf, size_t n_bytes, struct message **ret)
+/* relayed: what a relay carries, which must not be a relay again: nothing below this level is parsed then. */
+static int unpack(const void *buf, size_t n_bytes, bool relayed, struct message **ret)
 {
     CLEANUP(map_parsed_destroy) ProtobufCMessage *wire = NULL;
     CLEANUP(message_destroy) struct message *m = NULL;
     int r;
 
-    if (n_bytes > PROTO_MESSAGE_MAX)
-        return MESSAGE_E_TOO_LARGE;
     r = map_parse(&caravan__envelope__descriptor, buf, n_bytes, &wire);
     if (r < 0)
         return err_pass(r);
     if (r || ((Caravan__Envelope *)wire)->version_major != PROTOCOL_MAJOR)
         return why_not_ours(buf, n_bytes);
+    if (relayed && ((Caravan__Envelope *)wire)->body_case == CARAVAN__ENVELOPE__BODY_RELAY)
+        return MESSAGE_E_MALFORMED;
     m = calloc(1, sizeof(*m));
     if (!m)
         return err_raise(-ENOMEM);
@@ -474,6 +586,11 @@ int message_unpack(const void *buf, size_t n_bytes, struct message **ret)
     *ret = m;
     m = NULL;
     return 0;
+}
+
+int message_unpack(const void *buf, size_t n_bytes, struct message **ret)
+{
+    return n_bytes > PROTO_MESSAGE_MAX ? MESSAGE_E_TOO_LARGE : unpack(buf, n_bytes, false, ret);
 }
 
 /* ---- from our structs to protobuf-c's ---- */
@@ -568,7 +685,9 @@ static Caravan__Command *put_command(struct arena *a, const struct command *own)
         wire->stop = map_put(a, &stop_map, &own->stop);
         break;
     case COMMAND_KNOCK:
-        return NULL;
+        wire->body_case = CARAVAN__COMMAND__BODY_KNOCK;
+        wire->knock = map_put(a, &peer_map, &own->knock);
+        break;
     }
     return wire->lease ? wire : NULL; /* a union: whichever it was */
 }
@@ -581,6 +700,40 @@ static Caravan__Event *put_event(struct arena *a, const struct agent_event_facts
         return wire;
     wire->unit = map_put(a, &unit_map, &own->unit);
     return wire->unit ? wire : NULL;
+}
+
+static int put_list_text(struct arena *a, const char *from, size_t n_bytes, ProtobufCBinaryData *to)
+{
+    assert(n_bytes <= PROTO_SNAPSHOT_MAX);
+    return n_bytes ? map_put_text(a, from, n_bytes + 1, to) : 0;
+}
+
+static Caravan__Snapshot *put_snapshot(struct arena *a, const struct snapshot *own)
+{
+    Caravan__Snapshot *wire = map_put(a, &snapshot_map, own);
+
+    if (!wire || put_list_text(a, own->nodes, own->n_nodes_bytes, &wire->nodes) ||
+        put_list_text(a, own->instances, own->n_instances_bytes, &wire->instances))
+        return NULL;
+    return wire;
+}
+
+static Caravan__Envelope *put_message(struct arena *a, const struct message *m);
+
+static Caravan__Relay *put_relay(struct arena *a, const struct relay *own)
+{
+    Caravan__Relay *wire = map_put(a, &relay_map, own);
+    Caravan__Envelope *inner;
+
+    assert(own->inner->kind != MESSAGE_RELAY);
+    inner = put_message(a, own->inner);
+    if (!wire || !inner)
+        return NULL;
+    wire->inner.data = arena_take(a, protobuf_c_message_get_packed_size(&inner->base), 1);
+    if (!wire->inner.data)
+        return NULL;
+    wire->inner.len = protobuf_c_message_pack(&inner->base, wire->inner.data);
+    return wire;
 }
 
 static Caravan__Envelope *put_message(struct arena *a, const struct message *m)
@@ -617,12 +770,29 @@ static Caravan__Envelope *put_message(struct arena *a, const struct message *m)
         wire->event = put_event(a, m->event);
         break;
     case MESSAGE_NEIGHBOURS:
+        wire->body_case = CARAVAN__ENVELOPE__BODY_NEIGHBOURS;
+        wire->neighbours = map_put(a, &neighbours_map, m->neighbours);
+        break;
     case MESSAGE_SNAPSHOT:
+        wire->body_case = CARAVAN__ENVELOPE__BODY_SNAPSHOT;
+        wire->snapshot = put_snapshot(a, &m->snapshot);
+        break;
     case MESSAGE_HEALTH:
+        wire->body_case = CARAVAN__ENVELOPE__BODY_HEALTH;
+        wire->health = map_put(a, &health_map, &m->health);
+        break;
     case MESSAGE_RELAY:
+        wire->body_case = CARAVAN__ENVELOPE__BODY_RELAY;
+        wire->relay = put_relay(a, &m->relay);
+        break;
     case MESSAGE_PING:
+        wire->body_case = CARAVAN__ENVELOPE__BODY_PING;
+        wire->ping = map_put(a, &ping_map, m);
+        break;
     case MESSAGE_PONG:
-        return NULL;
+        wire->body_case = CARAVAN__ENVELOPE__BODY_PONG;
+        wire->pong = map_put(a, &ping_map, m);
+        break;
     }
     return wire->hello ? wire : NULL; /* a union: whichever it was */
 }

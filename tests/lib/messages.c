@@ -37,6 +37,12 @@ static void fill_hello(struct message *m)
     h->can_coordinate = true;
 }
 
+static void fill_hello_with_port(struct message *m)
+{
+    fill_hello(m);
+    m->hello.port = 7431;
+}
+
 static void fill_hello_without_llama(struct message *m)
 {
     fill_hello(m);
@@ -172,6 +178,27 @@ static void fill_report_full(struct message *m)
     fill_report_models(r);
 }
 
+static void fill_report_watched(struct message *m)
+{
+    struct report *r;
+
+    fill_report_quiet(m);
+    r = m->report;
+    r->has_units = true;
+    r->n_units = 2;
+    fill_unit(&r->unit[0]);
+    r->unit[0].frozen_ms = 10200;
+    r->unit[0].retransmits = true;
+    SET(r->unit[1].id, "c-11223344-4");
+    r->unit[1].role = UNIT_COORDINATOR;
+    r->unit[1].state = UNIT_RUNNING;
+    r->unit[1].rank = -1;
+    r->unit[1].proc_state = 'S';
+    r->unit[1].closed_streams = 1;
+    r->unit[1].n_decode = 123456;
+    r->unit[1].http_silent_ms = 2100;
+}
+
 static void command(struct message *m, enum command_kind kind)
 {
     m->kind = MESSAGE_COMMAND;
@@ -234,6 +261,80 @@ static void fill_stop(struct message *m)
     m->command.stop.grace_ms = 3000;
 }
 
+static void fill_peer(struct peer_facts *p)
+{
+    p->node = (struct id128){{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}};
+    SET(p->name, "n1");
+    SET(p->key, "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff");
+    p->port = 7431;
+    p->n_addrs = 2;
+    SET(p->addr[0], "10.77.0.11");
+    SET(p->addr[1], "fd00::11");
+}
+
+static void fill_knock(struct message *m)
+{
+    command(m, COMMAND_KNOCK);
+    m->instance = (struct id128){{0}};
+    m->epoch = 0;
+    fill_peer(&m->command.knock);
+}
+
+static void fill_neighbours(struct message *m)
+{
+    m->kind = MESSAGE_NEIGHBOURS;
+    m->neighbours = need(calloc(1, sizeof(*m->neighbours)));
+    m->neighbours->n_peers = m->neighbours->n_guests = 2;
+    fill_peer(&m->neighbours->peer[0]);
+    fill_peer(&m->neighbours->peer[1]);
+    SET(m->neighbours->peer[1].name, "n2");
+    SET(m->neighbours->guest[0], "33112233445566778899aabbccddeeff00112233445566778899aabbccddeeff");
+    SET(m->neighbours->guest[1], "44112233445566778899aabbccddeeff00112233445566778899aabbccddeeff");
+}
+
+static void snapshot_text(const char *text, char **to, size_t *n_bytes)
+{
+    *to = need(strdup(text));
+    *n_bytes = strlen(text);
+}
+
+static void fill_snapshot(struct message *m)
+{
+    m->kind = MESSAGE_SNAPSHOT;
+    m->snapshot.made_wall_ms = UINT64_C(1790000000000);
+    snapshot_text("{\"nodes\":[{\"name\":\"n1\"}]}", &m->snapshot.nodes, &m->snapshot.n_nodes_bytes);
+    snapshot_text("{\"instances\":[]}", &m->snapshot.instances, &m->snapshot.n_instances_bytes);
+}
+
+static void fill_health(struct message *m)
+{
+    m->kind = MESSAGE_HEALTH;
+    m->health = (struct health){.linked = true, .uptime_ms = 60000};
+}
+
+static void fill_relay(struct message *m)
+{
+    m->kind = MESSAGE_RELAY;
+    SET(m->relay.key, "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff");
+    m->relay.inner = need(calloc(1, sizeof(*m->relay.inner)));
+    m->relay.inner->version_major = PROTOCOL_MAJOR;
+    m->relay.inner->version_minor = PROTOCOL_MINOR;
+    m->relay.inner->seq = 4;
+    fill_report_quiet(m->relay.inner);
+}
+
+static void fill_ping(struct message *m)
+{
+    m->kind = MESSAGE_PING;
+    m->nonce = UINT64_C(0x1122334455667788);
+}
+
+static void fill_pong(struct message *m)
+{
+    fill_ping(m);
+    m->kind = MESSAGE_PONG;
+}
+
 static void fill_result(struct message *m)
 {
     command(m, COMMAND_START_WORKER);
@@ -253,6 +354,12 @@ static void fill_result_refused(struct message *m)
     m->result.code = RESULT_REFUSED;
     SET(m->result.reason, "stale_epoch");
     SET(m->result.text, "epoch 4 is over: 5 was seen");
+}
+
+static void fill_result_stale(struct message *m)
+{
+    fill_result_refused(m);
+    m->result.newest_epoch = 5;
 }
 
 static void event(struct message *m, enum agent_event_kind kind)
@@ -291,20 +398,30 @@ static void fill_resumed(struct message *m)
 
 const struct message_sample message_samples[] = {
     {"hello", fill_hello},
+    {"hello_with_port", fill_hello_with_port},
     {"hello_without_llama", fill_hello_without_llama},
     {"welcome", fill_welcome},
     {"welcome_refused", fill_welcome_refused},
     {"report_quiet", fill_report_quiet},
     {"report_full", fill_report_full},
+    {"report_watched", fill_report_watched},
     {"command_lease", fill_lease},
     {"command_start_worker", fill_worker},
     {"command_start_coordinator", fill_coordinator},
     {"command_stop", fill_stop},
+    {"command_knock", fill_knock},
     {"result_done", fill_result},
     {"result_refused", fill_result_refused},
+    {"result_stale", fill_result_stale},
     {"event_unit_exited", fill_exited},
     {"event_rank_buffers", fill_buffers},
     {"event_resumed", fill_resumed},
+    {"neighbours", fill_neighbours},
+    {"snapshot", fill_snapshot},
+    {"health", fill_health},
+    {"relay", fill_relay},
+    {"ping", fill_ping},
+    {"pong", fill_pong},
     {NULL, NULL},
 };
 
@@ -401,6 +518,11 @@ static void random_unit(uint64_t *rng, struct unit_facts *u)
     u->adopted = below(rng, 2);
     u->restarts = small(rng);
     random_rpc(rng, &u->rpc);
+    u->frozen_ms = number(rng);
+    u->retransmits = below(rng, 2);
+    u->closed_streams = small(rng);
+    u->n_decode = number(rng);
+    u->http_silent_ms = number(rng);
     u->exit = (struct exit_facts){below(rng, 2), (int32_t)small(rng), (int32_t)small(rng)};
     u->n_devices = count(rng, PROTO_DEVICES_MAX);
     for (size_t i = 0; i < u->n_devices; i++) {
@@ -490,9 +612,20 @@ static void random_coordinator(uint64_t *rng, struct coordinator_spec *c)
         RANDOM_TEXT(c->arg[i]);
 }
 
+static void random_peer(uint64_t *rng, struct peer_facts *p)
+{
+    random_id(rng, &p->node);
+    RANDOM_TEXT(p->name);
+    RANDOM_TEXT(p->key);
+    p->port = (uint16_t)next(rng);
+    p->n_addrs = count(rng, PROTO_ADDRS_MAX);
+    for (size_t i = 0; i < p->n_addrs; i++)
+        RANDOM_TEXT(p->addr[i]);
+}
+
 static void random_command(uint64_t *rng, struct command *c)
 {
-    c->kind = 1 + (enum command_kind)below(rng, COMMAND_STOP);
+    c->kind = 1 + (enum command_kind)below(rng, COMMAND_KNOCK);
     switch (c->kind) {
     case COMMAND_LEASE:
         c->lease.n_devices = count(rng, PROTO_DEVICES_MAX);
@@ -515,8 +648,30 @@ static void random_command(uint64_t *rng, struct command *c)
         c->stop.grace_ms = small(rng);
         break;
     case COMMAND_KNOCK:
+        random_peer(rng, &c->knock);
         break;
     }
+}
+
+static void random_neighbours(uint64_t *rng, struct message *m)
+{
+    struct neighbours *n = m->neighbours = need(calloc(1, sizeof(*n)));
+
+    n->n_peers = count(rng, PROTO_PEERS_MAX);
+    for (size_t i = 0; i < n->n_peers; i++)
+        random_peer(rng, &n->peer[i]);
+    n->n_guests = count(rng, PROTO_PEERS_MAX);
+    for (size_t i = 0; i < n->n_guests; i++)
+        RANDOM_TEXT(n->guest[i]);
+}
+
+static void random_list(uint64_t *rng, char **to, size_t *n_bytes)
+{
+    size_t size = 1 + (below(rng, 8) ? below(rng, 4000) : PROTO_SNAPSHOT_MAX);
+
+    *to = need(calloc(1, size));
+    text(rng, *to, size);
+    *n_bytes = strlen(*to);
 }
 
 static void random_event(uint64_t *rng, struct message *m)
@@ -537,6 +692,8 @@ static void random_event(uint64_t *rng, struct message *m)
     }
 }
 
+static void random_message(uint64_t *rng, enum message_kind last, struct message *m);
+
 static void random_body(uint64_t *rng, struct message *m)
 {
     switch (m->kind) {
@@ -549,6 +706,7 @@ static void random_body(uint64_t *rng, struct message *m)
         m->hello.n_addrs = count(rng, PROTO_ADDRS_MAX);
         for (size_t i = 0; i < m->hello.n_addrs; i++)
             RANDOM_TEXT(m->hello.addr[i]);
+        m->hello.port = (uint16_t)next(rng);
         break;
     case MESSAGE_WELCOME:
         random_id(rng, &m->welcome.controller);
@@ -567,26 +725,37 @@ static void random_body(uint64_t *rng, struct message *m)
         RANDOM_TEXT(m->result.text);
         RANDOM_TEXT(m->result.unit);
         m->result.port = (uint16_t)next(rng);
+        m->result.newest_epoch = number(rng);
         break;
     case MESSAGE_EVENT:
         random_event(rng, m);
         break;
     case MESSAGE_NEIGHBOURS:
+        random_neighbours(rng, m);
+        break;
     case MESSAGE_SNAPSHOT:
+        m->snapshot.made_wall_ms = number(rng);
+        random_list(rng, &m->snapshot.nodes, &m->snapshot.n_nodes_bytes);
+        random_list(rng, &m->snapshot.instances, &m->snapshot.n_instances_bytes);
+        break;
     case MESSAGE_HEALTH:
+        m->health = (struct health){.linked = below(rng, 2), .uptime_ms = number(rng)};
+        break;
     case MESSAGE_RELAY:
+        RANDOM_TEXT(m->relay.key);
+        m->relay.inner = need(calloc(1, sizeof(*m->relay.inner)));
+        random_message(rng, MESSAGE_HEALTH, m->relay.inner); /* of any kind but a relay */
+        break;
     case MESSAGE_PING:
     case MESSAGE_PONG:
+        m->nonce = number(rng);
         break;
     }
 }
 
-struct message *message_random_new(uint64_t seed)
+static void random_message(uint64_t *rng, enum message_kind last, struct message *m)
 {
-    struct message *m = need(calloc(1, sizeof(*m)));
-    uint64_t state = seed, *rng = &state;
-
-    m->kind = 1 + (enum message_kind)below(rng, MESSAGE_EVENT);
+    m->kind = 1 + (enum message_kind)below(rng, last);
     m->version_major = PROTOCOL_MAJOR;
     m->version_minor = PROTOCOL_MINOR;
     random_id(rng, &m->cluster);
@@ -596,6 +765,13 @@ struct message *message_random_new(uint64_t seed)
     m->epoch = number(rng);
     m->command_id = number(rng);
     random_body(rng, m);
+}
+
+struct message *message_random_new(uint64_t seed)
+{
+    struct message *m = need(calloc(1, sizeof(*m)));
+
+    random_message(&seed, MESSAGE_PONG, m);
     return m;
 }
 
@@ -623,6 +799,13 @@ static bool same_report(const struct report *a, const struct report *b)
     return !memcmp(&flat_a, &flat_b, sizeof(flat_a));
 }
 
+static bool same_snapshot(const struct snapshot *a, const struct snapshot *b)
+{
+    return a->made_wall_ms == b->made_wall_ms && a->n_nodes_bytes == b->n_nodes_bytes &&
+           a->n_instances_bytes == b->n_instances_bytes && !memcmp(a->nodes, b->nodes, a->n_nodes_bytes + 1) &&
+           !memcmp(a->instances, b->instances, a->n_instances_bytes + 1);
+}
+
 bool message_same(const struct message *a, const struct message *b)
 {
     struct message flat_a = *a, flat_b = *b;
@@ -646,6 +829,21 @@ bool message_same(const struct message *a, const struct message *b)
         if (x->n_args != y->n_args || (x->n_args && memcmp(x->arg, y->arg, x->n_args * sizeof(*x->arg))))
             return false;
         flat_a.command.coordinator.arg = flat_b.command.coordinator.arg = NULL;
+    }
+    if (a->kind == MESSAGE_NEIGHBOURS) {
+        if (memcmp(a->neighbours, b->neighbours, sizeof(*a->neighbours)))
+            return false;
+        flat_a.neighbours = flat_b.neighbours = NULL;
+    }
+    if (a->kind == MESSAGE_SNAPSHOT) {
+        if (!same_snapshot(&a->snapshot, &b->snapshot))
+            return false;
+        flat_a.snapshot = flat_b.snapshot = (struct snapshot){0};
+    }
+    if (a->kind == MESSAGE_RELAY) {
+        if (!message_same(a->relay.inner, b->relay.inner))
+            return false;
+        flat_a.relay.inner = flat_b.relay.inner = NULL;
     }
     return !memcmp(&flat_a, &flat_b, sizeof(flat_a));
 }

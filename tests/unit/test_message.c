@@ -74,13 +74,29 @@ static struct bytes behind_the_version(const struct bytes *b)
     return (struct bytes){.data = b->data + skip, .n = b->n - skip};
 }
 
+/* So does the message in a relay, whose version stands somewhere in the middle. */
+static void forget_versions(struct bytes *b)
+{
+    static const uint8_t prelude[] = {1 << 3, PROTOCOL_MAJOR, 2 << 3};
+    uint8_t *at = b->data;
+
+    while ((at = memmem(at, b->n - (size_t)(at - b->data), prelude, sizeof(prelude))) && at + 3 < b->data + b->n) {
+        at[3] = 0;
+        at += 4;
+    }
+}
+
 static void test_golden_files_are_current(void **state)
 {
     (void)state;
     for (const struct message_sample *s = message_samples; s->name; s++) {
         CLEANUP(bytes_clear) struct bytes now = pack_sample(s), then = read_golden(s->name);
-        struct bytes a = behind_the_version(&now), b = behind_the_version(&then);
+        struct bytes a, b;
 
+        forget_versions(&now);
+        forget_versions(&then);
+        a = behind_the_version(&now);
+        b = behind_the_version(&then);
         if (a.n != b.n || memcmp(a.data, b.data, a.n))
             fail_msg("%s is packed differently than before", s->name);
     }
@@ -95,6 +111,8 @@ static void test_golden_files_mean_what_they_did(void **state)
 
         assert_int_equal(message_unpack(b.data, b.n, &got), 0);
         want->version_minor = got->version_minor;
+        if (got->kind == MESSAGE_RELAY)
+            want->relay.inner->version_minor = got->relay.inner->version_minor;
         if (!message_same(want, got))
             fail_msg("%s is read differently than before", s->name);
         assert_int_equal(got->n_unknown, 0);
@@ -185,7 +203,7 @@ static int unpack_kind(unsigned kind, const struct wire *body)
     return unpack_copy(w.data, w.n);
 }
 
-enum { HELLO = 16, WELCOME, REPORT, COMMAND, RESULT, EVENT };
+enum { HELLO = 16, WELCOME, REPORT, COMMAND, RESULT, EVENT, NEIGHBOURS, SNAPSHOT, HEALTH, RELAY, PING, PONG };
 
 static void test_text_and_ids_are_checked(void **state)
 {
@@ -381,6 +399,181 @@ static void test_layers_are_bounded_and_equally_many(void **state)
     }
 }
 
+static void test_peers_are_bounded(void **state)
+{
+    const struct wire empty = {0};
+    struct wire peer = {0}, long_key = {0};
+    char key[PROTO_KEY_MAX];
+
+    (void)state;
+    memset(key, 'f', sizeof(key));
+    put_bytes(&peer, 3, key, PROTO_KEY_MAX - 1);
+    put_bytes(&long_key, 3, key, PROTO_KEY_MAX);
+    for (unsigned field = 1; field <= 2; field++) { /* peers, guests: an empty one is fine */
+        assert_int_equal(unpack_repeated(NEIGHBOURS, field, &empty, PROTO_PEERS_MAX), 0);
+        assert_int_equal(unpack_repeated(NEIGHBOURS, field, &empty, PROTO_PEERS_MAX + 1), MESSAGE_E_MALFORMED);
+    }
+    assert_int_equal(unpack_repeated(NEIGHBOURS, 1, &peer, 1), 0);
+    assert_int_equal(unpack_repeated(NEIGHBOURS, 1, &long_key, 1), MESSAGE_E_MALFORMED);
+    assert_int_equal(unpack_repeated(COMMAND, 5, &peer, 1), 0);
+    assert_int_equal(unpack_repeated(COMMAND, 5, &long_key, 1), MESSAGE_E_MALFORMED);
+}
+
+/* ---- what carries other things ---- */
+
+static int pack_and_unpack(const struct message *m)
+{
+    CLEANUP(bytes_clear) struct bytes b = {0};
+    int r = message_pack(m, &b.data, &b.n);
+
+    return r ? r : unpack_copy(b.data, b.n);
+}
+
+static void test_snapshots_are_bounded(void **state)
+{
+    CLEANUP(message_destroy) struct message *m = message_sample_new(sample("snapshot"));
+    CLEANUP(bytes_clear) struct bytes b = {0};
+    uint8_t *data;
+
+    (void)state;
+    free(m->snapshot.nodes);
+    m->snapshot.nodes = calloc(1, PROTO_SNAPSHOT_MAX + 1);
+    assert_non_null(m->snapshot.nodes);
+    memset(m->snapshot.nodes, ' ', PROTO_SNAPSHOT_MAX);
+    m->snapshot.n_nodes_bytes = PROTO_SNAPSHOT_MAX;
+    assert_int_equal(pack_and_unpack(m), 0);
+
+    /* One byte more, by hand: all lengths before it grow by one too. */
+    data = malloc(PROTO_SNAPSHOT_MAX + 64);
+    assert_non_null(data);
+    for (size_t n = PROTO_SNAPSHOT_MAX; n <= PROTO_SNAPSHOT_MAX + 1; n++) {
+        struct wire head = {0};
+
+        put_number(&head, 1, PROTOCOL_MAJOR);
+        put_varint(&head, SNAPSHOT << 3 | 2);
+        put_varint(&head, 1 + 3 + n);
+        put_varint(&head, 3 << 3 | 2);
+        put_varint(&head, n);
+        memcpy(data, head.data, head.n);
+        memset(data + head.n, 'x', n);
+        assert_int_equal(unpack_copy(data, head.n + n), n > PROTO_SNAPSHOT_MAX ? MESSAGE_E_MALFORMED : 0);
+    }
+    free(data);
+}
+
+static void test_a_snapshot_is_utf8(void **state)
+{
+    struct wire good = {0}, bad = {0}, nul = {0};
+
+    (void)state;
+    put_bytes(&good, 2, "{\"name\":\"caf\xc3\xa9\"}", 15);
+    put_bytes(&bad, 2, "{\"name\":\"caf\xc3\"}", 14);
+    put_bytes(&nul, 3, "{}\0", 3);
+    assert_int_equal(unpack_kind(SNAPSHOT, &good), 0);
+    assert_int_equal(unpack_kind(SNAPSHOT, &bad), MESSAGE_E_MALFORMED);
+    assert_int_equal(unpack_kind(SNAPSHOT, &nul), MESSAGE_E_MALFORMED);
+}
+
+static void test_a_snapshot_of_nothing(void **state)
+{
+    CLEANUP(message_destroy) struct message *back = NULL, *m = message_sample_new(sample("snapshot"));
+    CLEANUP(bytes_clear) struct bytes b = {0};
+
+    (void)state;
+    message_clear(m);
+    m->kind = MESSAGE_SNAPSHOT;
+    assert_int_equal(message_pack(m, &b.data, &b.n), 0);
+    assert_int_equal(message_unpack(b.data, b.n, &back), 0);
+    assert_int_equal(back->snapshot.n_nodes_bytes, 0);
+    assert_string_equal(back->snapshot.nodes, "");
+    assert_string_equal(back->snapshot.instances, "");
+}
+
+/* A relay of these bytes, by hand. */
+static int unpack_relay(const struct wire *inner)
+{
+    struct wire relay = {0};
+
+    put_wire(&relay, 2, inner);
+    return unpack_kind(RELAY, &relay);
+}
+
+static void test_a_relay_carries_one_message_of_ours(void **state)
+{
+    const struct wire empty = {0};
+    struct wire ping = {0}, relay = {0}, in_relay = {0}, other = {0}, later = {0};
+
+    (void)state;
+    put_number(&ping, 1, PROTOCOL_MAJOR);
+    put_wire(&ping, PING, &empty);
+    assert_int_equal(unpack_relay(&ping), 0);
+
+    put_wire(&in_relay, 2, &ping);
+    put_number(&relay, 1, PROTOCOL_MAJOR);
+    put_wire(&relay, RELAY, &in_relay);
+    assert_int_equal(unpack_copy(relay.data, relay.n), 0);
+    assert_int_equal(unpack_relay(&relay), MESSAGE_E_MALFORMED); /* a relay in a relay */
+
+    put_number(&other, 1, PROTOCOL_MAJOR + 1);
+    put_wire(&other, PING, &empty);
+    assert_int_equal(unpack_relay(&other), MESSAGE_E_MALFORMED); /* not the version of who carried it */
+    put_number(&later, 1, PROTOCOL_MAJOR);
+    put_wire(&later, 60, &empty);
+    assert_int_equal(unpack_relay(&later), MESSAGE_E_UNKNOWN_KIND);
+    assert_int_equal(unpack_relay(&empty), MESSAGE_E_MALFORMED);
+    assert_int_equal(unpack_kind(RELAY, &empty), MESSAGE_E_MALFORMED);
+}
+
+/* Relays down to the end of the message: only the first of them is opened. */
+static void test_relays_without_end(void **state)
+{
+    uint8_t *data = malloc(PROTO_MESSAGE_MAX), *at;
+    size_t n = 0;
+
+    (void)state;
+    assert_non_null(data);
+    at = data + PROTO_MESSAGE_MAX;
+    for (;;) { /* from the inside out */
+        struct wire inner = {0}, w = {0};
+
+        put_varint(&inner, 2 << 3 | 2);
+        put_varint(&inner, n);
+        put_number(&w, 1, PROTOCOL_MAJOR);
+        put_varint(&w, RELAY << 3 | 2);
+        put_varint(&w, inner.n + n);
+        if (n + inner.n + w.n > PROTO_MESSAGE_MAX)
+            break;
+        at -= inner.n;
+        memcpy(at, inner.data, inner.n);
+        at -= w.n;
+        memcpy(at, w.data, w.n);
+        n += inner.n + w.n;
+    }
+    assert_int_equal(unpack_copy(at, n), MESSAGE_E_MALFORMED);
+    free(data);
+}
+
+static void test_a_relay_that_is_too_large_is_not_sent(void **state)
+{
+    CLEANUP(message_destroy) struct message *m = message_sample_new(sample("relay"));
+    struct report *r = m->relay.inner->report;
+    uint8_t *data = NULL;
+    size_t n;
+
+    (void)state;
+    r->n_models = PROTO_MODELS_MAX;
+    r->model = calloc(r->n_models, sizeof(*r->model));
+    assert_non_null(r->model);
+    for (size_t i = 0; i < r->n_models; i++) {
+        r->model[i].shape = model_shape_new(MODEL_LAYERS_MAX);
+        assert_non_null(r->model[i].shape);
+        for (uint32_t k = 0; k < MODEL_LAYERS_MAX; k++)
+            r->model[i].shape->layer[k] = (struct model_layer){UINT64_MAX, UINT64_MAX, 1, 1};
+    }
+    assert_int_equal(message_pack(m, &data, &n), MESSAGE_E_TOO_LARGE);
+    assert_null(data);
+}
+
 /* ---- hostile size ---- */
 
 static void test_too_large_is_not_parsed(void **state)
@@ -541,7 +734,7 @@ static void test_kinds_and_versions(void **state)
 
     (void)state;
     assert_int_equal(unpack_kind(63, &empty), MESSAGE_E_UNKNOWN_KIND);
-    assert_int_equal(unpack_kind(22, &empty), MESSAGE_E_UNKNOWN_KIND);
+    assert_int_equal(unpack_kind(28, &empty), MESSAGE_E_UNKNOWN_KIND);
     assert_int_equal(unpack_kind(64, &empty), MESSAGE_E_MALFORMED); /* no kind at all */
     assert_int_equal(unpack_kind(COMMAND, &empty), MESSAGE_E_MALFORMED);
     put_wire(&later, 9, &empty);
@@ -629,6 +822,13 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_counts_are_bounded),
         cmocka_unit_test(test_columns_are_equally_long),
         cmocka_unit_test(test_layers_are_bounded_and_equally_many),
+        cmocka_unit_test(test_peers_are_bounded),
+        cmocka_unit_test(test_snapshots_are_bounded),
+        cmocka_unit_test(test_a_snapshot_is_utf8),
+        cmocka_unit_test(test_a_snapshot_of_nothing),
+        cmocka_unit_test(test_a_relay_carries_one_message_of_ours),
+        cmocka_unit_test(test_relays_without_end),
+        cmocka_unit_test(test_a_relay_that_is_too_large_is_not_sent),
         cmocka_unit_test(test_too_large_is_not_parsed),
         cmocka_unit_test(test_what_swells_is_refused_early),
         cmocka_unit_test(test_what_is_too_large_is_not_sent),
