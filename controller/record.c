@@ -29,6 +29,7 @@ static const char *task_kind_word(int v)
 
 #define TEXT(strukt, name) JSON_MEMBER(strukt, name, JSON_FIELD_TEXT, false)
 #define U64(strukt, name)  JSON_MEMBER(strukt, name, JSON_FIELD_U64, false)
+#define BOOL(strukt, name) JSON_MEMBER(strukt, name, JSON_FIELD_BOOL, false)
 #define ID(strukt, name)   JSON_MEMBER(strukt, name, JSON_FIELD_ID, true)
 #define WORD(strukt, name, fn, n)                                                                                  \
     {                                                                                                              \
@@ -45,11 +46,19 @@ static const struct json_field instance_fields[] = {
     WORD(record_instance, state, instance_state_word, INSTANCE_FAILED),
     {.key = "epoch", .type = JSON_FIELD_U64, .required = true, JSON_AT(record_instance, epoch)},
     TEXT(record_instance, reason),
+    JSON_MEMBER(record_instance, attempts, JSON_FIELD_U32, false),
+    U64(record_instance, load_ms),
+    BOOL(record_instance, served),
+    JSON_MEMBER(record_instance, follows, JSON_FIELD_ID, false),
     {.key = NULL},
+};
+static const struct json_field node_fields[] = {
+    TEXT(record_node, name),    TEXT(record_node, key), BOOL(record_node, draining),
+    BOOL(record_node, retired), {.key = NULL},
 };
 static const struct json_field task_fields[] = {
     {.key = "id", .type = JSON_FIELD_U64, .required = true, JSON_AT(view_task, id)},
-    WORD(view_task, kind, task_kind_word, TASK_STOP),
+    WORD(view_task, kind, task_kind_word, TASK_DRAIN),
     WORD(view_task, state, task_state_word, TASK_CANCELLED),
     ID(view_task, instance),
     TEXT(view_task, name),
@@ -65,17 +74,26 @@ static const struct json_field audit_fields[] = {
     TEXT(record_audit, event),   TEXT(record_audit, verdict), TEXT(record_audit, text), {.key = NULL},
 };
 
+/* NULL: not written. */
+static int write_plan(json_t *o, const char *key, const struct plan *plan)
+{
+    json_t *value = NULL;
+    int r = plan ? plan_json_write(plan, &value) : 0;
+
+    return r || !plan ? r : json_put(o, key, value);
+}
+
 static int write_instance(json_t *o, const struct record_instance *i)
 {
-    json_t *request = json_object(), *plan = NULL;
+    json_t *request = json_object();
     int r = json_put(o, "request", request);
 
     if (!r)
         r = place_request_write(request, &i->request);
-    if (!r && i->plan)
-        r = plan_json_write(i->plan, &plan);
-    if (!r && plan)
-        r = json_put(o, "plan", plan);
+    if (!r)
+        r = write_plan(o, "plan", i->plan);
+    if (!r)
+        r = write_plan(o, "pinned", i->pinned);
     if (!r)
         r = json_fields_write(o, instance_fields, i);
     return r;
@@ -95,7 +113,7 @@ static int write_value(json_t *o, const struct record *r)
     case RECORD_AUDIT:
         return json_fields_write(o, audit_fields, &r->audit);
     case RECORD_NODE:
-        break;
+        return json_fields_write(o, node_fields, &r->node);
     }
     return err_raise(-EINVAL);
 }
@@ -144,29 +162,58 @@ int record_to_store(const struct record *r, uint32_t audit_seq, struct store_rec
     return 0;
 }
 
+static int read_plan(const json_t *o, const char *key, struct plan **ret, char *why, size_t why_size)
+{
+    const json_t *plan = json_object_get(o, key);
+
+    return plan && !json_is_null(plan) ? plan_json_read(plan, ret, why, why_size) : 0;
+}
+
 static int read_instance(const json_t *o, struct record_instance *i, char *why, size_t why_size)
 {
-    const json_t *plan = json_object_get(o, "plan");
     int r;
 
     if (json_fields_read(o, instance_fields, NULL, i, why, why_size))
         return RECORD_E_INVALID;
     r = place_request_read(json_object_get(o, "request"), NULL, &i->request, why, why_size);
-    if (!r && plan && !json_is_null(plan))
-        r = plan_json_read(plan, &i->plan, why, why_size);
+    if (!r)
+        r = read_plan(o, "plan", &i->plan, why, why_size);
+    if (!r)
+        r = read_plan(o, "pinned", &i->pinned, why, why_size);
     return r > 0 ? RECORD_E_INVALID : r;
 }
 
-static int read_value(const char *kind, const json_t *o, struct record *rec, char *why, size_t why_size)
+/* rec->kind is set. */
+static int read_value(const json_t *o, struct record *rec, char *why, size_t why_size)
 {
     if (json_fields_read(o, head_fields, NULL, rec, why, why_size))
         return RECORD_E_INVALID;
-    if (strcmp(kind, "instance") == 0) {
-        rec->kind = RECORD_INSTANCE;
+    switch (rec->kind) {
+    case RECORD_INSTANCE:
         return read_instance(o, &rec->i, why, why_size);
+    case RECORD_TASK:
+        return json_fields_read(o, task_fields, NULL, &rec->task, why, why_size) ? RECORD_E_INVALID : 0;
+    case RECORD_NODE:
+        return json_fields_read(o, node_fields, NULL, &rec->node, why, why_size) ? RECORD_E_INVALID : 0;
+    case RECORD_AUDIT:
+        break;
     }
-    rec->kind = RECORD_TASK;
-    return json_fields_read(o, task_fields, NULL, &rec->task, why, why_size) ? RECORD_E_INVALID : 0;
+    return err_raise(-EINVAL);
+}
+
+static bool read_kind(const char *word, enum record_kind *ret)
+{
+    static const struct {
+        const char *word;
+        enum record_kind kind;
+    } kinds[] = {{"instance", RECORD_INSTANCE}, {"task", RECORD_TASK}, {"node", RECORD_NODE}};
+
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
+        if (strcmp(word, kinds[i].word) == 0) {
+            *ret = kinds[i].kind;
+            return true;
+        }
+    return false;
 }
 
 int record_from_store(const struct store_record *s, struct record *ret, char *why, size_t why_size)
@@ -175,11 +222,11 @@ int record_from_store(const struct store_record *s, struct record *ret, char *wh
     struct record rec = {.gone = false};
     int r;
 
-    if (s->gone || !s->value || (strcmp(s->kind, "instance") != 0 && strcmp(s->kind, "task") != 0))
+    if (s->gone || !s->value || !read_kind(s->kind, &rec.kind))
         return RECORD_E_IGNORED;
     if (json_parse(s->value, strlen(s->value), &o, why, why_size))
         return RECORD_E_INVALID;
-    r = read_value(s->kind, o, &rec, why, why_size);
+    r = read_value(o, &rec, why, why_size);
     if (r) {
         record_clear(&rec);
         return r < 0 ? err_pass(r) : r;
