@@ -15,6 +15,7 @@
 #include "common/cleanup.h"
 #include "common/core/err.h"
 #include "controller/store_file.h"
+#include "controller/store_mark.h"
 
 enum statement { PUT, DELETE, AUDIT, TRIM, BEGIN, COMMIT, ROLLBACK, STATEMENT_N };
 
@@ -38,6 +39,7 @@ struct job {
 };
 
 struct store {
+    struct store_mark mark;
     sqlite3 *db;
     sqlite3_stmt *stmt[STATEMENT_N];
     struct actor *actor;
@@ -221,7 +223,10 @@ int store_open(struct event_base *base, const char *path, const struct store_cal
         return err_raise(-ENOMEM);
     s->cb = *cb;
     s->end = &s->first;
-    r = store_file_open(path, &s->db, text, sizeof(text));
+    s->mark.fd = -1;
+    r = store_mark_take(path, &s->mark);
+    if (r == 0)
+        r = store_file_open(path, &s->mark, &s->db, text, sizeof(text));
     if (r == 0)
         r = prepare(s);
     if (r == 0)
@@ -245,6 +250,7 @@ void store_close(struct store **s)
     for (size_t i = 0; i < STATEMENT_N; i++)
         sqlite3_finalize((*s)->stmt[i]);
     sqlite3_close((*s)->db);
+    store_mark_drop(&(*s)->mark);
     free(*s);
     *s = NULL;
 }

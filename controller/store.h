@@ -17,7 +17,14 @@ enum {
     STORE_PENDING_MAX = 512 /* appends that are not committed yet; one more is refused with -ENOBUFS */
 };
 
-enum { STORE_E_DAMAGED = 1, STORE_E_LOCKED /* another controller uses the file */, STORE_E_VERSION, STORE_E_FULL };
+enum {
+    STORE_E_DAMAGED = 1,
+    STORE_E_LOCKED, /* another controller uses the file */
+    STORE_E_VERSION,
+    STORE_E_FULL,
+    STORE_E_MISSING, /* the file is gone; FILE-cluster says that there was one */
+    STORE_E_OTHER    /* it is not what belongs there: another cluster's, or no store at all */
+};
 
 /* One row of state: the newest value of (kind, key). */
 struct store_record {
@@ -33,9 +40,10 @@ struct store_callbacks {
     void *ctx;
 };
 
-/* Opens or makes FILE (0600; nobody else opens it meanwhile). Reads the snapshot: `row` for each record but audit rows,
- * oldest change first, before it returns; r and what it points to are borrowed. A damaged file is never replaced. Unless it
- * is 0, why says what is wrong and what to do. base: borrowed, outlives the store. 0; STORE_E_*; negative errno. */
+/* Opens FILE (0600; no other controller opens it meanwhile), or makes it with an id for its cluster (crypto_init was
+ * called), once: FILE-cluster beside it says that it was made. Reads the snapshot: `row` for each record but audit rows,
+ * oldest change first, before it returns; r and what it points to are borrowed. A file that is damaged or gone is never
+ * replaced. Unless it is 0, why says what is wrong and what to do. base: borrowed, outlives the store. 0; STORE_E_*; negative errno. */
 int store_open(struct event_base *base, const char *path, const struct store_callbacks *cb,
                void (*row)(void *ctx, const struct store_record *r), void *row_ctx, struct store **ret, char *why,
                size_t why_size);

@@ -7,10 +7,7 @@
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -19,148 +16,21 @@
 #include <cmocka.h>
 #include <event2/event.h>
 
-#include "common/cleanup.h"
-#include "controller/store.h"
-
-static char dir[] = "/tmp/caravan-store-XXXXXX";
-static char path[64];
-
-static int setup(void **state)
-{
-    (void)state;
-    memcpy(dir + sizeof(dir) - 7, "XXXXXX", 6);
-    if (!mkdtemp(dir))
-        return -1;
-    snprintf(path, sizeof(path), "%s/state.db", dir);
-    return 0;
-}
-
-static void remove_file(const char *suffix)
-{
-    char name[128];
-
-    snprintf(name, sizeof(name), "%s%s", path, suffix);
-    unlink(name);
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    remove_file("");
-    remove_file("-wal");
-    remove_file(".copy");
-    return rmdir(dir); /* fails where something else was left behind */
-}
-
-/* ---- a store and all that it said ---- */
-
-enum { SEEN_MAX = 20000 };
-
-struct fixture {
-    struct event_base *base;
-    struct store *store;
-    char why[512];
-    size_t n_rows, n_committed;
-    char rows[1 << 16]; /* "kind/key=value " of the first ones */
-    uint64_t token[SEEN_MAX];
-    int result[SEEN_MAX];
-    int tell; /* file descriptor that committed tokens are written to; -1: none */
-    bool close_at_once;
-};
-
-static void on_row(void *ctx, const struct store_record *r)
-{
-    struct fixture *f = ctx;
-    size_t used = strlen(f->rows);
-
-    f->n_rows++;
-    snprintf(f->rows + used, sizeof(f->rows) - used, "%s/%s=%.40s ", r->kind, r->key, r->value);
-}
-
-static void on_committed(void *ctx, uint64_t token, int r)
-{
-    struct fixture *f = ctx;
-
-    f->token[f->n_committed] = token;
-    f->result[f->n_committed++] = r;
-    if (f->tell >= 0 && write(f->tell, &token, sizeof(token)) != (ssize_t)sizeof(token))
-        abort();
-    if (f->close_at_once)
-        store_close(&f->store);
-}
-
-static int reopen(struct fixture *f)
-{
-    const struct store_callbacks cb = {.committed = on_committed, .ctx = f};
-
-    store_close(&f->store);
-    f->n_rows = 0;
-    f->rows[0] = f->why[0] = '\0';
-    return store_open(f->base, path, &cb, on_row, f, &f->store, f->why, sizeof(f->why));
-}
-
-static struct fixture *fixture_new(void)
-{
-    struct fixture *f = calloc(1, sizeof(*f));
-
-    assert_non_null(f);
-    f->tell = -1;
-    f->base = event_base_new();
-    assert_non_null(f->base);
-    return f;
-}
-
-static struct fixture *opened(void)
-{
-    struct fixture *f = fixture_new();
-    int r = reopen(f);
-
-    if (r)
-        fail_msg("%d: %s", r, f->why);
-    return f;
-}
-
-static void fixture_destroy(struct fixture **f)
-{
-    if (!*f)
-        return;
-    store_close(&(*f)->store);
-    event_base_free((*f)->base);
-    free(*f);
-    *f = NULL;
-}
-#define FIXTURE CLEANUP(fixture_destroy) struct fixture
-
-static struct store_record record(const char *kind, const char *key, const char *value)
-{
-    struct store_record r = {.gone = !value, .value = value ? strdup(value) : NULL};
-
-    snprintf(r.kind, sizeof(r.kind), "%s", kind);
-    snprintf(r.key, sizeof(r.key), "%s", key);
-    return r;
-}
-
-static void put(struct fixture *f, uint64_t token, const char *kind, const char *key, const char *value)
-{
-    struct store_record r = record(kind, key, value);
-
-    assert_int_equal(store_append(f->store, token, &r, 1), 0);
-}
-
-static void wait_committed(struct fixture *f, size_t n)
-{
-    while (f->n_committed < n)
-        assert_int_equal(event_base_loop(f->base, EVLOOP_ONCE), 0);
-}
+#include "tests/unit/store_harness.h"
 
 /* ---- what it is for ---- */
 
 /* In place of libc's, which SQLite calls. */
 static atomic_uint n_synced;
+static atomic_bool sync_fails; /* the next one, as of a disk that goes bad */
 
 int fdatasync(int fd)
 {
     atomic_fetch_add(&n_synced, 1);
+    if (atomic_exchange(&sync_fails, false)) {
+        errno = EIO;
+        return -1;
+    }
     return (int)syscall(SYS_fdatasync, fd);
 }
 
@@ -304,6 +174,40 @@ static void test_audit_is_bounded(void **state)
     assert_null(strstr(f->rows, "audit/499={} "));
 }
 
+/* Rows of a usual length, a hundred thousand of them: after the first ten thousand the file stays as large as it is. */
+static void test_audit_does_not_grow(void **state)
+{
+    enum { EACH = 250, N = 100000 / EACH };
+    FIXTURE *f = opened();
+    size_t after_first = 0;
+    char value[400];
+
+    (void)state;
+    memset(value, 'a', sizeof(value) - 1);
+    value[sizeof(value) - 1] = '\0';
+    for (int i = 0; i < N; i++) {
+        struct store_record r[EACH];
+        char key[32];
+
+        for (int k = 0; k < EACH; k++) {
+            snprintf(key, sizeof(key), "%031d", i * EACH + k);
+            r[k] = record("audit", key, value);
+        }
+        assert_int_equal(store_append(f->store, 1, r, EACH), 0);
+        wait_committed(f, (size_t)i + 1);
+        if ((i + 1) * EACH == 2 * STORE_AUDIT_MAX)
+            after_first = file_size("");
+    }
+    print_message("           audit: %zu KiB after 20,000 appends, %zu KiB and %zu KiB of WAL after 100,000\n",
+                  after_first / 1024, file_size("") / 1024, file_size("-wal") / 1024);
+    assert_true(file_size("") <= after_first + after_first / 20);
+    assert_true(file_size("-wal") <= 8 << 20);
+    assert_int_equal(reopen(f), 0);
+    f->n_rows = 0;
+    assert_int_equal(store_audit_tail(f->store, SEEN_MAX, on_row, f), 0);
+    assert_int_equal(f->n_rows, STORE_AUDIT_MAX);
+}
+
 /* ---- kill -9 ---- */
 
 /* Appends for ever, and tells each token that was said to be durable. */
@@ -375,38 +279,16 @@ static void test_a_second_controller_is_told(void **state)
 
 /* ---- damage ---- */
 
-static size_t file_size(void)
-{
-    struct stat st;
-
-    assert_int_equal(stat(path, &st), 0);
-    return (size_t)st.st_size;
-}
-
-static void fill(void)
-{
-    FIXTURE *f = opened();
-    char key[16], value[1024];
-
-    memset(value, 'v', sizeof(value) - 1);
-    value[sizeof(value) - 1] = '\0';
-    for (int i = 0; i < 40; i++) {
-        snprintf(key, sizeof(key), "%d", i);
-        put(f, 1, "task", key, value);
-    }
-    wait_committed(f, 40);
-}
-
 static void assert_damaged(struct fixture *f)
 {
-    size_t before = file_size();
+    size_t before = file_size("");
     int r = reopen(f);
 
     if (r != STORE_E_DAMAGED)
         fail_msg("%d: %s", r, f->why);
     assert_non_null(strstr(f->why, path));
     assert_non_null(strstr(f->why, "was left as it is"));
-    assert_int_equal(file_size(), before);
+    assert_int_equal(file_size(""), before);
 }
 
 static void test_a_cut_file_is_damaged(void **state)
@@ -416,7 +298,7 @@ static void test_a_cut_file_is_damaged(void **state)
 
     (void)state;
     fill();
-    assert_true(file_size() > 5 * 4096);
+    assert_true(file_size("") > 5 * 4096);
     for (size_t i = sizeof(left) / sizeof(left[0]); i-- > 0;) {
         assert_int_equal(truncate(path, (off_t)left[i]), 0);
         assert_damaged(f);
@@ -441,6 +323,7 @@ static void test_garbage_is_damaged(void **state)
         assert_damaged(f);
         assert_null(strstr(f->why, "***")); /* a heading is no cause */
         remove_file("");
+        remove_file("-cluster");
     }
 }
 
@@ -491,6 +374,88 @@ static void test_another_format(void **state)
     assert_non_null(strstr(f->why, "no store of Caravan's"));
 }
 
+static void write_mark(const char *text)
+{
+    char name[128];
+    FILE *file;
+
+    snprintf(name, sizeof(name), "%s-cluster", path);
+    file = fopen(name, "w");
+    assert_non_null(file);
+    assert_true(fputs(text, file) >= 0);
+    assert_int_equal(fclose(file), 0);
+}
+
+static void test_a_store_that_is_gone_is_missed(void **state)
+{
+    static const char *const marks[] = {NULL, "0123", "00000000000000000000000000000000\n"};
+    FIXTURE *f = opened();
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(marks) / sizeof(marks[0]); i++) {
+        store_close(&f->store);
+        remove_file("");
+        if (marks[i])
+            write_mark(marks[i]);
+        assert_int_equal(reopen(f), STORE_E_MISSING);
+        assert_non_null(strstr(f->why, "is gone, and there was one"));
+        assert_non_null(strstr(f->why, "--restore FILE"));
+        assert_true(access(path, F_OK) < 0); /* and none was begun */
+    }
+    remove_file("-cluster"); /* as the sentence says */
+    assert_int_equal(reopen(f), 0);
+}
+
+/* A crash between the store's first name and its mark; and a mark that a bad disk spoilt. */
+static void test_a_mark_is_mended(void **state)
+{
+    static const char *const marks[] = {"", "0123"};
+    FIXTURE *f = opened();
+    char cluster[64], now[64];
+
+    (void)state;
+    assert_int_equal(store_meta_get(f->store, "cluster", cluster, sizeof(cluster)), 0);
+    for (size_t i = 0; i < sizeof(marks) / sizeof(marks[0]); i++) {
+        store_close(&f->store);
+        write_mark(marks[i]);
+        assert_int_equal(reopen(f), 0);
+        assert_int_equal(store_meta_get(f->store, "cluster", now, sizeof(now)), 0);
+        assert_string_equal(now, cluster);
+        store_close(&f->store);
+        remove_file("");
+        assert_int_equal(reopen(f), STORE_E_MISSING);
+        assert_non_null(strstr(f->why, (char[9]){cluster[0], cluster[1], cluster[2], cluster[3], cluster[4], cluster[5],
+                                                 cluster[6], cluster[7], '\0'}));
+        remove_file("-cluster");
+        assert_int_equal(reopen(f), 0);
+        assert_int_equal(store_meta_get(f->store, "cluster", cluster, sizeof(cluster)), 0);
+    }
+}
+
+static void test_another_clusters_store(void **state)
+{
+    FIXTURE *f = opened();
+
+    (void)state;
+    store_close(&f->store);
+    write_mark("00112233445566778899aabbccddeeff\n");
+    assert_int_equal(reopen(f), STORE_E_OTHER);
+    assert_non_null(strstr(f->why, "this controller's is 00112233"));
+    remove_file("-cluster");
+    assert_int_equal(reopen(f), 0);
+}
+
+static void test_a_store_without_its_cluster_is_damaged(void **state)
+{
+    FIXTURE *f = opened();
+
+    (void)state;
+    assert_int_equal(store_meta_set(f->store, "cluster", "none"), 0);
+    store_close(&f->store);
+    assert_damaged(f);
+    assert_non_null(strstr(f->why, "it has no cluster id"));
+}
+
 static void test_no_directory(void **state)
 {
     FIXTURE *f = fixture_new();
@@ -516,15 +481,6 @@ static void test_a_file_that_others_can_read_is_closed_to_them(void **state)
 }
 
 /* ---- a full disk ---- */
-
-static void limit_files(rlim_t n_bytes)
-{
-    struct rlimit limit;
-
-    getrlimit(RLIMIT_FSIZE, &limit);
-    limit.rlim_cur = n_bytes;
-    setrlimit(RLIMIT_FSIZE, &limit);
-}
 
 /* A limit on the size of files stands in for a full disk: writes fail in the same place. */
 static void test_a_full_disk(void **state)
@@ -555,6 +511,25 @@ static void test_a_full_disk(void **state)
     free(big);
 }
 
+/* A disk that failed once is tried again; what it did not take was said to be lost and is not there. */
+static void test_a_disk_that_fails(void **state)
+{
+    FIXTURE *f = opened();
+
+    (void)state;
+    put(f, 1, "task", "before", "{}");
+    wait_committed(f, 1);
+    sync_fails = true;
+    put(f, 2, "task", "lost", "{}");
+    wait_committed(f, 2);
+    assert_int_equal(f->result[1], -EIO);
+    put(f, 3, "task", "after", "{}");
+    wait_committed(f, 3);
+    assert_int_equal(f->result[2], 0);
+    assert_int_equal(reopen(f), 0);
+    assert_string_equal(f->rows, "task/before={} task/after={} ");
+}
+
 static void test_a_full_disk_at_the_first_start(void **state)
 {
     FIXTURE *f = fixture_new();
@@ -569,8 +544,6 @@ static void test_a_full_disk_at_the_first_start(void **state)
     assert_int_equal(reopen(f), 0);
 }
 
-#define TEST_IN_DIR(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -582,6 +555,7 @@ int main(void)
         TEST_IN_DIR(test_closed_from_within_committed),
         TEST_IN_DIR(test_meta),
         TEST_IN_DIR(test_audit_is_bounded),
+        TEST_IN_DIR(test_audit_does_not_grow),
         TEST_IN_DIR(test_a_kill_loses_nothing_that_was_committed),
         TEST_IN_DIR(test_a_second_controller_is_told),
         TEST_IN_DIR(test_a_cut_file_is_damaged),
@@ -589,11 +563,18 @@ int main(void)
         TEST_IN_DIR(test_what_is_no_store_is_damaged),
         TEST_IN_DIR(test_a_wal_without_its_file_is_damaged),
         TEST_IN_DIR(test_another_format),
+        TEST_IN_DIR(test_a_store_that_is_gone_is_missed),
+        TEST_IN_DIR(test_a_mark_is_mended),
+        TEST_IN_DIR(test_another_clusters_store),
+        TEST_IN_DIR(test_a_store_without_its_cluster_is_damaged),
         TEST_IN_DIR(test_no_directory),
         TEST_IN_DIR(test_a_file_that_others_can_read_is_closed_to_them),
         TEST_IN_DIR(test_a_full_disk),
+        TEST_IN_DIR(test_a_disk_that_fails),
         TEST_IN_DIR(test_a_full_disk_at_the_first_start),
     };
 
+    if (crypto_init() < 0)
+        return 1;
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
