@@ -19,6 +19,7 @@
 #include "controller/http.h"
 #include "controller/options.h"
 #include "controller/shell.h"
+#include "controller/store.h"
 
 enum { EXIT_USAGE = 2, LISTEN_FDS_START = 3, HTTP_FDS_MAX = 8 };
 
@@ -65,15 +66,21 @@ static enum log_level log_level_of(const char *name)
     return LOG_LEVEL_INFO;
 }
 
+static int make_state_dir(const char *dir)
+{
+    if (mkdir(dir, 0700) == 0 || errno == EEXIST)
+        return 0;
+    fprintf(stderr, "caravan-controller: state_dir %s cannot be made: %s\n", dir, strerror(errno));
+    return -1;
+}
+
 static int load_identity(const struct options *o, struct identity *id)
 {
     const char *dir = options_string(o, CONTROLLER_OPT_STATE_DIR);
     int r;
 
-    if (mkdir(dir, 0700) < 0 && errno != EEXIST) {
-        fprintf(stderr, "caravan-controller: state_dir %s cannot be made: %s\n", dir, strerror(errno));
+    if (make_state_dir(dir) < 0)
         return -1;
-    }
     r = crypto_identity_load(dir, id);
     if (r == CRYPTO_E_BAD_KEY_FILE)
         fprintf(stderr, "caravan-controller: %s/identity is damaged or readable by others: mend or move it away\n",
@@ -81,6 +88,27 @@ static int load_identity(const struct options *o, struct identity *id)
     else if (r < 0)
         fprintf(stderr, "caravan-controller: %s/identity cannot be used: %s\n", dir, strerror(-r));
     return r ? -1 : 0;
+}
+
+/* --backup, --restore: what was done or why not is said in one sentence. */
+static int copy_store(const struct options *o)
+{
+    const char *dir = options_string(o, CONTROLLER_OPT_STATE_DIR), *backup = options_string(o, CONTROLLER_OPT_BACKUP),
+               *restore = options_string(o, CONTROLLER_OPT_RESTORE);
+    char path[PROTO_PATH_MAX], said[4 * PROTO_PATH_MAX];
+    int r;
+
+    if (backup && restore)
+        return say("--backup and --restore are two things: give one of them"), EXIT_USAGE;
+    if (snprintf(path, sizeof(path), "%s/" STORE_FILE, dir) >= (int)sizeof(path))
+        return say("state_dir is too long"), EXIT_USAGE;
+    if (restore && make_state_dir(dir) < 0)
+        return EXIT_FAILURE;
+    r = backup ? store_backup(path, backup, said, sizeof(said)) : store_restore(path, restore, said, sizeof(said));
+    if (r)
+        return say(said);
+    puts(said);
+    return EXIT_SUCCESS;
 }
 
 /* Sockets that a service manager, or quickstart from another network namespace, made for us. */
@@ -247,6 +275,8 @@ static int begin(struct options *o, int argc, char **argv)
     log_set_level(log_level_of(options_string(o, CONTROLLER_OPT_LOG_LEVEL)));
     if (crypto_init() < 0)
         return say("libsodium cannot be used");
+    if (options_string(o, CONTROLLER_OPT_BACKUP) || options_string(o, CONTROLLER_OPT_RESTORE))
+        return copy_store(o);
     if (load_identity(o, &id) < 0)
         return EXIT_FAILURE;
     if (options_bool(o, CONTROLLER_OPT_PRINT_KEY)) {

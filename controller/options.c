@@ -105,5 +105,16 @@ const struct option_def controller_options[] = {
                                   .type = OPTION_FLAG,
                                   .argv_only = true,
                                   .help = "Print this controller's public key, made on first use, and exit."},
+    [CONTROLLER_OPT_BACKUP] = {.name = "backup",
+                               .type = OPTION_STRING,
+                               .arg = "FILE",
+                               .argv_only = true,
+                               .help = "Copy the store to FILE, checked, and exit; the controller may run meanwhile."},
+    [CONTROLLER_OPT_RESTORE] = {.name = "restore",
+                                .type = OPTION_STRING,
+                                .arg = "FILE",
+                                .argv_only = true,
+                                .help = "Put the copy in FILE in the store's place and exit; the controller must not "
+                                        "run. The store that was there is kept beside it."},
     {.name = NULL},
 };

@@ -12,6 +12,8 @@
 struct event_base;
 struct store;
 
+#define STORE_FILE "store.db" /* in the state directory */
+
 enum {
     STORE_AUDIT_MAX = 10000,
     STORE_PENDING_MAX = 512 /* appends that are not committed yet; one more is refused with -ENOBUFS */
@@ -61,5 +63,15 @@ int store_meta_get(struct store *s, const char *key, char *buf, size_t size); /*
 int store_meta_set(struct store *s, const char *key, const char *value);      /* 0; negative errno */
 /* The newest n audit rows, oldest first; as `row` of store_open. 0 or negative errno. */
 int store_audit_tail(struct store *s, size_t n, void (*row)(void *ctx, const struct store_record *r), void *ctx);
+
+/* Without a store that is open; said: what was done, or what is wrong and what to do. 0; STORE_E_*; negative errno.
+ *
+ * A checked copy of the store at path in FILE (0600: it holds secrets), also while a controller runs. FILE is replaced, at
+ * once and only by a whole one, if it is an older copy; anything else there is left alone. */
+int store_backup(const char *path, const char *file, char *said, size_t size);
+/* The copy in FILE becomes the store at path, whose own file is kept beside it under a dated name; nothing is touched
+ * before FILE was found whole. Refused while a controller runs. Its term jumps ahead of every one that there can have been
+ * since, so that agents know the newer leader. */
+int store_restore(const char *path, const char *file, char *said, size_t size);
 
 #endif
