@@ -241,9 +241,18 @@ static void on_event(struct step *st, const struct agent_ev *ev)
     }
 }
 
+/* Of each list only what is in use: most of the state is room. */
 static void make_draft(struct state *to, const struct state *from)
 {
-    memcpy(to, from, offsetof(struct state, unit) + from->n_units * sizeof(from->unit[0]));
+    memcpy(to, from, offsetof(struct state, leases));
+    memcpy(&to->leases, &from->leases,
+           offsetof(struct lease_book, lease) + from->leases.n * sizeof(from->leases.lease[0]));
+    memcpy(&to->epochs, &from->epochs,
+           offsetof(struct epoch_book, epoch) + from->epochs.n * sizeof(from->epochs.epoch[0]));
+    to->n_pending = from->n_pending;
+    memcpy(to->pending, from->pending, from->n_pending * sizeof(from->pending[0]));
+    to->n_units = from->n_units;
+    memcpy(to->unit, from->unit, from->n_units * sizeof(from->unit[0]));
 }
 
 static void commit(struct agent *a, const struct agent_effects *fx)

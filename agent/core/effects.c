@@ -52,6 +52,19 @@ struct agent_fx *effects_add(struct effects *e, enum agent_fx_kind kind)
     return fx;
 }
 
+/* Of a heartbeat's 32 KB most is room for lists: it is not touched. What a count covers is written by whoever sets it. */
+static struct report *new_report(void)
+{
+    struct report *r = malloc(sizeof(*r));
+
+    if (!r)
+        return NULL;
+    memset(r, 0, offsetof(struct report, device));
+    r->n_units = r->n_models = r->n_leases = 0;
+    r->model = NULL;
+    return r;
+}
+
 struct message *effects_send(struct effects *e, enum message_kind kind)
 {
     CLEANUP(message_destroy) struct message *m = calloc(1, sizeof(*m));
@@ -63,7 +76,7 @@ struct message *effects_send(struct effects *e, enum message_kind kind)
     }
     m->kind = kind;
     if (kind == MESSAGE_REPORT)
-        m->report = calloc(1, sizeof(*m->report));
+        m->report = new_report();
     else if (kind == MESSAGE_EVENT)
         m->event = calloc(1, sizeof(*m->event));
     if ((kind == MESSAGE_REPORT && !m->report) || (kind == MESSAGE_EVENT && !m->event))
