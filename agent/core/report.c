@@ -5,19 +5,53 @@
 
 #include "agent/core/state.h"
 
+enum { FROZEN_TOLD_MS = 1000 /* below it is noise, and would put the units into every report */ };
+
+static bool set(uint64_t *to, uint64_t from)
+{
+    bool changed = *to != from;
+
+    *to = from;
+    return changed;
+}
+
+static uint64_t frozen_ms(struct unit *u, const struct agent_unit_sample *from, uint64_t now_ms)
+{
+    uint64_t ms;
+
+    if (u->facts.role != UNIT_WORKER || u->facts.state != UNIT_RUNNING || unit_is_free(u)) {
+        hang_watch_restart(&u->hang);
+        return 0;
+    }
+    ms = hang_watch_sample(&u->hang, from, now_ms);
+    return ms < FROZEN_TOLD_MS ? 0 : ms;
+}
+
+/* True: there is news. */
+static bool take_unit(struct unit *u, const struct agent_unit_sample *from, uint64_t now_ms)
+{
+    struct unit_facts *f = &u->facts;
+    bool changed = f->proc_state != from->proc_state || f->retransmits != from->retransmits ||
+                   f->closed_streams != from->closed_streams;
+
+    f->proc_state = from->proc_state;
+    f->retransmits = from->retransmits;
+    f->closed_streams = from->closed_streams;
+    changed |= set(&f->rss_bytes, from->rss_bytes);
+    changed |= set(&f->cpu_ms, from->cpu_ms);
+    changed |= set(&f->n_decode, from->n_decode);
+    changed |= set(&f->http_silent_ms, from->http_silent_ms);
+    changed |= set(&f->frozen_ms, frozen_ms(u, from, now_ms));
+    return changed;
+}
+
 static void take_units(struct step *st, const struct agent_sample *sample)
 {
     for (size_t i = 0; i < sample->n_units; i++) {
-        const struct agent_unit_sample *from = &sample->unit[i];
-        struct unit *u = unit_find(st->s, from->id);
+        struct unit *u = unit_find(st->s, sample->unit[i].id);
 
-        if (!u || (u->facts.rss_bytes == from->rss_bytes && u->facts.cpu_ms == from->cpu_ms &&
-                   u->facts.proc_state == from->proc_state))
-            continue;
-        u->facts.rss_bytes = from->rss_bytes;
-        u->facts.cpu_ms = from->cpu_ms;
-        u->facts.proc_state = from->proc_state;
-        st->s->units_changed = true;
+        if (u && take_unit(u, &sample->unit[i], st->now_ms))
+            st->s->units_changed = true;
     }
 }
 

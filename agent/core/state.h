@@ -16,6 +16,7 @@
 #include "agent/core/agent.h"
 #include "agent/core/effects.h"
 #include "agent/core/epoch_book.h"
+#include "agent/core/hang_watch.h"
 #include "agent/core/lease_book.h"
 #include "agent/core/process_machine.h"
 #include "agent/core/result_book.h"
@@ -37,6 +38,7 @@ struct unit {
     bool probing;                /* asked whether it answers; what for, says its state */
     bool untold;                 /* its exit is still to be told to a controller */
     bool loading, listening;     /* coordinator: what its log said */
+    struct hang_watch hang;      /* worker of an epoch */
     char reason[PROTO_NAME_MAX]; /* of its end: stable word */
     char why[PROTO_TEXT_MAX];    /* sentence */
     size_t n_buffers;            /* coordinator: told again to each new link */

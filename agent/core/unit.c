@@ -138,6 +138,14 @@ static bool move(struct step *st, struct unit *u, enum process_event event)
     return process_machine_apply(&u->facts, event, &st->fx);
 }
 
+/* What was measured of a process that is gone, or of its work for somebody else. */
+static void forget_measures(struct unit_facts *f)
+{
+    f->frozen_ms = f->http_silent_ms = f->n_decode = 0;
+    f->closed_streams = 0;
+    f->retransmits = false;
+}
+
 static void send_signal(struct step *st, const struct unit *u, int signal)
 {
     struct agent_fx *fx = add_effect(st, u, AGENT_FX_SIGNAL);
@@ -253,6 +261,8 @@ void unit_assign(struct step *st, struct unit *u, const struct id128 *instance, 
     u->facts.epoch = epoch;
     u->facts.rank = rank;
     u->ending = false;
+    forget_measures(&u->facts);
+    hang_watch_restart(&u->hang);
     u->token = ++st->s->last_token;
     st->s->units_changed = true;
     fx = add_effect(st, u, AGENT_FX_ASSIGN);
@@ -358,6 +368,7 @@ void unit_on_exited(struct step *st, struct unit *u, const struct exit_facts *ex
     u->facts.rss_bytes = 0;
     u->facts.dying = false;
     u->facts.proc_state = '?';
+    forget_measures(&u->facts);
     if (!u->reason[0])
         text_copy(u->reason, sizeof(u->reason), u->facts.role == UNIT_WORKER ? "worker_exited" : "coordinator_exited");
     if (!u->why[0])

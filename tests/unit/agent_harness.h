@@ -293,6 +293,18 @@ static MAYBE_UNUSED void sample(uint64_t host_free_bytes)
     step(&(struct agent_ev){.kind = AGENT_EV_SAMPLE, .sample = &s});
 }
 
+/* The same with what was seen of units; 500 bytes are free. */
+static MAYBE_UNUSED void sample_units(const struct agent_unit_sample *units, size_t n)
+{
+    struct agent_sample s = {.host_total_bytes = 10000, .host_free_bytes = 500, .n_devices = 1, .n_units = n};
+
+    strcpy(s.device[0].name, "CPU");
+    s.device[0].kind = DEVICE_CPU;
+    s.device[0].free_bytes = 500;
+    memcpy(s.unit, units, n * sizeof(units[0]));
+    step(&(struct agent_ev){.kind = AGENT_EV_SAMPLE, .sample = &s});
+}
+
 static MAYBE_UNUSED void log_says(const char *id, enum agent_event_kind kind, size_t n_buffers)
 {
     struct agent_event_facts facts = {.kind = kind, .n_buffers = n_buffers};

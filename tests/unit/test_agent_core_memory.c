@@ -35,6 +35,7 @@ static void *counted_realloc(void *p, size_t n)
 #include "common/core/model_shape.c"
 #include "agent/core/effects.c"
 #include "agent/core/epoch_book.c"
+#include "agent/core/hang_watch.c"
 #include "agent/core/lease_book.c"
 #include "agent/core/process_machine.c"
 #include "agent/core/result_book.c"
