@@ -77,11 +77,15 @@ void command_persist(struct step *st, const struct epoch *e, bool leased)
 
 static void refuse_stale(struct step *st, const struct command_key *key, uint64_t newest)
 {
+    struct result r = {.code = RESULT_REFUSED, .reason = "stale_epoch", .newest_epoch = newest};
+
     if (key->epoch < newest)
-        refuse(st, key, "stale_epoch",
-               "This node has seen epoch %" PRIu64 " of the instance; epoch %" PRIu64 " is over.", newest, key->epoch);
+        text_format(r.text, sizeof(r.text),
+                    "This node has seen epoch %" PRIu64 " of the instance; epoch %" PRIu64 " is over.", newest,
+                    key->epoch);
     else
-        refuse(st, key, "stale_epoch", "Epoch %" PRIu64 " of the instance was ended on this node.", key->epoch);
+        text_format(r.text, sizeof(r.text), "Epoch %" PRIu64 " of the instance was ended on this node.", key->epoch);
+    command_finish(st, key, &r);
 }
 
 /* ---- lease ------------------------------------------------------------------------------------------------------ */
@@ -118,7 +122,7 @@ static void write_epoch(struct step *st, struct epoch *e, const struct message *
     command_persist(st, e, true);
 }
 
-/* Leases asked for that a newer epoch, or a stop, has overtaken. */
+/* Leases asked for that a stop, or a full disk, has overtaken. */
 static void refuse_overtaken(struct step *st, const struct id128 *instance, uint64_t below, const char *reason,
                              const char *text)
 {
@@ -127,6 +131,18 @@ static void refuse_overtaken(struct step *st, const struct id128 *instance, uint
 
         if (st->s->pending[i].kind == COMMAND_LEASE && key.epoch < below && id128_equal(&key.instance, instance))
             refuse(st, &key, reason, "%s", text);
+    }
+}
+
+/* Leases asked for whose epoch is older than this one. */
+static void refuse_older(struct step *st, const struct command_key *newest)
+{
+    for (size_t i = st->s->n_pending; i-- > 0;) {
+        const struct command_key key = st->s->pending[i].key;
+
+        if (st->s->pending[i].kind == COMMAND_LEASE && key.epoch < newest->epoch &&
+            id128_equal(&key.instance, &newest->instance))
+            refuse_stale(st, &key, newest->epoch);
     }
 }
 
@@ -150,7 +166,7 @@ static void on_lease(struct step *st, const struct command_key *key, const struc
     }
     if (!hold(st, key, COMMAND_LEASE, NULL))
         return;
-    refuse_overtaken(st, &key->instance, key->epoch, "stale_epoch", "A newer epoch of the instance was asked for.");
+    refuse_older(st, key);
     write_epoch(st, e, m);
 }
 

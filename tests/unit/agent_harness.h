@@ -74,6 +74,8 @@ static void show_message(const struct message *m)
     case MESSAGE_RESULT:
         line("result %" PRIu64 " %s%s%s", m->command_id, result_name(m->result.code), m->result.reason[0] ? " " : "",
              m->result.reason);
+        if (m->result.newest_epoch)
+            line(" newest %" PRIu64, m->result.newest_epoch);
         if (m->result.unit[0])
             line(" %s %s:%u", m->result.unit, m->result.addr, (unsigned)m->result.port);
         line("\n");

@@ -185,7 +185,7 @@ static void test_epoch_that_cannot_be_written(void **state)
     persisted(1, false);
     EXPECT("result 1 refused disk\n");
     lease(2, "a", 4, 100);
-    EXPECT("result 2 refused stale_epoch\n");
+    EXPECT("result 2 refused stale_epoch newest 4\n");
     lease(3, "a", 5, 100);
     EXPECT("persist a/5 leased 100 #2\n");
 }
@@ -201,9 +201,9 @@ static void test_stale_epoch(void **state)
     lease(1, "a", 6, 100);
     lease(2, "a", 7, 100);
     start_worker(3, "a", 6, 0);
-    EXPECT("result 1 refused stale_epoch\n"
-           "result 2 refused stale_epoch\n"
-           "result 3 refused stale_epoch\n");
+    EXPECT("result 1 refused stale_epoch newest 7\n"
+           "result 2 refused stale_epoch newest 7\n"
+           "result 3 refused stale_epoch newest 7\n");
     lease(4, "b", 3, 50);
     EXPECT("result 4 done\n");
     lease(5, "a", 8, 100);
@@ -217,7 +217,7 @@ static void test_newer_epoch_overtakes_one_being_written(void **state)
     lease(1, "a", 4, 100);
     lease(2, "a", 5, 100);
     EXPECT("persist a/4 leased 100 #1\n"
-           "result 1 refused stale_epoch\n"
+           "result 1 refused stale_epoch newest 5\n"
            "persist a/5 leased 100 #2\n");
     persisted(1, true);
     EXPECT("");
@@ -379,7 +379,7 @@ static void test_one_instance_from_lease_to_stop(void **state)
            "result 4 done\n"
            "advertise w1000 port 20052 idle\n");
     start_worker(5, "a", 1, 0);
-    EXPECT("result 5 refused stale_epoch\n");
+    EXPECT("result 5 refused stale_epoch newest 1\n");
     tick(2000);
     EXPECT("report units 1\n");
 }
@@ -704,7 +704,7 @@ static void test_stop_of_an_unknown_epoch(void **state)
     EXPECT("result 2 done\n"
            "result 3 done\n");
     lease(4, "a", 3, 100);
-    EXPECT("result 4 refused stale_epoch\n");
+    EXPECT("result 4 refused stale_epoch newest 3\n");
     lease(5, "a", 4, 100);
     EXPECT("persist a/4 leased 100 #2\n");
 }
@@ -1118,7 +1118,7 @@ static void test_case_03_unknown_processes_are_kept(void **state)
     simple(AGENT_EV_LINK_UP);
     EXPECT("report full devices 1 units 1 models 0 lease a/5 0\n");
     lease(1, "a", 4, 1);
-    EXPECT("result 1 refused stale_epoch\n");
+    EXPECT("result 1 refused stale_epoch newest 5\n");
     stop(2, "a", 5);
     EXPECT("w900 running -> stopping\n"
            "signal w900 15\n");
@@ -1153,7 +1153,7 @@ static void test_of_too_many_epochs_the_last_count(void **state)
     simple(AGENT_EV_BEGIN);
     skip_output();
     lease(1, "\x02", 4, 1);
-    EXPECT("result 1 refused stale_epoch\n");
+    EXPECT("result 1 refused stale_epoch newest 5\n");
     lease(2, "\x01", 4, 1);
     EXPECT("persist \x01/4 leased 1 #1\n");
 }
