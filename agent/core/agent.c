@@ -190,6 +190,14 @@ static void on_unit_event(struct step *st, const struct agent_ev *ev)
     }
 }
 
+static void resume(struct step *st)
+{
+    for (size_t i = 0; i < st->s->n_units; i++)
+        unit_on_resumed(st, &st->s->unit[i]);
+    knock_on_resumed(st);
+    report_on_resumed(st);
+}
+
 static void on_event(struct step *st, const struct agent_ev *ev)
 {
     switch (ev->kind) {
@@ -231,11 +239,15 @@ static void on_event(struct step *st, const struct agent_ev *ev)
     case AGENT_EV_COORDINATOR:
         on_unit_event(st, ev);
         return;
+    case AGENT_EV_KNOCKED:
+        knock_on_found(st, ev->token, ev->knock);
+        return;
+    case AGENT_EV_RESUMED:
+        resume(st);
+        return;
     case AGENT_EV_PEER_UP:
     case AGENT_EV_PEER_DOWN:
     case AGENT_EV_PEER_MESSAGE:
-    case AGENT_EV_KNOCKED:
-    case AGENT_EV_RESUMED:
     case AGENT_EV_TICK:
         return;
     }
@@ -262,7 +274,7 @@ static void commit(struct agent *a, const struct agent_effects *fx)
     for (size_t i = 0; i < fx->n; i++) {
         const struct message *m = fx->item[i].message;
 
-        if (m && m->kind == MESSAGE_RESULT) {
+        if (m && m->kind == MESSAGE_RESULT && !id128_is_zero(&m->instance)) {
             const struct command_key key = command_key_of(m);
 
             result_book_put(&a->results, &key, &m->result);
@@ -286,6 +298,7 @@ struct agent_effects *agent_step(struct agent *a, const struct agent_ev *ev, uin
     on_event(&st, ev);
     for (size_t i = 0; i < st.s->n_units; i++)
         unit_on_due(&st, &st.s->unit[i]);
+    knock_on_due(&st);
     settle(&st);
     report_if_due(&st);
     if (st.fx.failed) {
@@ -296,14 +309,17 @@ struct agent_effects *agent_step(struct agent *a, const struct agent_ev *ev, uin
     return st.fx.list;
 }
 
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
 uint64_t agent_deadline_ms(const struct agent *a)
 {
-    uint64_t due = report_due_ms(a->now);
+    uint64_t due = earlier(report_due_ms(a->now), knock_due_ms(a->now));
 
-    for (size_t i = 0; i < a->now->n_units; i++) {
-        if (a->now->unit[i].due_ms < due)
-            due = a->now->unit[i].due_ms;
-    }
+    for (size_t i = 0; i < a->now->n_units; i++)
+        due = earlier(due, a->now->unit[i].due_ms);
     return due;
 }
 

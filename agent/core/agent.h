@@ -16,9 +16,11 @@
 enum {
     AGENT_EPOCHS_MAX = 256,  /* instances whose newest epoch is remembered; the oldest unused one is forgotten */
     AGENT_COMMANDS_MAX = 64, /* under way at once; one more is refused as "busy" */
+    AGENT_KNOCKS_MAX = 8,    /* the same for knocks */
     AGENT_RESULTS_MAX = 256, /* kept, so that a command that comes again gets the same answer */
     AGENT_REPORT_MS = 500,
     AGENT_FULL_REPORT_MS = 10000,
+    AGENT_KNOCK_MS = 3000,      /* a knock that has not come back by then is given up: "knock_lost" */
     AGENT_STOP_GRACE_MS = 3000, /* SIGTERM -> SIGKILL */
     AGENT_EMPTY_MS = 1000,      /* a worker that is not empty by then is restarted */
     AGENT_WORKER_START_MS = 15000,

@@ -458,6 +458,10 @@ void command_on_message(struct step *st, const struct message *m)
         if (command_key_equal(&st->s->pending[i].key, &key))
             return;
     }
+    if (m->command.kind == COMMAND_KNOCK) {
+        knock_begin(st, &key, &m->command.knock);
+        return;
+    }
     if (id128_is_zero(&key.instance) || !key.epoch || key.epoch == UINT64_MAX) {
         refuse(st, &key, "bad_command", "A command needs an instance and an epoch from 1 up.");
         return;
@@ -475,7 +479,7 @@ void command_on_message(struct step *st, const struct message *m)
     case COMMAND_STOP:
         on_stop(st, &key, m);
         return;
-    case COMMAND_KNOCK:
+    case COMMAND_KNOCK: /* was before: it is of no instance */
         break;
     }
     refuse(st, &key, "unknown_command", "This agent (Caravan %s) does not know that command.", CARAVAN_VERSION);

@@ -30,6 +30,17 @@ void effects_fail(struct effects *e)
     e->failed = true;
 }
 
+void *effects_copy(struct effects *e, const void *from, size_t n_bytes)
+{
+    void *copy = malloc(n_bytes);
+
+    if (copy)
+        memcpy(copy, from, n_bytes);
+    else
+        e->failed = true;
+    return copy;
+}
+
 struct agent_fx *effects_add(struct effects *e, enum agent_fx_kind kind)
 {
     struct agent_fx *fx;

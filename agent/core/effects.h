@@ -24,4 +24,7 @@ struct message *effects_send(struct effects *e, enum message_kind kind);
 /* For a copy made for an effect that failed. */
 void effects_fail(struct effects *e);
 
+/* A flat copy for an effect to own; NULL: memory is short, the step will be given up. */
+void *effects_copy(struct effects *e, const void *from, size_t n_bytes);
+
 #endif

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "agent/core/state.h"
+#include "common/core/text.h"
 
 enum { FROZEN_TOLD_MS = 1000 /* below it is noise, and would put the units into every report */ };
 
@@ -89,12 +90,34 @@ void report_on_sample(struct step *st, const struct agent_sample *sample)
     take_units(st, sample);
 }
 
+static void tell_resumed(struct step *st)
+{
+    struct message *m;
+
+    if (!st->s->resumed_untold || !st->s->linked)
+        return;
+    m = effects_send(&st->fx, MESSAGE_EVENT);
+    if (!m)
+        return;
+    m->event->kind = AGENT_EVENT_RESUMED;
+    text_copy(m->event->text, sizeof(m->event->text), "This machine was suspended.");
+    st->s->resumed_untold = false;
+}
+
+void report_on_resumed(struct step *st)
+{
+    st->s->resumed_untold = true;
+    st->s->units_changed = true;
+    tell_resumed(st);
+}
+
 void report_on_link_up(struct step *st)
 {
     st->s->linked = true;
     st->s->models_untold = true;
     st->s->next_report_ms = st->s->next_full_ms = st->now_ms;
     report_if_due(st);
+    tell_resumed(st);
     for (size_t i = 0; i < st->s->n_units; i++)
         unit_tell_again(st, &st->s->unit[i]);
 }

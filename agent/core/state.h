@@ -28,6 +28,7 @@ struct unit {
     uint64_t started_ms;         /* when its start was decided */
     uint64_t running_ms;         /* when it was first known to serve */
     uint64_t due_ms;             /* when waiting in this state ends; UINT64_MAX: never */
+    uint64_t wait_ms;            /* how long it was to be */
     uint64_t backoff_ms;         /* the last one */
     uint64_t token;              /* ASSIGN under way; 0: none */
     uint32_t grace_ms;           /* of a stop */
@@ -52,8 +53,15 @@ struct pending {
     char unit_id[PROTO_NAME_MAX]; /* START_*: whose fate decides */
 };
 
+/* One that was asked for and has not come back. */
+struct knock {
+    struct command_key key;
+    uint64_t token, due_ms;
+};
+
 struct state {
     bool begun, linked, have_sample;
+    bool resumed_untold;
     bool devices_changed, units_changed, models_untold; /* since the last report */
     uint64_t next_report_ms, next_full_ms;
     uint64_t last_token, last_unit_number;
@@ -61,6 +69,8 @@ struct state {
     const char *advertised;
     uint32_t load_permille;
     uint64_t uptime_ms, host_total_bytes, host_free_bytes;
+    size_t n_knocks;
+    struct knock knock[AGENT_KNOCKS_MAX];
     size_t n_devices;
     struct device_facts device[PROTO_DEVICES_MAX];
     struct model_facts *model; /* owned by the agent */
@@ -111,6 +121,7 @@ void unit_on_dying(struct step *st, struct unit *u);
 void unit_on_exited(struct step *st, struct unit *u, const struct exit_facts *exit, const char *text);
 void unit_on_log(struct step *st, struct unit *u, const struct agent_event_facts *facts);
 void unit_on_due(struct step *st, struct unit *u);
+void unit_on_resumed(struct step *st, struct unit *u);
 void unit_tell(struct step *st, struct unit *u, enum agent_event_kind kind, const char *text);
 void unit_tell_again(struct step *st, struct unit *u); /* what a new link has missed */
 
@@ -126,6 +137,14 @@ __attribute__((format(printf, 5, 6))) void command_answer(struct step *st, const
 void command_end_epochs(struct step *st, const struct id128 *instance, uint64_t up_to_epoch, uint32_t grace_ms);
 void command_persist(struct step *st, const struct epoch *e, bool leased);
 
+/* ---- knock.c: what a witness is asked --------------------------------------------------------------------------- */
+
+void knock_begin(struct step *st, const struct command_key *key, const struct peer_facts *at);
+void knock_on_found(struct step *st, uint64_t token, enum knock_outcome outcome);
+void knock_on_due(struct step *st);
+void knock_on_resumed(struct step *st);
+uint64_t knock_due_ms(const struct state *s);
+
 /* ---- settle.c: what follows ------------------------------------------------------------------------------------- */
 
 /* Whatever happened, afterwards this decides what is to be done next: ends units of ended epochs in order, completes
@@ -138,6 +157,7 @@ void settle_standing(struct step *st);
 
 void report_on_sample(struct step *st, const struct agent_sample *sample);
 void report_on_link_up(struct step *st);
+void report_on_resumed(struct step *st);
 void report_if_due(struct step *st);
 uint64_t report_due_ms(const struct state *s);
 

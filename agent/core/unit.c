@@ -146,6 +146,12 @@ static void forget_measures(struct unit_facts *f)
     f->retransmits = false;
 }
 
+static void wait_ms(struct step *st, struct unit *u, uint64_t ms)
+{
+    u->wait_ms = ms;
+    u->due_ms = st->now_ms + ms;
+}
+
 static void send_signal(struct step *st, const struct unit *u, int signal)
 {
     struct agent_fx *fx = add_effect(st, u, AGENT_FX_SIGNAL);
@@ -190,7 +196,7 @@ void unit_start(struct step *st, struct unit *u, const struct coordinator_spec *
         return;
     u->started_ms = st->now_ms;
     u->running_ms = 0;
-    u->due_ms = st->now_ms + AGENT_WORKER_START_MS;
+    wait_ms(st, u, AGENT_WORKER_START_MS);
     u->asked = u->probing = u->untold = false;
     u->reason[0] = u->why[0] = '\0';
     u->facts.exit = (struct exit_facts){0};
@@ -214,7 +220,7 @@ void unit_stop(struct step *st, struct unit *u)
         return;
     u->asked = true;
     u->probing = false;
-    u->due_ms = st->now_ms + u->grace_ms;
+    wait_ms(st, u, u->grace_ms);
     send_signal(st, u, SIGNAL_TERM);
 }
 
@@ -249,7 +255,7 @@ void unit_back_off(struct step *st, struct unit *u)
 
 void unit_ask_empty(struct step *st, struct unit *u)
 {
-    u->due_ms = st->now_ms + 2 * AGENT_EMPTY_MS; /* the shell answers by the deadline; this is for one that does not */
+    wait_ms(st, u, UINT64_C(2) * AGENT_EMPTY_MS); /* the shell answers by the deadline; this is for one that does not */
     probe(st, u, AGENT_EMPTY_MS);
 }
 
@@ -320,7 +326,7 @@ void unit_on_spawned(struct step *st, struct unit *u, const struct agent_ev *ev)
     if (u->facts.state == UNIT_STOPPING) {
         send_signal(st, u, u->due_ms == UINT64_MAX ? SIGNAL_KILL : SIGNAL_TERM);
     } else if (u->facts.role == UNIT_WORKER) {
-        u->due_ms = st->now_ms + AGENT_WORKER_START_MS;
+        wait_ms(st, u, AGENT_WORKER_START_MS);
         probe(st, u, AGENT_WORKER_START_MS);
     } else { /* how long a load may take is the leader's to judge, by its progress */
         u->due_ms = UINT64_MAX;
@@ -492,4 +498,14 @@ void unit_on_due(struct step *st, struct unit *u)
     case UNIT_FAILED:
         break;
     }
+}
+
+/* The machine slept: what was to happen meanwhile gets its whole time again. A backoff does not: nothing runs that could
+ * have missed it. */
+void unit_on_resumed(struct step *st, struct unit *u)
+{
+    hang_watch_restart(&u->hang);
+    u->facts.frozen_ms = 0;
+    if (!unit_is_gone(u) && u->due_ms != UINT64_MAX)
+        wait_ms(st, u, u->wait_ms);
 }

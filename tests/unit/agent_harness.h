@@ -82,7 +82,9 @@ static void show_message(const struct message *m)
         assert_true(m->result.text[0]); /* whoever reads it gets a sentence */
         break;
     case MESSAGE_EVENT:
-        line("event %s %s %s", agent_event_kind_name(m->event->kind), m->event->unit.id, WHOM(&m->instance, m->epoch));
+        line("event %s", agent_event_kind_name(m->event->kind));
+        if (m->event->unit.id[0])
+            line(" %s %s", m->event->unit.id, WHOM(&m->instance, m->epoch));
         if (m->event->n_buffers)
             line(" buffers %zu", m->event->n_buffers);
         if (m->event->kind == AGENT_EVENT_UNIT_EXITED)
@@ -170,9 +172,11 @@ static void show(const struct agent_fx *fx)
         else
             line("%s %s: %s %s\n", fx->unit_id, fx->transition.from, fx->transition.verdict, fx->transition.event);
         break;
+    case AGENT_FX_KNOCK:
+        line("knock %s #%" PRIu64 "\n", fx->peer->name, fx->token);
+        break;
     case AGENT_FX_PEERS:
     case AGENT_FX_PEER_SEND:
-    case AGENT_FX_KNOCK:
         break;
     }
 }
@@ -407,6 +411,19 @@ static MAYBE_UNUSED void stop_within(uint64_t id, const char *instance, uint64_t
 static MAYBE_UNUSED void stop(uint64_t id, const char *instance, uint64_t epoch)
 {
     stop_within(id, instance, epoch, 2000);
+}
+
+static MAYBE_UNUSED void knock_at(uint64_t id, const char *name)
+{
+    struct message m = {.kind = MESSAGE_COMMAND, .command_id = id, .command.kind = COMMAND_KNOCK};
+
+    snprintf(m.command.knock.name, sizeof(m.command.knock.name), "%s", name);
+    send_command(&m);
+}
+
+static MAYBE_UNUSED void knocked(uint64_t token, enum knock_outcome outcome)
+{
+    step(&(struct agent_ev){.kind = AGENT_EV_KNOCKED, .token = token, .knock = outcome});
 }
 
 static MAYBE_UNUSED void found(const char *id, enum unit_role role, enum unit_state state, bool standing,
