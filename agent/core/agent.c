@@ -49,6 +49,7 @@ int agent_new(const struct agent_config *config, const struct agent_epoch *epoch
     a->draft = calloc(1, sizeof(*a->draft));
     if (!a->now || !a->draft)
         return err_raise(-ENOMEM);
+    a->now->told_due_ms = UINT64_MAX;
     for (size_t i = 0; i < n_epochs; i++)
         restore_epoch(a->now, &epochs[i]);
     *ret = a;
@@ -130,6 +131,7 @@ static void adopt(struct step *st, const struct unit_facts *facts)
 static void begin(struct step *st)
 {
     st->s->begun = true;
+    route_on_begin(st);
     for (size_t i = st->s->n_units; i-- > 0;) {
         struct unit *u = &st->s->unit[i];
 
@@ -195,7 +197,30 @@ static void resume(struct step *st)
     for (size_t i = 0; i < st->s->n_units; i++)
         unit_on_resumed(st, &st->s->unit[i]);
     knock_on_resumed(st);
+    peers_on_resumed(st);
+    route_on_resumed(st);
     report_on_resumed(st);
+}
+
+static void on_message(struct step *st, const struct message *m)
+{
+    route_note_leader(st, m);
+    if (m->kind == MESSAGE_COMMAND)
+        command_on_message(st, m);
+    else if (m->kind == MESSAGE_NEIGHBOURS)
+        peers_on_list(st, m->neighbours);
+    else if (m->kind == MESSAGE_RELAY)
+        relay_from_controller(st, &m->relay);
+}
+
+static void on_peer_message(struct step *st, const struct agent_ev *ev)
+{
+    struct peer *from = peer_find(st->s, ev->key);
+
+    if (from && ev->message->kind == MESSAGE_HEALTH)
+        peers_on_health(st, from, &ev->message->health);
+    else if (from && ev->message->kind == MESSAGE_RELAY)
+        relay_from_peer(st, from, &ev->message->relay);
 }
 
 static void on_event(struct step *st, const struct agent_ev *ev)
@@ -208,14 +233,13 @@ static void on_event(struct step *st, const struct agent_ev *ev)
         begin(st);
         return;
     case AGENT_EV_LINK_UP:
-        report_on_link_up(st);
+        route_on_link_up(st);
         return;
     case AGENT_EV_LINK_DOWN:
-        st->s->linked = false;
+        route_on_link_down(st);
         return;
     case AGENT_EV_MESSAGE:
-        if (ev->message->kind == MESSAGE_COMMAND)
-            command_on_message(st, ev->message);
+        on_message(st, ev->message);
         return;
     case AGENT_EV_PERSISTED:
         command_on_persisted(st, ev->token, ev->ok);
@@ -246,8 +270,14 @@ static void on_event(struct step *st, const struct agent_ev *ev)
         resume(st);
         return;
     case AGENT_EV_PEER_UP:
+        peers_on_up(st, ev->key);
+        return;
     case AGENT_EV_PEER_DOWN:
+        peers_on_down(st, ev->key);
+        return;
     case AGENT_EV_PEER_MESSAGE:
+        on_peer_message(st, ev);
+        return;
     case AGENT_EV_TICK:
         return;
     }
@@ -267,14 +297,24 @@ static void make_draft(struct state *to, const struct state *from)
     memcpy(to->unit, from->unit, from->n_units * sizeof(from->unit[0]));
 }
 
+/* Whichever way it goes. Not one that we carry for a neighbour: that is a relay in a SEND. NULL: it is no result. */
+static const struct message *own_result(const struct agent_fx *fx)
+{
+    const struct message *m = fx->message;
+
+    if (m && fx->kind == AGENT_FX_PEER_SEND)
+        m = m->kind == MESSAGE_RELAY ? m->relay.inner : NULL;
+    return m && m->kind == MESSAGE_RESULT ? m : NULL;
+}
+
 static void commit(struct agent *a, const struct agent_effects *fx)
 {
     struct state *old = a->now;
 
     for (size_t i = 0; i < fx->n; i++) {
-        const struct message *m = fx->item[i].message;
+        const struct message *m = own_result(&fx->item[i]);
 
-        if (m && m->kind == MESSAGE_RESULT && !id128_is_zero(&m->instance)) {
+        if (m && !id128_is_zero(&m->instance)) { /* a knock's is not kept */
             const struct command_key key = command_key_of(m);
 
             result_book_put(&a->results, &key, &m->result);
@@ -296,6 +336,8 @@ struct agent_effects *agent_step(struct agent *a, const struct agent_ev *ev, uin
         return NULL;
     make_draft(a->draft, a->now);
     on_event(&st, ev);
+    peers_settle(&st);
+    route_settle(&st); /* before anything else is said: what goes a lost way must not count as told */
     for (size_t i = 0; i < st.s->n_units; i++)
         unit_on_due(&st, &st.s->unit[i]);
     knock_on_due(&st);
@@ -316,7 +358,8 @@ static uint64_t earlier(uint64_t a, uint64_t b)
 
 uint64_t agent_deadline_ms(const struct agent *a)
 {
-    uint64_t due = earlier(report_due_ms(a->now), knock_due_ms(a->now));
+    uint64_t due = earlier(earlier(report_due_ms(a->now), knock_due_ms(a->now)),
+                           earlier(peers_due_ms(a->now), route_due_ms(a->now)));
 
     for (size_t i = 0; i < a->now->n_units; i++)
         due = earlier(due, a->now->unit[i].due_ms);
@@ -338,4 +381,14 @@ const struct unit_facts *agent_unit(const struct agent *a, const char *unit_id)
             return &a->view[i];
     }
     return NULL;
+}
+
+const char *agent_via(const struct agent *a)
+{
+    return a->now->route.state == ROUTE_VIA ? a->now->route.via : NULL;
+}
+
+uint64_t agent_relays_dropped(const struct agent *a)
+{
+    return a->now->relays_dropped;
 }

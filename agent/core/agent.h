@@ -20,6 +20,7 @@ enum {
     AGENT_RESULTS_MAX = 256, /* kept, so that a command that comes again gets the same answer */
     AGENT_REPORT_MS = 500,
     AGENT_FULL_REPORT_MS = 10000,
+    AGENT_TOLD_MS = 10000,      /* a new link's controller has sent no neighbours by then: there are none */
     AGENT_KNOCK_MS = 3000,      /* a knock that has not come back by then is given up: "knock_lost" */
     AGENT_STOP_GRACE_MS = 3000, /* SIGTERM -> SIGKILL */
     AGENT_EMPTY_MS = 1000,      /* a worker that is not empty by then is restarted */
@@ -125,8 +126,8 @@ struct agent_ev {
 };
 
 enum agent_fx_kind {
-    AGENT_FX_SEND = 1, /* message (REPORT, RESULT, EVENT) to the controller; dropped where there is no link. The link
-                          fills in version, cluster, term and seq */
+    AGENT_FX_SEND = 1, /* message (REPORT, RESULT, EVENT, RELAY) to the controller; dropped where there is no link. The
+                          link fills in version, cluster, term and seq */
     AGENT_FX_PERSIST_EPOCH, /* epoch to disk, then AGENT_EV_PERSISTED with token */
     AGENT_FX_SPAWN,         /* prove a port free, start the unit under a shim -> SPAWNED | SPAWN_FAILED */
     AGENT_FX_ASSIGN,    /* the running unit serves another epoch, or nobody: write its spec anew, then PERSISTED with
@@ -137,7 +138,8 @@ enum agent_fx_kind {
     AGENT_FX_FORGET,    /* delete the record of an ended unit; the same id may be spawned again after it */
     AGENT_FX_ADVERTISE, /* the standing worker: unit, `state` idle|leased|loading; withdrawn where advertise is NULL */
     AGENT_FX_PEERS,     /* neighbours: dial these and no others, let these in and no others */
-    AGENT_FX_PEER_SEND, /* key, message (HEALTH or RELAY) over the neighbour link; dropped where there is none */
+    AGENT_FX_PEER_SEND, /* key, message (HEALTH or RELAY) over the neighbour link; dropped where there is none. The link
+                           fills in seq; what a RELAY holds is complete and goes as it is */
     AGENT_FX_KNOCK,     /* token, peer -> KNOCKED, within 500 ms */
     AGENT_FX_TRANSITION /* for the log and counters: machine, id, from, to, event, verdict */
 };
@@ -188,5 +190,9 @@ uint64_t agent_deadline_ms(const struct agent *a);
 /* Borrowed views, valid until the next step. */
 size_t agent_units(const struct agent *a, const struct unit_facts **ret);
 const struct unit_facts *agent_unit(const struct agent *a, const char *unit_id); /* NULL: none */
+/* The key of the neighbour over which the controller is reached; NULL: our own link, or none. */
+const char *agent_via(const struct agent *a);
+/* What neighbours, or a controller for them, wanted carried and was not: too much, or not theirs to send. */
+uint64_t agent_relays_dropped(const struct agent *a);
 
 #endif

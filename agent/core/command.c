@@ -16,7 +16,7 @@ enum { GRACE_MAX_MS = 60000 };
 
 void command_finish(struct step *st, const struct command_key *key, const struct result *r)
 {
-    struct message *m = effects_send(&st->fx, MESSAGE_RESULT);
+    struct message *m = route_send(st, MESSAGE_RESULT);
 
     for (size_t i = 0; i < st->s->n_pending; i++) {
         if (command_key_equal(&st->s->pending[i].key, key)) {

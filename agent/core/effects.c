@@ -76,10 +76,9 @@ static struct report *new_report(void)
     return r;
 }
 
-struct message *effects_send(struct effects *e, enum message_kind kind)
+static struct message *new_message(struct effects *e, enum message_kind kind)
 {
-    CLEANUP(message_destroy) struct message *m = calloc(1, sizeof(*m));
-    struct agent_fx *fx;
+    struct message *m = calloc(1, sizeof(*m));
 
     if (!m) {
         e->failed = true;
@@ -92,12 +91,49 @@ struct message *effects_send(struct effects *e, enum message_kind kind)
         m->event = calloc(1, sizeof(*m->event));
     if ((kind == MESSAGE_REPORT && !m->report) || (kind == MESSAGE_EVENT && !m->event))
         e->failed = true;
-    fx = effects_add(e, AGENT_FX_SEND);
+    return m;
+}
+
+static struct agent_fx *add_message(struct effects *e, enum agent_fx_kind fx_kind, enum message_kind kind)
+{
+    CLEANUP(message_destroy) struct message *m = new_message(e, kind);
+    struct agent_fx *fx = effects_add(e, fx_kind);
+
     if (!fx)
         return NULL;
     fx->message = m;
     m = NULL;
+    return fx;
+}
+
+struct message *effects_send(struct effects *e, enum message_kind kind)
+{
+    struct agent_fx *fx = add_message(e, AGENT_FX_SEND, kind);
+
+    return fx ? fx->message : NULL;
+}
+
+struct message *effects_peer_send(struct effects *e, const char *to, enum message_kind kind)
+{
+    struct agent_fx *fx = add_message(e, AGENT_FX_PEER_SEND, kind);
+
+    if (!fx)
+        return NULL;
+    memcpy(fx->key, to, strlen(to) + 1);
     return fx->message;
+}
+
+struct message *effects_relay(struct effects *e, const char *to, const char *key, enum message_kind kind)
+{
+    CLEANUP(message_destroy) struct message *inner = new_message(e, kind);
+    struct message *outer = effects_peer_send(e, to, MESSAGE_RELAY);
+
+    if (!outer)
+        return NULL;
+    memcpy(outer->relay.key, key, strlen(key) + 1);
+    outer->relay.inner = inner;
+    inner = NULL;
+    return outer->relay.inner;
 }
 
 void agent_effects_destroy(struct agent_effects **fx)

@@ -94,9 +94,9 @@ static void tell_resumed(struct step *st)
 {
     struct message *m;
 
-    if (!st->s->resumed_untold || !st->s->linked)
+    if (!st->s->resumed_untold || !route_is_open(st->s))
         return;
-    m = effects_send(&st->fx, MESSAGE_EVENT);
+    m = route_send(st, MESSAGE_EVENT);
     if (!m)
         return;
     m->event->kind = AGENT_EVENT_RESUMED;
@@ -113,7 +113,6 @@ void report_on_resumed(struct step *st)
 
 void report_on_link_up(struct step *st)
 {
-    st->s->linked = true;
     st->s->models_untold = true;
     st->s->next_report_ms = st->s->next_full_ms = st->now_ms;
     report_if_due(st);
@@ -169,7 +168,7 @@ static void fill(struct report *r, const struct step *st)
 
 uint64_t report_due_ms(const struct state *s)
 {
-    return s->linked && s->have_sample ? s->next_report_ms : UINT64_MAX;
+    return route_is_open(s) && s->have_sample ? s->next_report_ms : UINT64_MAX;
 }
 
 /* Nothing before the first sample: a node that reports no memory would be placed around. */
@@ -180,7 +179,7 @@ void report_if_due(struct step *st)
 
     if (st->now_ms < report_due_ms(s))
         return;
-    m = effects_send(&st->fx, MESSAGE_REPORT);
+    m = route_send(st, MESSAGE_REPORT);
     if (!m)
         return;
     m->report->full = st->now_ms >= s->next_full_ms;

@@ -59,8 +59,34 @@ struct knock {
     uint64_t token, due_ms;
 };
 
+enum { PEERS_MAX = 2 * PROTO_PEERS_MAX, PEER_CREDIT_MS = 2000 };
+
+/* A neighbour whose link is up. */
+struct peer {
+    char key[PROTO_KEY_MAX];
+    bool linked;                     /* it said so, and not too long ago */
+    uint64_t heard_ms;               /* when it spoke of its health */
+    uint64_t credit_ms, credited_ms; /* what it may still have us carry */
+};
+
+enum route_state {
+    ROUTE_NONE,  /* alone: results and the like are lost, and count as untold */
+    ROUTE_ASKED, /* a neighbour was given our hello */
+    ROUTE_VIA,   /* the controller has welcomed us through it */
+    ROUTE_OWN    /* our own link */
+};
+
+struct route {
+    enum route_state state;
+    char via[PROTO_KEY_MAX]; /* the neighbour that is, or was last, asked */
+    uint64_t due_ms;         /* NONE: when one is asked; ASKED: when it has not answered */
+    struct id128 cluster;    /* as the last controller said */
+    uint64_t term;
+    uint64_t seq; /* of what was sent through `via` */
+};
+
 struct state {
-    bool begun, linked, have_sample;
+    bool begun, have_sample;
     bool resumed_untold;
     bool devices_changed, units_changed, models_untold; /* since the last report */
     uint64_t next_report_ms, next_full_ms;
@@ -69,6 +95,13 @@ struct state {
     const char *advertised;
     uint32_t load_permille;
     uint64_t uptime_ms, host_total_bytes, host_free_bytes;
+    struct route route;
+    struct neighbours neighbours; /* as last told */
+    uint64_t told_due_ms;         /* a new controller has told us none by then: there are none */
+    uint64_t health_due_ms;
+    size_t n_peers;
+    struct peer peer[PEERS_MAX];
+    uint64_t relays_dropped;
     size_t n_knocks;
     struct knock knock[AGENT_KNOCKS_MAX];
     size_t n_devices;
@@ -144,6 +177,42 @@ void knock_on_found(struct step *st, uint64_t token, enum knock_outcome outcome)
 void knock_on_due(struct step *st);
 void knock_on_resumed(struct step *st);
 uint64_t knock_due_ms(const struct state *s);
+
+/* ---- peers.c: neighbours ---------------------------------------------------------------------------------------- */
+
+struct peer *peer_find(struct state *s, const char *key);
+/* One that can carry, the first one after that key; NULL: there is none. */
+struct peer *peer_with_link(struct state *s, const char *after);
+struct message *peer_send(struct step *st, const struct peer *to, enum message_kind kind); /* HEALTH, RELAY */
+void peers_on_list(struct step *st, const struct neighbours *list);
+void peers_on_up(struct step *st, const char *key);
+void peers_on_down(struct step *st, const char *key);
+void peers_on_health(struct step *st, struct peer *p, const struct health *health);
+void peers_on_link(struct step *st, bool up); /* our own */
+void peers_on_resumed(struct step *st);
+void peers_settle(struct step *st);
+uint64_t peers_due_ms(const struct state *s);
+
+/* ---- route.c: the way to the controller ------------------------------------------------------------------------- */
+
+bool route_is_own(const struct state *s);  /* not over a neighbour */
+bool route_is_open(const struct state *s); /* else what is sent is lost */
+/* Every REPORT, RESULT and EVENT goes through here. As effects_send: zeroed, borrowed; NULL: memory is short. */
+struct message *route_send(struct step *st, enum message_kind kind);
+void route_stamp(const struct state *s, struct message *m); /* version, cluster, term, where no link does it */
+void route_note_leader(struct step *st, const struct message *m);
+void route_on_begin(struct step *st);
+void route_on_link_up(struct step *st);
+void route_on_link_down(struct step *st);
+void route_on_resumed(struct step *st);
+void route_on_relayed(struct step *st, const struct peer *from, const struct message *m);
+void route_settle(struct step *st);
+uint64_t route_due_ms(const struct state *s);
+
+/* ---- relay.c: being a neighbour's way --------------------------------------------------------------------------- */
+
+void relay_from_peer(struct step *st, struct peer *from, const struct relay *relay);
+void relay_from_controller(struct step *st, const struct relay *relay);
 
 /* ---- settle.c: what follows ------------------------------------------------------------------------------------- */
 

@@ -284,9 +284,9 @@ void unit_tell(struct step *st, struct unit *u, enum agent_event_kind kind, cons
 {
     struct message *m;
 
-    if (!st->s->linked || !u)
+    if (!u || !route_is_open(st->s))
         return;
-    m = effects_send(&st->fx, MESSAGE_EVENT);
+    m = route_send(st, MESSAGE_EVENT);
     if (!m)
         return;
     m->event->kind = kind;
@@ -336,7 +336,7 @@ void unit_on_spawned(struct step *st, struct unit *u, const struct agent_ev *ev)
 static void tell_end(struct step *st, struct unit *u)
 {
     u->untold = !u->asked && !u->ending;
-    if (!u->untold || !st->s->linked)
+    if (!u->untold || !route_is_open(st->s))
         return;
     unit_tell(st, u, AGENT_EVENT_UNIT_EXITED, u->why);
     u->untold = false;

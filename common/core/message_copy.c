@@ -22,7 +22,7 @@ static int copy_bytes(void *ret, const void *from, size_t n_bytes)
     return 0;
 }
 
-static int copy_models(const struct report *r, struct report *to)
+static int copy_inventory(const struct report *r, struct report *to)
 {
     if (!r->n_models)
         return 0;
@@ -51,7 +51,7 @@ static int copy_report(const struct report *r, struct report **ret)
     *to = *r;
     to->n_models = 0;
     to->model = NULL;
-    return copy_models(r, to);
+    return copy_inventory(r, to);
 }
 
 static int copy_command(const struct command *c, struct command *to)

@@ -66,6 +66,17 @@ static const char *result_name(enum result_code code)
     return code == RESULT_DONE ? "done" : code == RESULT_REFUSED ? "refused" : "failed";
 }
 
+static void show_message(const struct message *m);
+
+/* Of a message that no link of ours will stamp. */
+static void show_relayed(const struct message *m)
+{
+    assert_int_equal(m->version_major, PROTOCOL_MAJOR);
+    assert_int_equal(m->version_minor, PROTOCOL_MINOR);
+    line("[%d %" PRIu64 " %" PRIu64 "] ", m->cluster.b[0], m->term, m->seq);
+    show_message(m);
+}
+
 static void show_message(const struct message *m)
 {
     const struct report *r = m->report;
@@ -104,16 +115,28 @@ static void show_message(const struct message *m)
         line("\n");
         break;
     case MESSAGE_HELLO:
-    case MESSAGE_WELCOME:
-    case MESSAGE_COMMAND:
-        fail_msg("an agent core does not send kind %d", (int)m->kind);
-    case MESSAGE_NEIGHBOURS:
-    case MESSAGE_SNAPSHOT:
+        line("hello %s rpc %u\n", m->hello.name, (unsigned)m->hello.rpc.major);
+        break;
     case MESSAGE_HEALTH:
+        line("health%s\n", m->health.linked ? " linked" : "");
+        break;
     case MESSAGE_RELAY:
+        line("relay %s ", m->relay.key);
+        show_relayed(m->relay.inner);
+        break;
+    case MESSAGE_WELCOME:
+        line("welcome\n");
+        break;
+    case MESSAGE_COMMAND:
+        line("command %" PRIu64 " %s\n", m->command_id, command_kind_name(m->command.kind));
+        break;
+    case MESSAGE_NEIGHBOURS:
+        line("neighbours\n");
+        break;
+    case MESSAGE_SNAPSHOT:
     case MESSAGE_PING:
     case MESSAGE_PONG:
-        break;
+        fail_msg("an agent core does not send kind %d", (int)m->kind);
     }
 }
 
@@ -176,7 +199,17 @@ static void show(const struct agent_fx *fx)
         line("knock %s #%" PRIu64 "\n", fx->peer->name, fx->token);
         break;
     case AGENT_FX_PEERS:
+        line("peers dial");
+        for (size_t i = 0; i < fx->neighbours->n_peers; i++)
+            line(" %s", fx->neighbours->peer[i].key);
+        line(" let in");
+        for (size_t i = 0; i < fx->neighbours->n_guests; i++)
+            line(" %s", fx->neighbours->guest[i]);
+        line("\n");
+        break;
     case AGENT_FX_PEER_SEND:
+        line("to %s: ", fx->key);
+        show_message(fx->message);
         break;
     }
 }
@@ -229,6 +262,8 @@ static int set_up(void **state)
     memset(&h, 0, sizeof(h));
     h.step = agent_step;
     strcpy(h.config.addr, "10.0.0.1");
+    strcpy(h.config.key, "me");
+    strcpy(h.config.hello.name, "node-me");
     h.config.standing = true;
     h.config.can_run = true;
     h.config.n_devices = 1;
@@ -441,6 +476,81 @@ static MAYBE_UNUSED void found(const char *id, enum unit_role role, enum unit_st
     if (state == UNIT_EXITED)
         u.exit = (struct exit_facts){.known = true, .signal = 9};
     step(&(struct agent_ev){.kind = AGENT_EV_ADOPT, .unit = &u});
+}
+
+/* ---- neighbours: their keys are their names ---------------------------------------------------------------------- */
+
+/* dial, guest: a letter for each. */
+static struct neighbours neighbours_of(const char *dial, const char *guest)
+{
+    struct neighbours n = {.n_peers = strlen(dial), .n_guests = strlen(guest)};
+
+    for (size_t i = 0; i < n.n_peers; i++)
+        n.peer[i].key[0] = dial[i];
+    for (size_t i = 0; i < n.n_guests; i++)
+        n.guest[i][0] = guest[i];
+    return n;
+}
+
+static MAYBE_UNUSED void neighbours(const char *dial, const char *guest)
+{
+    struct neighbours n = neighbours_of(dial, guest);
+    struct message m = {.kind = MESSAGE_NEIGHBOURS, .cluster = instance_of("C"), .term = 9, .neighbours = &n};
+
+    step(&(struct agent_ev){.kind = AGENT_EV_MESSAGE, .message = &m});
+}
+
+static MAYBE_UNUSED void peer_up(const char *key)
+{
+    step(&(struct agent_ev){.kind = AGENT_EV_PEER_UP, .key = key});
+}
+
+static MAYBE_UNUSED void peer_down(const char *key)
+{
+    step(&(struct agent_ev){.kind = AGENT_EV_PEER_DOWN, .key = key});
+}
+
+static void peer_says(const char *key, const struct message *m)
+{
+    step(&(struct agent_ev){.kind = AGENT_EV_PEER_MESSAGE, .key = key, .message = m});
+}
+
+static MAYBE_UNUSED void health(const char *key, bool linked)
+{
+    struct message m = {.kind = MESSAGE_HEALTH, .health.linked = linked};
+
+    peer_says(key, &m);
+}
+
+/* from: the neighbour it comes over; key: whose it is, or whom it is for. */
+static MAYBE_UNUSED void relayed(const char *from, const char *key, struct message *inner)
+{
+    struct message m = {.kind = MESSAGE_RELAY, .relay.inner = inner};
+
+    strcpy(m.relay.key, key);
+    inner->version_major = PROTOCOL_MAJOR;
+    inner->version_minor = PROTOCOL_MINOR;
+    inner->cluster = instance_of("D");
+    inner->term = 4;
+    peer_says(from, &m);
+}
+
+static MAYBE_UNUSED void relayed_kind(const char *from, const char *key, enum message_kind kind)
+{
+    struct message m = {.kind = kind};
+
+    relayed(from, key, &m);
+}
+
+/* The controller, through its link to us: for the neighbour with this key. */
+static MAYBE_UNUSED void controller_relays(const char *key, enum message_kind kind)
+{
+    struct message inner = {.kind = kind, .cluster = instance_of("C"), .term = 9, .seq = 1};
+    struct message m = {.kind = MESSAGE_RELAY, .cluster = instance_of("C"), .term = 9, .relay.inner = &inner};
+
+    inner.version_major = PROTOCOL_MAJOR;
+    strcpy(m.relay.key, key);
+    step(&(struct agent_ev){.kind = AGENT_EV_MESSAGE, .message = &m});
 }
 
 /* ---- where most tests begin -------------------------------------------------------------------------------------- */

@@ -33,6 +33,7 @@ static void *counted_realloc(void *p, size_t n)
 #define realloc counted_realloc
 /* clang-format off */
 #include "common/core/model_shape.c"
+#include "common/core/message_copy.c"
 #include "agent/core/effects.c"
 #include "agent/core/epoch_book.c"
 #include "agent/core/hang_watch.c"
@@ -42,6 +43,9 @@ static void *counted_realloc(void *p, size_t n)
 #include "agent/core/unit.c"
 #include "agent/core/command.c"
 #include "agent/core/knock.c"
+#include "agent/core/peers.c"
+#include "agent/core/route.c"
+#include "agent/core/relay.c"
 #include "agent/core/settle.c"
 #include "agent/core/report.c"
 #include "agent/core/agent.c"
@@ -90,6 +94,7 @@ static void test_every_allocation_of_a_life(void **state)
     static const char *const names[] = {"qwen", "llama"};
 
     (void)state;
+    n_failed = 0;
     h.step = failing_step;
     begin_serving();
     sample(5000);
@@ -112,6 +117,32 @@ static void test_every_allocation_of_a_life(void **state)
     assert_true(n_failed > 60);
 }
 
+static void test_every_allocation_of_a_neighbour(void **state)
+{
+    struct message start = command(9, "a", 1, COMMAND_LEASE);
+
+    (void)state;
+    n_failed = 0;
+    h.step = failing_step;
+    begin_serving();
+    sample(5000);
+    knock_at(20, "x");
+    knocked(h.now_ms, KNOCK_ANSWERED);
+    neighbours("b", "d");
+    peer_up("b");
+    relayed_kind("b", "b", MESSAGE_HELLO); /* carrying */
+    controller_relays("b", MESSAGE_WELCOME);
+    simple(AGENT_EV_LINK_DOWN);
+    health("b", true);
+    tick(2500);
+    relayed_kind("b", "me", MESSAGE_WELCOME); /* being carried */
+    relayed("b", "me", &start);
+    exited("w1000", 9, "killed");
+    simple(AGENT_EV_RESUMED);
+    tick(60000);
+    assert_true(n_failed > 40);
+}
+
 static void test_new(void **state)
 {
     struct agent *a = NULL;
@@ -129,6 +160,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_every_allocation_of_a_life, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_every_allocation_of_a_neighbour, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_new, set_up, tear_down),
     };
 
