@@ -12,6 +12,7 @@
 #include "controller/core/drain.h"
 #include "controller/core/effects.h"
 #include "controller/core/hearing.h"
+#include "controller/core/hello.h"
 #include "controller/core/instances.h"
 #include "controller/core/knocks.h"
 #include "controller/core/loading.h"
@@ -178,29 +179,12 @@ static int heard(struct step *s, const struct cluster_ev *ev)
         s->c->numbers.late_messages++;
         return 0;
     }
-    r = nodes_seen(s, n, m);
+    r = nodes_seen(s, n, m, NULL);
     if (r)
         return err_fold(r);
-    switch (m->kind) {
-    case MESSAGE_REPORT:
-        return err_fold(nodes_report(s, n, m));
-    case MESSAGE_RESULT:
-        return err_fold(hear_result(s, n, m));
-    case MESSAGE_EVENT:
-        return err_fold(hear_event(s, n, m));
-    case MESSAGE_HELLO: /* is an event of its own */
-    case MESSAGE_RELAY: /* was unpacked before */
-    case MESSAGE_WELCOME:
-    case MESSAGE_COMMAND:
-    case MESSAGE_NEIGHBOURS:
-    case MESSAGE_SNAPSHOT:
-    case MESSAGE_HEALTH:
-    case MESSAGE_PING:
-    case MESSAGE_PONG:
-        s->c->numbers.late_messages++; /* not said to a controller */
-        break;
-    }
-    return 0;
+    if (m->kind == MESSAGE_RELAY)
+        return err_fold(neighbours_relayed(s, n, m));
+    return err_fold(hear_message(s, n, m));
 }
 
 static int warmed(struct step *s, const struct cluster_ev *ev)
@@ -237,8 +221,9 @@ static int tick(struct step *s)
 
 uint64_t cluster_deadline_ms(const struct cluster *c)
 {
-    static uint64_t (*const rooms[])(const struct cluster *c) = {
-        nodes_due_ms, knocks_due_ms, brake_due_ms, detector_due_ms, deadlines_due_ms, drain_due_ms, wishes_due_ms};
+    static uint64_t (*const rooms[])(const struct cluster *c) = {nodes_due_ms,      knocks_due_ms,   brake_due_ms,
+                                                                 neighbours_due_ms, detector_due_ms, deadlines_due_ms,
+                                                                 drain_due_ms,      wishes_due_ms};
     uint64_t due = UINT64_MAX;
 
     for (size_t k = 0; k < sizeof(rooms) / sizeof(rooms[0]); k++) {
@@ -259,7 +244,7 @@ static int dispatch(struct step *s, struct cluster_ev *ev)
     case CLUSTER_EV_BEGIN:
         return err_fold(restore_begin(s));
     case CLUSTER_EV_HELLO:
-        return err_fold(nodes_hello(s, ev));
+        return err_fold(hello_heard(s, ev, NULL));
     case CLUSTER_EV_MESSAGE:
         return err_fold(heard(s, ev));
     case CLUSTER_EV_DEPLOY:

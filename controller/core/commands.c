@@ -152,23 +152,17 @@ static int fill_command(const struct instance *i, enum command_kind kind, size_t
 
 static struct message *message_new(const struct step *s, const struct id128 *instance, uint64_t epoch, uint64_t id)
 {
-    struct message *m = calloc(1, sizeof(*m));
+    struct message *m = message_to(s, MESSAGE_COMMAND);
 
     if (!m)
         return NULL;
-    m->kind = MESSAGE_COMMAND;
-    m->version_major = PROTOCOL_MAJOR;
-    m->version_minor = PROTOCOL_MINOR;
-    m->cluster = s->c->config.cluster;
-    m->term = s->c->config.term;
     m->instance = *instance;
     m->epoch = epoch;
     m->command_id = id;
     return m;
 }
 
-/* The term is in it, so that no two leaders ever give out the same number. */
-static uint64_t next_command_id(struct step *s)
+uint64_t command_new_id(struct step *s)
 {
     return s->c->config.term << 32 | ++s->c->numbers.last_command;
 }
@@ -197,7 +191,7 @@ int command_send(struct step *s, struct instance *i, enum command_kind kind, siz
     int r;
 
     if (!call->id) {
-        call->id = next_command_id(s);
+        call->id = command_new_id(s);
         call->deadline_ms = s->now_ms + wait_ms;
     }
     call->open = true;
@@ -216,11 +210,22 @@ int command_send(struct step *s, struct instance *i, enum command_kind kind, siz
 
 int command_stop_stale(struct step *s, const struct node *n, const struct id128 *instance, uint64_t epoch)
 {
-    CLEANUP(message_destroy) struct message *m = message_new(s, instance, epoch, next_command_id(s));
+    CLEANUP(message_destroy) struct message *m = message_new(s, instance, epoch, command_new_id(s));
 
     if (!m)
         return err_raise(-ENOMEM);
     m->command.kind = COMMAND_STOP;
     m->command.stop.grace_ms = STOP_GRACE_MS;
     return err_fold(fx_send(s, n->key, "", &m));
+}
+
+int command_knock(struct step *s, const struct node *witness, const struct peer_facts *at, uint64_t id)
+{
+    CLEANUP(message_destroy) struct message *m = message_new(s, &(struct id128){{0}}, 0, id);
+
+    if (!m)
+        return err_raise(-ENOMEM);
+    m->command.kind = COMMAND_KNOCK;
+    m->command.knock = *at;
+    return err_fold(fx_send(s, witness->key, "", &m));
 }

@@ -28,4 +28,10 @@ int command_send(struct step *s, struct instance *i, enum command_kind kind, siz
 /* One STOP for an epoch that is not the instance's own any more; nobody waits for its answer. 0, -ENOMEM. */
 int command_stop_stale(struct step *s, const struct node *n, const struct id128 *instance, uint64_t epoch);
 
+/* The next command's number; the term is in it, so that no two leaders ever give out the same one. */
+uint64_t command_new_id(struct step *s);
+
+/* Asks witness to knock at a node; its result has the same id. 0, -ENOMEM. */
+int command_knock(struct step *s, const struct node *witness, const struct peer_facts *at, uint64_t id);
+
 #endif

@@ -7,6 +7,7 @@
 #include "common/cleanup.h"
 #include "common/core/err.h"
 #include "common/core/text.h"
+#include "controller/core/neighbours.h"
 
 /* A zeroed effect at the end of the list, or NULL. */
 static struct cluster_fx *fx_new(struct step *s, enum cluster_fx_kind kind)
@@ -27,9 +28,10 @@ static struct cluster_fx *fx_new(struct step *s, enum cluster_fx_kind kind)
     return &fx->item[fx->n++];
 }
 
-int fx_send(struct step *s, const char *key, const char *addr, struct message **m)
+static int fx_send_as_is(struct step *s, const char *key, const char *addr, struct message **m)
 {
     struct cluster_fx *fx = fx_new(s, CLUSTER_FX_SEND);
+    const struct message *inner = (*m)->kind == MESSAGE_RELAY ? (*m)->relay.inner : *m;
 
     if (!fx) {
         message_destroy(m);
@@ -37,11 +39,46 @@ int fx_send(struct step *s, const char *key, const char *addr, struct message **
     }
     text_format(fx->key, sizeof(fx->key), "%s", key);
     text_format(fx->addr, sizeof(fx->addr), "%s", addr);
-    fx->instance = (*m)->instance;
-    fx->epoch = (*m)->epoch;
+    fx->instance = inner->instance;
+    fx->epoch = inner->epoch;
     fx->message = *m;
     *m = NULL;
     return 0;
+}
+
+int fx_relay(struct step *s, const struct node *carrier, const char *key, struct message **m)
+{
+    struct message *outer = message_to(s, MESSAGE_RELAY);
+
+    if (!outer) {
+        message_destroy(m);
+        return err_raise(-ENOMEM);
+    }
+    text_format(outer->relay.key, sizeof(outer->relay.key), "%s", key);
+    outer->relay.inner = *m;
+    *m = NULL;
+    return err_fold(fx_send_as_is(s, carrier->key, "", &outer));
+}
+
+int fx_send(struct step *s, const char *key, const char *addr, struct message **m)
+{
+    const struct node *carrier = addr[0] ? NULL : neighbours_carrier(s->c, key);
+
+    return err_fold(carrier ? fx_relay(s, carrier, key, m) : fx_send_as_is(s, key, addr, m));
+}
+
+struct message *message_to(const struct step *s, enum message_kind kind)
+{
+    struct message *m = calloc(1, sizeof(*m));
+
+    if (!m)
+        return NULL;
+    m->kind = kind;
+    m->version_major = PROTOCOL_MAJOR;
+    m->version_minor = PROTOCOL_MINOR;
+    m->cluster = s->c->config.cluster;
+    m->term = s->c->config.term;
+    return m;
 }
 
 int fx_verdict(struct step *s, struct cluster_transition *t, enum verdict verdict, const char *sentence,
@@ -79,6 +116,22 @@ int fx_warm_up(struct step *s, const struct instance *i)
     memcpy(fx->addr, i->run.coordinator_addr, sizeof(fx->addr));
     fx->port = i->run.coordinator_port;
     memcpy(fx->name, i->name, sizeof(fx->name));
+    return 0;
+}
+
+int fx_knock(struct step *s, const struct peer_facts *at, uint64_t token)
+{
+    struct peer_facts *peer = malloc(sizeof(*peer));
+    struct cluster_fx *fx = peer ? fx_new(s, CLUSTER_FX_KNOCK) : NULL;
+
+    if (!fx) {
+        free(peer);
+        return err_raise(-ENOMEM);
+    }
+    *peer = *at;
+    fx->node = at->node;
+    fx->token = token;
+    fx->peer = peer;
     return 0;
 }
 

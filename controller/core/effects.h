@@ -6,13 +6,21 @@
 
 /* All return 0 or -ENOMEM. */
 
-/* m: consumed on every path. addr: which of the key's links is meant; empty: any. */
+/* An empty one of ours to an agent; NULL: no memory. */
+struct message *message_to(const struct step *s, enum message_kind kind);
+
+/* m: consumed on every path. addr: which of the key's links is meant; empty: any, or by way of whoever carries for it. */
 int fx_send(struct step *s, const char *key, const char *addr, struct message **m);
+
+/* To the node with that key by way of the carrier. m: consumed on every path. */
+int fx_relay(struct step *s, const struct node *carrier, const char *key, struct message **m);
 
 /* What a machine decided: t with its verdict and text (the cause's, else the cell's sentence); a refusal is counted. */
 int fx_verdict(struct step *s, struct cluster_transition *t, enum verdict verdict, const char *sentence,
                const struct cause *cause, uint64_t *refused);
 int fx_warm_up(struct step *s, const struct instance *i);
+/* We knock ourselves. */
+int fx_knock(struct step *s, const struct peer_facts *at, uint64_t token);
 
 /* Answers now, or where token is not 0 once that is durable (and refuses should it not become so). */
 int fx_answer(struct step *s, uint64_t token, uint64_t request_id, const struct cluster_answer *answer);

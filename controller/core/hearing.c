@@ -6,8 +6,10 @@
 #include "common/core/err.h"
 #include "controller/core/commands.h"
 #include "controller/core/instances.h"
+#include "controller/core/knocks.h"
 #include "controller/core/lifecycle.h"
 #include "controller/core/loading.h"
+#include "controller/core/nodes.h"
 #include "controller/core/release.h"
 #include "controller/core/restore.h"
 #include "controller/core/sentence.h"
@@ -40,7 +42,7 @@ static size_t member_of(const struct instance *i, enum command_kind kind, size_t
     return i->run.rank[kind == COMMAND_START_WORKER ? index : 0].member;
 }
 
-int hear_result(struct step *s, struct node *n, const struct message *m)
+static int hear_result(struct step *s, struct node *n, const struct message *m)
 {
     struct instance *i = instance_find(s->c, &m->instance);
     enum command_kind kind;
@@ -48,6 +50,8 @@ int hear_result(struct step *s, struct node *n, const struct message *m)
     size_t index;
     int r;
 
+    if (id128_is_zero(&m->instance))
+        return err_fold(knocks_witness(s, n, m));
     call = i && m->epoch == i->epoch ? find_call(i, m->command_id, &kind, &index) : NULL;
     if (!call || !id128_equal(&i->run.member[member_of(i, kind, index)].node, &n->id))
         return late(s);
@@ -148,7 +152,7 @@ static int unit_event(struct step *s, struct instance *i, const struct agent_eve
     return 0;
 }
 
-int hear_event(struct step *s, struct node *n, const struct message *m)
+static int hear_event(struct step *s, struct node *n, const struct message *m)
 {
     const struct agent_event_facts *ev = m->event;
     const struct id128 *id = id128_is_zero(&ev->unit.instance) ? &m->instance : &ev->unit.instance;
@@ -233,23 +237,49 @@ static int observe_one(struct step *s, struct instance *i, struct node *n)
     return 0;
 }
 
+/* An epoch that is being ended does not wait for it any more. */
+static int silence_one(struct step *s, struct instance *i, struct node *n)
+{
+    size_t member;
+    int r;
+
+    if (instance_state_runs(i->state) || !run_member(&i->run, &n->id, &member))
+        return 0;
+    r = step_instance(s, i);
+    if (r)
+        return err_fold(r);
+    i->run.member[member].stop.open = false;
+    return err_fold(release_advance(s, i));
+}
+
 static int lose_one(struct step *s, struct instance *i, struct node *n)
+{
+    size_t member;
+
+    if (!run_member(&i->run, &n->id, &member))
+        return 0;
+    if (i->state == INSTANCE_LEASING || i->state == INSTANCE_STARTING || i->state == INSTANCE_LOADING)
+        return err_fold(lifecycle_trouble(s, i, &n->id, "node_lost", "node %s was lost while the instance was %s",
+                                          i->run.member[member].name, instance_state_name(i->state)));
+    return err_fold(silence_one(s, i, n)); /* lost is not dead: what is ready may serve on */
+}
+
+static int retire_one(struct step *s, struct instance *i, struct node *n)
 {
     size_t member;
     int r;
 
     if (!run_member(&i->run, &n->id, &member))
         return 0;
-    if (i->state == INSTANCE_LEASING || i->state == INSTANCE_STARTING || i->state == INSTANCE_LOADING)
-        return err_fold(lifecycle_trouble(s, i, NULL, "node_lost", "node %s was lost while the instance was %s",
-                                          i->run.member[member].name, instance_state_name(i->state)));
+    if (i->run.member[member].told) { /* the last word that it hears from us */
+        r = command_stop_stale(s, n, &i->id, i->epoch);
+        if (r)
+            return err_fold(r);
+    }
     if (instance_state_runs(i->state))
-        return 0; /* lost is not dead: its processes may serve on */
-    r = step_instance(s, i);
-    if (r)
-        return err_fold(r);
-    i->run.member[member].stop.open = false;
-    return err_fold(release_advance(s, i));
+        return err_fold(lifecycle_trouble(s, i, &n->id, "node_retired", "node %s was retired while the instance was %s",
+                                          i->run.member[member].name, instance_state_name(i->state)));
+    return err_fold(silence_one(s, i, n));
 }
 
 int hear_units(struct step *s, struct node *n)
@@ -260,4 +290,39 @@ int hear_units(struct step *s, struct node *n)
 int hear_node_lost(struct step *s, struct node *n)
 {
     return err_fold(instances_each(s, n, lose_one));
+}
+
+int hear_node_silent(struct step *s, struct node *n)
+{
+    return err_fold(instances_each(s, n, silence_one));
+}
+
+int hear_node_retired(struct step *s, struct node *n)
+{
+    return err_fold(instances_each(s, n, retire_one));
+}
+
+/* ---- messages --------------------------------------------------------------------------------------------------- */
+
+int hear_message(struct step *s, struct node *n, struct message *m)
+{
+    switch (m->kind) {
+    case MESSAGE_REPORT:
+        return err_fold(nodes_report(s, n, m));
+    case MESSAGE_RESULT:
+        return err_fold(hear_result(s, n, m));
+    case MESSAGE_EVENT:
+        return err_fold(hear_event(s, n, m));
+    case MESSAGE_HELLO: /* is an event of its own */
+    case MESSAGE_RELAY: /* is never in another one */
+    case MESSAGE_WELCOME:
+    case MESSAGE_COMMAND:
+    case MESSAGE_NEIGHBOURS:
+    case MESSAGE_SNAPSHOT:
+    case MESSAGE_HEALTH:
+    case MESSAGE_PING:
+    case MESSAGE_PONG:
+        break;
+    }
+    return late(s); /* not said to a controller */
 }

@@ -5,9 +5,11 @@
 #include "controller/core/state.h"
 
 /* All return 0 or -ENOMEM. What is late, doubled or of an epoch that is over is counted and changes nothing. */
-int hear_result(struct step *s, struct node *n, const struct message *m);
-int hear_event(struct step *s, struct node *n, const struct message *m);
-int hear_units(struct step *s, struct node *n); /* its list of units is new */
+int hear_message(struct step *s, struct node *n, struct message *m); /* of a report the models are taken out */
+int hear_units(struct step *s, struct node *n);                      /* its list of units is new */
 int hear_node_lost(struct step *s, struct node *n);
+int hear_node_silent(struct step *s,
+                     struct node *n); /* nothing waits for its answers any more; what serves, serves on */
+int hear_node_retired(struct step *s, struct node *n);
 
 #endif

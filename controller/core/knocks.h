@@ -5,7 +5,19 @@
 
 #include "controller/core/state.h"
 
-/* All return 0 or -ENOMEM. */
+enum {
+    KNOCK_WAIT_MS = 600, /* a knock takes 500: who has not said anything by then does not count */
+    KNOCK_AGAIN_MS = 1000,
+    KNOCK_STUCK_MS = 5000 /* a stuck agent's queue fills with knocks */
+};
+
+/* All that take a step return 0 or -ENOMEM; the caller has said step_node. */
+/* A node has gone silent: everybody knocks at once. */
+int knocks_begin(struct step *s, struct node *n);
+/* Nobody knocks there any more; what still comes of it is late. */
+void knocks_end(struct node *n);
+/* Every knock said that it is lost. */
+bool knocks_unanswered(const struct node *n);
 /* A link was closed: whoever it belonged to is silent from now on. */
 int knocks_closed(struct step *s, const struct cluster_ev *ev);
 /* What our own knock found. */

@@ -32,6 +32,28 @@ struct unit_list {
     struct unit_facts unit[];
 };
 
+/* Whether a silent node is there, as it is being found out: knocks.h. */
+enum { KNOCKERS_MAX = 3 }; /* the leader and two witnesses */
+
+struct knock {
+    uint64_t token;      /* of the round that is under way, and the id of its commands; 0: none */
+    uint64_t due_ms;     /* when it ends, or the next one begins; UINT64_MAX: nobody knocks there */
+    uint32_t unanswered; /* rounds in a row in which everybody who counts got no answer */
+    size_t n_knockers;
+    struct knocker {
+        struct id128 node;        /* zero: ourselves */
+        enum knock_outcome found; /* 0: not known yet */
+    } knocker[KNOCKERS_MAX];
+};
+
+/* Who dials whom: neighbours.h. */
+struct neighbour_list {
+    bool told; /* since its last hello */
+    size_t n_peers, n_guests;
+    struct id128 peer[PROTO_PEERS_MAX];  /* it dials them */
+    struct id128 guest[PROTO_PEERS_MAX]; /* they dial it */
+};
+
 struct node {
     struct id128 id;
     char key[PROTO_KEY_MAX];
@@ -40,9 +62,17 @@ struct node {
     bool complete; /* a full report since its hello: what we know of it is whole */
     struct hello hello;
     char peer_addr[PROTO_ADDR_MAX];
-    uint64_t last_seen_ms, last_report_ms;
+    uint64_t last_seen_ms; /* its last sign of life: a message of it, or of a knock what its kernel answered */
+    uint64_t heard_ms;     /* its last message */
+    uint64_t last_report_ms;
     uint64_t joined_wall_ms;
-    uint64_t sweep_ms; /* not before that is it told again to stop what is left of dead epochs */
+    uint64_t silent_since_ms; /* in suspect, stuck, lost: when it went silent */
+    struct knock knock;
+    struct neighbour_list neighbours; /* as it was told */
+    uint64_t direct_ms;               /* its last message by its own link; 0: none */
+    struct id128 via;                 /* the neighbour that carries for it; zero: nobody has to */
+    char reason[PROTO_TEXT_MAX];      /* why it is in its state, where that is not a good one */
+    uint64_t sweep_ms;                /* not before that is it told again to stop what is left of dead epochs */
     uint32_t load_permille;
     uint64_t memory_limit_bytes, host_total_bytes, host_free_bytes;
     size_t n_devices;
@@ -164,7 +194,8 @@ struct numbers {
     uint64_t last_task, last_command, last_token;
     uint64_t coordinator_starts;
     uint64_t late_messages;
-    uint64_t settle_ms; /* nodes that have not come by then are gone; UINT64_MAX: not begun */
+    uint64_t neighbours_ms; /* not before that is anybody told again who dials whom */
+    uint64_t settle_ms;     /* nodes that have not come by then are gone; UINT64_MAX: not begun */
 };
 
 struct cluster {

@@ -39,7 +39,9 @@ struct world {
     size_t n_tokens;
     struct asked asked[ASKED_MAX];
     size_t n_asked;
-    uint64_t last_id[NODES][5]; /* newest command id per node and kind */
+    uint64_t round; /* the newest one of knocks */
+    bool show_neighbours;
+    uint64_t last_id[NODES][COMMAND_KNOCK + 1]; /* newest command id per node and kind */
     struct unit_facts unit[NODES][PROTO_UNITS_MAX];
     size_t n_units[NODES];
     struct plan plan; /* the newest one committed */
@@ -95,6 +97,11 @@ static inline void say_command(int node, const struct message *m)
     const struct command *c = &m->command;
     bool again = w.last_id[node][c->kind] == m->command_id;
 
+    if (c->kind == COMMAND_KNOCK) {
+        say("n%d < knock %s\n", node, c->knock.name);
+        w.round = m->command_id;
+        return;
+    }
     say("n%d < %s e%llu", node, command_kind_name(c->kind), (unsigned long long)m->epoch);
     if (c->kind == COMMAND_LEASE)
         say(" %s%s", c->lease.device[0], c->lease.host_bytes ? " host" : "");
@@ -113,16 +120,41 @@ static inline void say_command(int node, const struct message *m)
     w.asked[w.n_asked++].m = *m;
 }
 
+static inline void say_neighbours(int node, const struct neighbours *l)
+{
+    say("n%d < neighbours:", node);
+    for (size_t i = 0; i < l->n_peers; i++)
+        say(" %s", l->peer[i].name);
+    say(" |");
+    for (size_t i = 0; i < l->n_guests; i++)
+        say(" %s", l->guest[i]);
+    say("\n");
+}
+
+static inline void say_message(int node, const struct message *m)
+{
+    if (m->kind == MESSAGE_COMMAND)
+        say_command(node, m);
+    else if (m->kind == MESSAGE_WELCOME)
+        say("n%d < welcome%s%s\n", node, m->welcome.refused[0] ? " refused: " : "", m->welcome.refused);
+    else if (m->kind != MESSAGE_NEIGHBOURS)
+        say("n%d < message %d\n", node, m->kind);
+    else if (w.show_neighbours)
+        say_neighbours(node, m->neighbours);
+}
+
+/* "by n3: n2 < lease e1": n3 carries it. */
 static inline void say_send(const struct cluster_fx *fx)
 {
     const struct message *m = fx->message;
 
-    if (m->kind == MESSAGE_COMMAND)
-        say_command(node_of(fx->key), m);
-    else if (m->kind == MESSAGE_WELCOME)
-        say("n%d < welcome%s%s\n", node_of(fx->key), m->welcome.refused[0] ? " refused: " : "", m->welcome.refused);
-    else
-        say("n%d < message %d\n", node_of(fx->key), m->kind);
+    if (m->kind != MESSAGE_RELAY) {
+        say_message(node_of(fx->key), m);
+        return;
+    }
+    if (m->relay.inner->kind != MESSAGE_NEIGHBOURS || w.show_neighbours)
+        say("by n%d: ", node_of(fx->key));
+    say_message(node_of(m->relay.key), m->relay.inner);
 }
 
 static inline void say_commit(const struct cluster_fx *fx)
@@ -189,6 +221,9 @@ static inline void say_effect(const struct cluster_fx *fx)
         say_transition(&fx->transition);
         break;
     case CLUSTER_FX_KNOCK:
+        say("knock %s\n", fx->peer->name);
+        w.round = fx->token;
+        break;
     case CLUSTER_FX_CHANGED:
         w.changed = true;
         break;
@@ -297,6 +332,7 @@ static inline struct message *hello_of(int node)
     m->hello.n_addrs = 1;
     snprintf(m->hello.addr[0], sizeof(m->hello.addr[0]), "10.0.0.%d", node);
     m->hello.can_coordinate = true;
+    m->hello.port = 7431;
     return m;
 }
 
@@ -594,6 +630,45 @@ static inline void pass_reporting(uint64_t ms, int n)
         pass(500);
         for (int node = 1; node <= n; node++)
             report(node);
+    }
+}
+
+/* ---- knocks ------------------------------------------------------------------------------------------------------ */
+
+/* What our own knock of the newest round found. */
+static inline void knocked(int node, enum knock_outcome found)
+{
+    step(&(struct cluster_ev){.kind = CLUSTER_EV_KNOCKED, .node = id_of(node), .token = w.round, .knock = found});
+}
+
+/* What a witness of that round found. */
+static inline void witnessed(int witness, enum knock_outcome found)
+{
+    struct message *m = message_from(witness, MESSAGE_RESULT);
+
+    m->command_id = w.round;
+    m->result.code = RESULT_DONE;
+    strcpy(m->result.reason, knock_outcome_name(found));
+    hear(witness, m);
+}
+
+/* Nodes 1..n report on; `gone` is not heard of any more, and every knock at it finds nobody: it is lost 2 s later. Only
+ * what follows from the last answer is left in the log. */
+static inline void vanish(int gone, int n)
+{
+    for (int half = 1; half <= 4; half++) {
+        pass(500);
+        for (int node = 1; node <= n; node++) {
+            if (node != gone)
+                report(node);
+        }
+        for (int node = 1; half > 2 && node <= n; node++) {
+            if (node != gone)
+                witnessed(node, KNOCK_UNANSWERED);
+        }
+        w.log[0] = '\0';
+        if (half > 2)
+            knocked(gone, KNOCK_UNANSWERED);
     }
 }
 

@@ -1,0 +1,10 @@
+/* Who may join, and what the others are told. */
+#ifndef CARAVAN_CONTROLLER_CORE_HELLO_H
+#define CARAVAN_CONTROLLER_CORE_HELLO_H
+
+#include "controller/core/state.h"
+
+/* carrier: who has carried it; NULL: it came by the node's own link. 0, -ENOMEM. */
+int hello_heard(struct step *s, const struct cluster_ev *ev, const struct node *carrier);
+
+#endif
