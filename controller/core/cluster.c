@@ -19,6 +19,7 @@
 #include "controller/core/neighbours.h"
 #include "controller/core/nodes.h"
 #include "controller/core/restore.h"
+#include "controller/core/retire.h"
 #include "controller/core/state.h"
 #include "controller/core/tasks.h"
 #include "controller/core/wishes.h"
@@ -102,6 +103,8 @@ static int go_on(struct step *s, const struct pending *p, bool ok)
     const struct cause failed = {.code = "store_failed", .text = STORE_FAILED};
     struct instance *i = instance_find(s->c, &p->instance);
 
+    if (p->intent == INTENT_RETIRE)
+        return err_fold(retire_go_on(s, &p->instance, ok));
     if (!i || i->epoch != p->epoch)
         return p->intent == INTENT_STOP ? err_fold(tasks_end(s, p->task, TASK_EV_DONE, NULL)) : 0;
     switch (p->intent) {
@@ -113,6 +116,8 @@ static int go_on(struct step *s, const struct pending *p, bool ok)
                            : instance_event(s, i, INSTANCE_EV_TROUBLE, &failed));
     case INTENT_STOP:
         return ok ? err_fold(instance_event(s, i, INSTANCE_EV_STOP, NULL)) : 0;
+    case INTENT_RETIRE: /* a node's */
+        break;
     }
     return 0;
 }
@@ -199,6 +204,8 @@ static int warmed(struct step *s, const struct cluster_ev *ev)
     r = step_instance(s, i);
     if (r)
         return err_fold(r);
+    if (i->state == INSTANCE_READY || i->state == INSTANCE_DRAINING)
+        return err_fold(detector_warmed(s, i, ev->ok, ev->text));
     return err_fold(loading_warmed(s, i, ev->ok, ev->text));
 }
 
@@ -270,7 +277,7 @@ static int dispatch(struct step *s, struct cluster_ev *ev)
     case CLUSTER_EV_UNDRAIN:
         return err_fold(drain_end(s, ev));
     case CLUSTER_EV_RETIRE:
-        return err_fold(nodes_retire(s, ev));
+        return err_fold(retire_begin(s, ev));
     case CLUSTER_EV_LIFT_BRAKE:
         return err_fold(brake_lift(s, ev));
     case CLUSTER_EV_TRAFFIC:

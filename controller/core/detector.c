@@ -5,11 +5,16 @@
 #include "common/core/err.h"
 #include "common/core/text.h"
 #include "controller/core/brake.h"
+#include "controller/core/effects.h"
+#include "controller/core/hang.h"
 #include "controller/core/instances.h"
 #include "controller/core/lifecycle.h"
 #include "controller/core/nodes.h"
 
-enum { EVICT_MIN_MS = 2000, EVICT_MAX_MS = 30000 };
+enum { EVICT_MIN_MS = 2000, EVICT_MAX_MS = 30000, PROBE_AGAIN_MS = 5000 };
+
+/* That epoch's end is not held against the instance. */
+int recovery_pardon(struct step *s, struct instance *i, uint64_t epoch) __attribute__((weak));
 
 /* ---- evictions -------------------------------------------------------------------------------------------------- */
 
@@ -116,30 +121,161 @@ static uint64_t evict_due_ms(const struct cluster *c)
     return due;
 }
 
-/* ---- the room --------------------------------------------------------------------------------------------------- */
+/* ---- what the gateway sees --------------------------------------------------------------------------------------- */
+
+/* The instance whose epoch this is about, if it is still the one that serves; NULL: it is over. */
+static struct instance *served(const struct cluster *c, const struct cluster_ev *ev)
+{
+    struct instance *i = instance_find(c, &ev->instance);
+
+    return i && i->epoch == ev->epoch && (i->state == INSTANCE_READY || i->state == INSTANCE_DRAINING) ? i : NULL;
+}
+
+static int late(struct step *s)
+{
+    s->c->numbers.late_messages++;
+    return 0;
+}
 
 int detector_traffic(struct step *s, const struct cluster_ev *ev)
 {
-    (void)s;
-    (void)ev;
+    struct instance *i = served(s->c, ev);
+    bool begins;
+    int r;
+
+    if (!i)
+        return late(s);
+    r = step_instance(s, i);
+    if (r)
+        return err_fold(r);
+    begins = !i->run.traffic.in_flight && ev->traffic.in_flight;
+    i->run.traffic = ev->traffic;
+    if (begins)
+        i->run.hang.still_ms = i->run.hang.late_ms = s->now_ms;
     return 0;
+}
+
+/* An error may be the request's own fault. A token of ours tells: a coordinator with a dead endpoint answers 500 for ever. */
+static int probe(struct step *s, struct instance *i)
+{
+    struct probe *p = &i->run.probe;
+    int r;
+
+    if (p->open || s->now_ms < p->next_ms)
+        return 0;
+    r = journal_change(&s->journal, p, sizeof(*p));
+    if (r)
+        return err_fold(r);
+    p->open = true;
+    p->next_ms = s->now_ms + PROBE_AGAIN_MS;
+    return err_fold(fx_warm_up(s, i));
+}
+
+int detector_warmed(struct step *s, struct instance *i, bool ok, const char *text)
+{
+    if (!i->run.probe.open)
+        return late(s);
+    i->run.probe.open = false;
+    if (ok)
+        return 0;
+    return err_fold(lifecycle_trouble(s, i, NULL, "coordinator_broken",
+                                      "coordinator on %s answers errors, and not the token that was asked of it: %s",
+                                      i->plan->rank[0].node_name, text ? text : ""));
+}
+
+static int refused(struct step *s, struct instance *i, const char *text)
+{
+    int r = step_instance(s, i);
+
+    if (r)
+        return err_fold(r);
+    return err_fold(lifecycle_trouble(s, i, NULL, "coordinator_refused",
+                                      "coordinator on %s: its port refused or reset a connection%s%s",
+                                      i->plan->rank[0].node_name, text && text[0] ? ": " : "", text ? text : ""));
+}
+
+/* The epoch that a request has killed is over by now, or will be. */
+static int pardon(struct step *s, const struct cluster_ev *ev)
+{
+    struct instance *i = instance_find(s->c, &ev->instance);
+
+    if (!i || !recovery_pardon)
+        return late(s);
+    return err_fold(recovery_pardon(s, i, ev->epoch));
 }
 
 int detector_upstream(struct step *s, const struct cluster_ev *ev)
 {
-    (void)s;
-    (void)ev;
+    struct instance *i = served(s->c, ev);
+
+    if (ev->upstream == UPSTREAM_POISON)
+        return err_fold(pardon(s, ev));
+    if (!i)
+        return late(s);
+    switch (ev->upstream) {
+    case UPSTREAM_REFUSED:
+        return err_fold(refused(s, i, ev->text));
+    case UPSTREAM_BROKEN:
+        return err_fold(probe(s, i));
+    case UPSTREAM_POISON:
+        break;
+    }
     return 0;
+}
+
+/* ---- once a second ---------------------------------------------------------------------------------------------- */
+
+static int sample_one(struct step *s, struct instance *i, struct node *unused)
+{
+    struct probe *p = &i->run.probe;
+    int r;
+
+    (void)unused;
+    if (!hang_watches(i))
+        return 0;
+    if (p->open && s->now_ms >= p->next_ms + s->c->config.warm_up_ms) { /* its slots are taken: that says nothing */
+        r = journal_change(&s->journal, p, sizeof(*p));
+        if (r)
+            return err_fold(r);
+        p->open = false;
+    }
+    return err_fold(hang_sample(s, i));
+}
+
+static int sample(struct step *s)
+{
+    if (s->now_ms < s->c->numbers.sample_ms)
+        return 0;
+    s->c->numbers.sample_ms = s->now_ms + HANG_SAMPLE_MS;
+    return err_fold(instances_each(s, NULL, sample_one));
+}
+
+static uint64_t sample_due_ms(const struct cluster *c)
+{
+    for (size_t k = 0; k < c->instances.n; k++) {
+        if (hang_watches(CLUSTER_INSTANCE(c, k)))
+            return c->numbers.sample_ms;
+    }
+    return UINT64_MAX;
 }
 
 int detector_tick(struct step *s)
 {
+    int r = 0;
+
+    if (nodes_quiet(s))
+        return 0;
     if (!brake_is_on(s->c))
-        return err_fold(evict(s));
-    return 0;
+        r = evict(s);
+    if (r)
+        return err_fold(r);
+    return err_fold(sample(s));
 }
 
 uint64_t detector_due_ms(const struct cluster *c)
 {
-    return brake_is_on(c) ? UINT64_MAX : evict_due_ms(c);
+    uint64_t due = sample_due_ms(c), at = brake_is_on(c) ? UINT64_MAX : evict_due_ms(c);
+
+    due = at < due ? at : due;
+    return due < c->numbers.quiet_ms ? c->numbers.quiet_ms : due;
 }

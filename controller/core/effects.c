@@ -169,7 +169,8 @@ int fx_refuse(struct step *s, uint64_t request_id, const char *code, const char 
 static int step_record_add(struct step *s, const struct step_record *rec)
 {
     for (size_t i = 0; i < s->n_records; i++) {
-        if (s->record[i].instance == rec->instance && s->record[i].task == rec->task) {
+        if (s->record[i].instance == rec->instance && s->record[i].task == rec->task &&
+            s->record[i].node == rec->node) {
             s->record[i] = *rec;
             return 0;
         }
@@ -197,6 +198,11 @@ int record_task(struct step *s, const struct task *t, bool gone)
     return err_fold(step_record_add(s, &(struct step_record){.task = t, .gone = gone}));
 }
 
+int record_node(struct step *s, const struct node *n)
+{
+    return err_fold(step_record_add(s, &(struct step_record){.node = n, .gone = !n->draining && !n->retired}));
+}
+
 uint64_t step_token(struct step *s)
 {
     if (!s->token)
@@ -204,14 +210,26 @@ uint64_t step_token(struct step *s)
     return s->token;
 }
 
-int step_then(struct step *s, enum intent intent, const struct instance *i, uint64_t task)
+static int step_pend(struct step *s, const struct pending *what)
 {
     struct pending *p = malloc(sizeof(*p));
 
     if (!p)
         return err_raise(-ENOMEM);
-    *p = (struct pending){.token = step_token(s), .intent = intent, .instance = i->id, .epoch = i->epoch, .task = task};
+    *p = *what;
+    p->token = step_token(s);
     return err_fold(journal_add(&s->journal, &s->c->pending, s->c->pending.n, p, free));
+}
+
+int step_then(struct step *s, enum intent intent, const struct instance *i, uint64_t task)
+{
+    return err_fold(
+        step_pend(s, &(struct pending){.intent = intent, .instance = i->id, .epoch = i->epoch, .task = task}));
+}
+
+int step_then_node(struct step *s, enum intent intent, const struct node *n)
+{
+    return err_fold(step_pend(s, &(struct pending){.intent = intent, .instance = n->id}));
 }
 
 static int fill_instance(const struct step_record *from, struct record *to)
@@ -238,6 +256,16 @@ static int fill_instance(const struct step_record *from, struct record *to)
     return 0;
 }
 
+static void fill_node(const struct node *n, struct record *to)
+{
+    to->kind = RECORD_NODE;
+    to->instance = n->id;
+    memcpy(to->node.name, n->hello.name, sizeof(to->node.name));
+    memcpy(to->node.key, n->key, sizeof(to->node.key));
+    to->node.draining = n->draining;
+    to->node.retired = n->retired;
+}
+
 static int fill_records(const struct step *s, struct cluster_fx *fx)
 {
     int r;
@@ -256,6 +284,8 @@ static int fill_records(const struct step *s, struct cluster_fx *fx)
             r = fill_instance(from, to);
             if (r)
                 return err_fold(r);
+        } else if (from->node) {
+            fill_node(from->node, to);
         } else {
             to->kind = RECORD_TASK;
             to->instance = from->task->view.instance;

@@ -29,12 +29,15 @@ int fx_refuse(struct step *s, uint64_t request_id, const char *code, const char 
 /* To be written by this step's commit, as it is when the step ends; `as`: in that state instead (0: as it is). */
 int record_instance(struct step *s, const struct instance *i, enum instance_state as, bool gone);
 int record_task(struct step *s, const struct task *t, bool gone);
+/* An operator's word on it; deleted where there is none any more. */
+int record_node(struct step *s, const struct node *n);
 
 /* The token of this step's commit. */
 uint64_t step_token(struct step *s);
 
 /* Goes on with intent once this step's commit is durable. */
 int step_then(struct step *s, enum intent intent, const struct instance *i, uint64_t task);
+int step_then_node(struct step *s, enum intent intent, const struct node *n);
 
 /* Ends the list: the commit, if anything is to be written, and CHANGED. */
 int fx_finish(struct step *s);

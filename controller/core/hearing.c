@@ -1,10 +1,14 @@
 /* What nodes say of instances: results of commands, events of processes, reports, and silence. */
 #include "controller/core/hearing.h"
 
+#include <inttypes.h>
 #include <string.h>
 
+#include "common/core/coordinator_log.h"
 #include "common/core/err.h"
+#include "common/core/text.h"
 #include "controller/core/commands.h"
+#include "controller/core/hang.h"
 #include "controller/core/instances.h"
 #include "controller/core/knocks.h"
 #include "controller/core/lifecycle.h"
@@ -13,6 +17,8 @@
 #include "controller/core/release.h"
 #include "controller/core/restore.h"
 #include "controller/core/sentence.h"
+
+enum { EXIT_SIGABRT = 6 }; /* Linux's, as exit_facts has it */
 
 /* ---- results ---------------------------------------------------------------------------------------------------- */
 
@@ -85,19 +91,43 @@ static bool unit_is_ours(const struct instance *i, const struct unit_facts *u)
     return u->role == UNIT_COORDINATOR || (u->role == UNIT_WORKER && u->rank >= 0 && (size_t)u->rank < i->run.n_ranks);
 }
 
+static bool serves(const struct instance *i)
+{
+    return i->state == INSTANCE_READY || i->state == INSTANCE_DRAINING;
+}
+
+/* The coordinator named a reason that another try cannot cure: a damaged file, an unknown model, a bad flag. */
+static bool is_final(const struct unit_facts *u, const char *last_lines)
+{
+    return u->role == UNIT_COORDINATOR && coordinator_error_is_final(coordinator_error_of(last_lines));
+}
+
+static const char *exit_code(const struct instance *i, const struct unit_facts *u, const char *last_lines)
+{
+    if (is_final(u, last_lines))
+        return "unservable";
+    if (u->role == UNIT_WORKER)
+        return serves(i) ? "rank_lost" : "worker_exited";
+    return serves(i) ? "coordinator_lost" : "coordinator_exited";
+}
+
+/* Whose fault it is. A coordinator aborts for the sake of any rank, and while it serves for the sake of a request. */
+static const struct id128 *blamed(const struct instance *i, const struct unit_facts *u)
+{
+    bool aborted = u->exit.known && u->exit.signal == EXIT_SIGABRT;
+
+    if (u->role == UNIT_WORKER)
+        return &i->plan->rank[u->rank].node;
+    return serves(i) || aborted ? NULL : &i->plan->rank[0].node;
+}
+
 static int unit_down(struct step *s, struct instance *i, const struct unit_facts *u, const char *how,
                      const char *last_lines)
 {
-    bool served = i->state == INSTANCE_READY || i->state == INSTANCE_DRAINING;
-    bool worker = u->role == UNIT_WORKER;
     char text[PROTO_TEXT_MAX];
 
     describe_exit(i, u, how, last_lines, text, sizeof(text));
-    return err_fold(lifecycle_trouble(s, i, &i->plan->rank[worker ? (size_t)u->rank : 0].node,
-                                      served   ? worker ? "rank_lost" : "coordinator_lost"
-                                      : worker ? "worker_exited"
-                                               : "coordinator_exited",
-                                      "%s", text));
+    return err_fold(lifecycle_trouble(s, i, blamed(i, u), exit_code(i, u, last_lines), "%s", text));
 }
 
 /* A process that is only going down has no exit yet: when it comes, it is the better reason. */
@@ -113,6 +143,8 @@ static int amend_reason(struct step *s, struct instance *i, const struct unit_fa
         return err_fold(r);
     sentence_exit(how, sizeof(how), &u->exit);
     describe_exit(i, u, how, last_lines, i->reason, sizeof(i->reason));
+    if (is_final(u, last_lines))
+        text_format(i->code, sizeof(i->code), "unservable");
     i->run.dying_unit[0] = '\0';
     return 0;
 }
@@ -145,9 +177,9 @@ static int unit_event(struct step *s, struct instance *i, const struct agent_eve
         if (r)
             return err_fold(r);
         return err_fold(loading_event(s, i, ev));
-    case AGENT_EVENT_RESUMED:
+    case AGENT_EVENT_RESUMED: /* is its machine's, not a unit's */
     case AGENT_EVENT_PORT_CLASH:
-        break; /* the agent's log names them; no decision here depends on them */
+        break; /* the agent's log names it; no decision here depends on it */
     }
     return 0;
 }
@@ -159,6 +191,8 @@ static int hear_event(struct step *s, struct node *n, const struct message *m)
     struct instance *i;
     size_t member;
 
+    if (ev->kind == AGENT_EVENT_RESUMED)
+        return err_fold(hear_node_disturbed(s, n));
     if (id128_is_zero(id))
         return 0; /* the standing worker, or the machine itself: reports show it */
     i = instance_find(s->c, id);
@@ -173,23 +207,10 @@ static int hear_event(struct step *s, struct node *n, const struct message *m)
 
 /* ---- reports ---------------------------------------------------------------------------------------------------- */
 
-static const struct unit_facts *find_unit(const struct node *n, const struct instance *i, enum unit_role role,
-                                          int32_t rank)
-{
-    for (size_t u = 0; u < (n->units ? n->units->n : 0); u++) {
-        const struct unit_facts *unit = &n->units->unit[u];
-
-        if (unit->role == role && unit->epoch == i->epoch && (role == UNIT_COORDINATOR || unit->rank == rank) &&
-            id128_equal(&unit->instance, &i->id))
-            return unit;
-    }
-    return NULL;
-}
-
 /* The event of its end may have been lost with the link; the report shows it too. */
 static int check_unit(struct step *s, struct instance *i, const struct node *n, enum unit_role role, int32_t rank)
 {
-    const struct unit_facts *u = find_unit(n, i, role, rank);
+    const struct unit_facts *u = node_unit(n, i, role, rank);
     const struct unit_facts gone = {.role = role, .rank = rank};
     char how[64];
 
@@ -208,6 +229,11 @@ static int check_unit(struct step *s, struct instance *i, const struct node *n, 
         break;
     }
     loading_sample(s, i, u);
+    if (role == UNIT_COORDINATOR && u->closed_streams && serves(i))
+        return err_fold(lifecycle_trouble(s, i, NULL, "rank_reset",
+                                          "coordinator on %s: %" PRIu32 " of its rank connections were closed by the "
+                                          "other side",
+                                          i->plan->rank[0].node_name, u->closed_streams));
     return 0;
 }
 
@@ -221,6 +247,8 @@ static int observe_run(struct step *s, struct instance *i, const struct node *n)
     }
     if (!r && i->run.load_began && instance_state_runs(i->state) && id128_equal(&i->plan->rank[0].node, &n->id))
         r = check_unit(s, i, n, UNIT_COORDINATOR, -1);
+    if (!r)
+        r = hang_check_ranks(s, i);
     return err_fold(r);
 }
 
@@ -290,6 +318,18 @@ int hear_units(struct step *s, struct node *n)
 int hear_node_lost(struct step *s, struct node *n)
 {
     return err_fold(instances_each(s, n, lose_one));
+}
+
+static int disturb_one(struct step *s, struct instance *i, struct node *n)
+{
+    size_t member;
+
+    return run_member(&i->run, &n->id, &member) ? err_fold(hang_restart(s, i)) : 0;
+}
+
+int hear_node_disturbed(struct step *s, struct node *n)
+{
+    return err_fold(instances_each(s, n, disturb_one));
 }
 
 int hear_node_silent(struct step *s, struct node *n)

@@ -82,8 +82,9 @@ static bool hello_is_bad(const struct step *s, const struct node *n, const struc
     return true;
 }
 
-/* To whom it answers, by the way that the hello came: a copy has the same key on another one. */
-static int send_welcome(struct step *s, const struct cluster_ev *ev, const struct node *carrier, const char *refused)
+/* addr, carrier: the way to whom it is meant for; a copy has the same key on another one. */
+static int send_welcome(struct step *s, const char *key, const char *addr, const struct node *carrier,
+                        const char *refused)
 {
     CLEANUP(message_destroy) struct message *m = message_to(s, MESSAGE_WELCOME);
     const struct cluster_config *config = &s->c->config;
@@ -95,7 +96,12 @@ static int send_welcome(struct step *s, const struct cluster_ev *ev, const struc
     text_format(m->welcome.version, sizeof(m->welcome.version), "%s", CARAVAN_VERSION);
     m->welcome.open = config->trust_open;
     text_format(m->welcome.refused, sizeof(m->welcome.refused), "%s", refused);
-    return err_fold(carrier ? fx_relay(s, carrier, ev->key, &m) : fx_send(s, ev->key, ev->peer_addr, &m));
+    return err_fold(carrier ? fx_relay(s, carrier, key, &m) : fx_send(s, key, addr, &m));
+}
+
+int hello_dismiss(struct step *s, const struct node *n, const char *why)
+{
+    return err_fold(send_welcome(s, n->key, "", NULL, why));
 }
 
 static int node_add(struct step *s, const struct cluster_ev *ev, struct node **ret)
@@ -137,7 +143,7 @@ static int refuse_hello(struct step *s, struct node *n, const struct cluster_ev 
           : node_refuse_stranger(s, ev->message->hello.name, NODE_EV_BAD_HELLO, &cause);
     if (r)
         return err_fold(r);
-    return err_fold(send_welcome(s, ev, carrier, why));
+    return err_fold(send_welcome(s, ev->key, ev->peer_addr, carrier, why));
 }
 
 static void take_hello(struct step *s, struct node *n, const struct cluster_ev *ev, const struct node *carrier)
@@ -176,5 +182,5 @@ int hello_heard(struct step *s, const struct cluster_ev *ev, const struct node *
     r = node_event(s, n, NODE_EV_HELLO, &(struct cause){.text = why});
     if (r)
         return err_fold(r);
-    return err_fold(send_welcome(s, ev, carrier, ""));
+    return err_fold(send_welcome(s, ev->key, ev->peer_addr, carrier, ""));
 }

@@ -4,7 +4,11 @@
 
 #include "controller/core/state.h"
 
-/* carrier: who has carried it; NULL: it came by the node's own link. 0, -ENOMEM. */
+/* All return 0 or -ENOMEM. */
+/* carrier: who has carried it; NULL: it came by the node's own link. */
 int hello_heard(struct step *s, const struct cluster_ev *ev, const struct node *carrier);
+
+/* Its welcome is taken back. */
+int hello_dismiss(struct step *s, const struct node *n, const char *why);
 
 #endif

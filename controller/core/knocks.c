@@ -214,6 +214,8 @@ int knocks_own(struct step *s, const struct cluster_ev *ev)
 
     if (!n || !n->knock.token || n->knock.token != ev->token)
         return late(s);
+    if (ev->knock == KNOCK_NO_CARRIER && brake_overruled(s->c))
+        return err_fold(take(s, n, &ourselves, KNOCK_UNANSWERED));
     return err_fold(take(s, n, &ourselves, ev->knock));
 }
 
@@ -245,10 +247,12 @@ int knocks_closed(struct step *s, const struct cluster_ev *ev)
     const struct cause closed = {.text = "its link was closed"};
     int r;
 
+    if (nodes_quiet(s))
+        return 0;
     for (size_t k = 0; k < s->c->nodes.n; k++) {
         struct node *n = CLUSTER_NODE(s->c, k);
 
-        if (!ev->peer_addr[0] || strcmp(n->peer_addr, ev->peer_addr) != 0 || !nodes_listens_for(n))
+        if (!ev->peer_addr[0] || !id128_is_zero(&n->via) || strcmp(n->peer_addr, ev->peer_addr) != 0 || !nodes_listens_for(n))
             continue;
         r = node_event(s, n, NODE_EV_SILENT, &closed);
         if (r)
@@ -261,6 +265,8 @@ int knocks_tick(struct step *s)
 {
     int r;
 
+    if (nodes_quiet(s))
+        return 0;
     for (size_t k = 0; k < s->c->nodes.n; k++) {
         struct node *n = CLUSTER_NODE(s->c, k);
 
@@ -284,5 +290,5 @@ uint64_t knocks_due_ms(const struct cluster *c)
 
         due = at < due ? at : due;
     }
-    return due;
+    return due < c->numbers.quiet_ms ? c->numbers.quiet_ms : due;
 }

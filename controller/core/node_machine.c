@@ -4,6 +4,7 @@
 
 #include "common/core/err.h"
 #include "common/core/text.h"
+#include "controller/core/brake.h"
 #include "controller/core/effects.h"
 #include "controller/core/knocks.h"
 #include "controller/core/nodes.h"
@@ -259,6 +260,8 @@ int node_event(struct step *s, struct node *n, enum node_event event, const stru
         r = node_emit(s, n->hello.name, from, event, cell, cause);
     if (!r && cell->action)
         r = cell->action(s, n, cause);
+    if (!r && cell->verdict == GO && cell->to != from)
+        r = brake_review(s);
     return err_fold(r);
 }
 

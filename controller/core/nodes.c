@@ -7,8 +7,11 @@
 
 #include "common/core/err.h"
 #include "common/core/text.h"
+#include "controller/core/brake.h"
 #include "controller/core/effects.h"
+#include "controller/core/hang.h"
 #include "controller/core/hearing.h"
+#include "controller/core/hello.h"
 #include "controller/core/knocks.h"
 #include "controller/core/neighbours.h"
 #include "controller/core/release.h"
@@ -49,7 +52,8 @@ bool node_gone(const struct cluster *c, const struct id128 *id, uint64_t now_ms)
         return true;
     case NODE_SUSPECT:
         return knocks_unanswered(n);
-    case NODE_UNKNOWN:
+    case NODE_UNKNOWN: /* an operator's word on it was in the store */
+        return now_ms >= c->numbers.settle_ms;
     case NODE_JOINING:
     case NODE_READY:
     case NODE_DRAINING:
@@ -57,6 +61,18 @@ bool node_gone(const struct cluster *c, const struct id128 *id, uint64_t now_ms)
         break;
     }
     return false;
+}
+
+const struct unit_facts *node_unit(const struct node *n, const struct instance *i, enum unit_role role, int32_t rank)
+{
+    for (size_t u = 0; u < (n && n->units ? n->units->n : 0); u++) {
+        const struct unit_facts *unit = &n->units->unit[u];
+
+        if (unit->role == role && unit->epoch == i->epoch && (role == UNIT_COORDINATOR || unit->rank == rank) &&
+            id128_equal(&unit->instance, &i->id))
+            return unit;
+    }
+    return NULL;
 }
 
 const char *node_addr(const struct node *n)
@@ -199,8 +215,15 @@ int nodes_seen(struct step *s, struct node *n, const struct message *m, const st
 
 int node_on_silent(struct step *s, struct node *n, const struct cause *cause)
 {
+    int r;
+
     (void)cause;
     n->silent_since_ms = s->now_ms;
+    r = hear_node_disturbed(s, n);
+    if (!r)
+        r = brake_silent(s);
+    if (r)
+        return err_fold(r);
     return err_fold(knocks_begin(s, n));
 }
 
@@ -228,7 +251,11 @@ int node_on_stuck(struct step *s, struct node *n, const struct cause *cause)
 
 int node_on_ready(struct step *s, struct node *n, const struct cause *cause)
 {
+    int r = hear_node_disturbed(s, n);
+
     (void)cause;
+    if (r)
+        return err_fold(r);
     if (n->draining)
         return err_fold(node_event(s, n, NODE_EV_DRAIN, &(struct cause){.text = "it was being drained before"}));
     return 0;
@@ -240,9 +267,11 @@ int node_on_retired(struct step *s, struct node *n, const struct cause *cause)
 
     (void)cause;
     r = neighbours_carrier_gone(s, n);
-    if (r)
-        return err_fold(r);
-    return err_fold(hear_node_retired(s, n));
+    if (!r)
+        r = hear_node_retired(s, n);
+    if (!r && n->joined)
+        r = hello_dismiss(s, n, node_cell(NODE_RETIRED, NODE_EV_HELLO)->sentence);
+    return err_fold(r);
 }
 
 bool nodes_listens_for(const struct node *n)
@@ -274,6 +303,8 @@ int nodes_tick(struct step *s)
     char text[96];
     int r;
 
+    if (nodes_quiet(s))
+        return 0;
     for (size_t i = 0; i < s->c->nodes.n; i++) {
         struct node *n = CLUSTER_NODE(s->c, i);
 
@@ -296,20 +327,37 @@ uint64_t nodes_due_ms(const struct cluster *c)
 
         due = at < due ? at : due;
     }
-    return due;
+    return due < c->numbers.quiet_ms ? c->numbers.quiet_ms : due;
 }
 
-/* ---- what operators and machines say ----------------------------------------------------------------------------- */
+/* ---- our own suspend -------------------------------------------------------------------------------------------- */
 
-int nodes_retire(struct step *s, const struct cluster_ev *ev)
+/* What was heard before is as old as the suspend was long: nobody was silent but us. */
+static int forget_silence(struct step *s, struct node *n)
 {
-    (void)s;
-    (void)ev;
+    int r = step_node(s, n);
+
+    if (r)
+        return err_fold(r);
+    n->last_seen_ms = s->now_ms;
+    if (n->knock.due_ms != UINT64_MAX)
+        n->knock = (struct knock){.due_ms = s->c->numbers.quiet_ms};
     return 0;
 }
 
 int nodes_resumed(struct step *s)
 {
-    (void)s;
-    return 0;
+    int r = 0;
+
+    s->c->numbers.quiet_ms = s->now_ms + s->c->config.settle_ms;
+    for (size_t k = 0; !r && k < s->c->nodes.n; k++)
+        r = forget_silence(s, CLUSTER_NODE(s->c, k));
+    for (size_t k = 0; !r && k < s->c->instances.n; k++)
+        r = hang_restart(s, CLUSTER_INSTANCE(s->c, k));
+    return err_fold(r);
+}
+
+bool nodes_quiet(const struct step *s)
+{
+    return s->now_ms < s->c->numbers.quiet_ms;
 }

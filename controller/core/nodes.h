@@ -10,6 +10,9 @@ struct node *node_find(const struct cluster *c, const struct id128 *id); /* NULL
  * a restart of the controller, or called lost by every knock and only kept from it by the brake. */
 bool node_gone(const struct cluster *c, const struct id128 *id, uint64_t now_ms);
 
+/* What n last said of that process of the instance's epoch; NULL: nothing, also where n is NULL. */
+const struct unit_facts *node_unit(const struct node *n, const struct instance *i, enum unit_role role, int32_t rank);
+
 /* Its chosen address, or else the one that its link comes from. */
 const char *node_addr(const struct node *n);
 
@@ -41,9 +44,8 @@ bool nodes_listens_for(const struct node *n);
 /* When nodes_tick has something to do; UINT64_MAX: never. */
 uint64_t nodes_due_ms(const struct cluster *c);
 
-/* An operator takes a node out for good. */
-int nodes_retire(struct step *s, const struct cluster_ev *ev);
-/* Our own machine was suspended: nothing that was heard before counts. */
+/* Our own machine was suspended: nothing that was heard before counts, and nothing is decided for `settle`. */
 int nodes_resumed(struct step *s);
+bool nodes_quiet(const struct step *s);
 
 #endif

@@ -12,6 +12,7 @@
 #include "controller/core/nodes.h"
 #include "controller/core/planning.h"
 #include "controller/core/release.h"
+#include "controller/core/retire.h"
 #include "controller/core/tasks.h"
 
 /* ---- from the store --------------------------------------------------------------------------------------------- */
@@ -67,8 +68,9 @@ int restore_record(struct step *s, const struct record *rec)
         if (rec->task.state < TASK_PENDING || rec->task.state > TASK_CANCELLED || task_find(s->c, rec->task.id))
             return 0;
         return err_fold(task_restore(s, &rec->task));
-    case RECORD_AUDIT:
     case RECORD_NODE:
+        return err_fold(retire_restore(s, rec));
+    case RECORD_AUDIT:
         break;
     }
     return 0;

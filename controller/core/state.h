@@ -115,6 +115,22 @@ struct rank {
 
 enum release { RELEASE_NONE = 0, RELEASE_FIRST /* rank 0's node, where the coordinator is */, RELEASE_REST };
 
+/* Clocks of hang.h: since when their condition has held. */
+struct hang {
+    uint64_t calm_ms;    /* no member was silent, no rank connection repeated itself */
+    uint64_t still_ms;   /* a request was in progress and nothing moved at all */
+    uint64_t late_ms;    /* a request was in progress, no token came and no batch ended */
+    uint64_t sampled_ms; /* 0: not yet */
+    uint64_t progress, n_decode, coordinator_cpu_ms, worker_cpu_ms[PROTO_RANKS_MAX];
+    bool works[PROTO_RANKS_MAX]; /* in the last sample */
+};
+
+/* A token of our own, asked of a coordinator that answers errors. */
+struct probe {
+    bool open;
+    uint64_t next_ms; /* not before that is one asked for again */
+};
+
 /* Everything about one placement; a new epoch starts from zero. */
 struct run {
     size_t n_members;
@@ -134,6 +150,9 @@ struct run {
     enum release release;
     uint64_t release_ms;             /* when waiting for the last answers ends; UINT64_MAX: not running */
     char dying_unit[PROTO_NAME_MAX]; /* its end is known, not yet how */
+    struct cluster_traffic traffic;  /* by the gateway's last word */
+    struct hang hang;
+    struct probe probe;
 };
 
 struct instance {
@@ -174,7 +193,7 @@ struct held {
 };
 
 /* What goes on when a token is committed. */
-enum intent { INTENT_PLAN = 1, INTENT_READY, INTENT_STOP };
+enum intent { INTENT_PLAN = 1, INTENT_READY, INTENT_STOP, INTENT_RETIRE /* instance: the node */ };
 
 struct pending {
     uint64_t token;
@@ -190,10 +209,26 @@ struct pending_answer {
     struct cluster_answer answer;
 };
 
+/* brake.h */
+struct brake {
+    bool on;
+    bool held;      /* it has been on for as long as it holds by itself */
+    bool overruled; /* lifted by an operator while our own link is down; until that is up */
+    bool has_host;
+    struct cluster_host host;
+    uint64_t from_ms;   /* on: whoever has been silent since then is counted */
+    uint64_t judged_ms; /* what was silent before is not counted again */
+    uint64_t hold_ms;   /* on: from then on it lifts as soon as anybody answers */
+    uint64_t since_wall_ms;
+    char text[PROTO_TEXT_MAX];
+};
+
 struct numbers {
     uint64_t last_task, last_command, last_token;
     uint64_t coordinator_starts;
     uint64_t late_messages;
+    uint64_t sample_ms;     /* when hangs are looked for again */
+    uint64_t quiet_ms;      /* our own machine was suspended: until then nobody's silence means anything */
     uint64_t neighbours_ms; /* not before that is anybody told again who dials whom */
     uint64_t settle_ms;     /* nodes that have not come by then are gone; UINT64_MAX: not begun */
 };
@@ -207,6 +242,7 @@ struct cluster {
     struct table pending;   /* struct pending */
     struct table answers;   /* struct pending_answer, oldest first */
     struct numbers numbers;
+    struct brake brake;
     uint64_t node_refused[NODE_STATE_N][NODE_EVENT_N];
     uint64_t instance_refused[INSTANCE_STATE_N][INSTANCE_EVENT_N];
     uint64_t task_refused[TASK_STATE_N][TASK_EVENT_N];
@@ -217,7 +253,8 @@ enum { STEP_RECORDS_MAX = 4096 };
 
 struct step_record {
     const struct instance *instance; /* or */
-    const struct task *task;
+    const struct task *task;         /* or */
+    const struct node *node;
     enum instance_state as; /* instance: written as being in this state; 0: as it is */
     bool gone;
 };

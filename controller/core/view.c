@@ -7,7 +7,10 @@
 
 #include "common/cleanup.h"
 #include "common/core/err.h"
+#include "controller/core/brake.h"
+#include "controller/core/hang.h"
 #include "controller/core/loading.h"
+#include "controller/core/nodes.h"
 #include "controller/core/offers.h"
 #include "controller/core/state.h"
 
@@ -15,6 +18,8 @@
 
 static void fill_node(const struct cluster *c, const struct node *n, uint64_t now_ms, struct view_node *v)
 {
+    const struct node *carrier = id128_is_zero(&n->via) ? NULL : node_find(c, &n->via);
+
     v->id = n->id;
     memcpy(v->key, n->key, sizeof(v->key));
     v->state = n->state;
@@ -35,6 +40,18 @@ static void fill_node(const struct cluster *c, const struct node *n, uint64_t no
         memcpy(v->unit, n->units->unit, n->units->n * sizeof(v->unit[0]));
     v->n_models = n->models ? n->models->n : 0;
     v->n_unknown_fields = n->n_unknown_fields;
+    if (carrier)
+        memcpy(v->via, carrier->hello.name, sizeof(v->via));
+    v->own_host = brake_own_host(c, n);
+    memcpy(v->reason, n->reason, sizeof(v->reason));
+}
+
+static void fill_brake(const struct cluster *c, struct view *v)
+{
+    v->carrier = brake_carrier(c);
+    v->brake.on = c->brake.on;
+    v->brake.since_wall_ms = c->brake.on ? c->brake.since_wall_ms : 0;
+    memcpy(v->brake.text, c->brake.text, sizeof(v->brake.text));
 }
 
 static int by_name(const void *a, const void *b)
@@ -63,7 +80,7 @@ static bool serves(enum instance_state state)
     return state == INSTANCE_READY || state == INSTANCE_DRAINING;
 }
 
-static void fill_ranks(const struct instance *i, struct view_instance *v)
+static void fill_ranks(const struct cluster *c, const struct instance *i, uint64_t now_ms, struct view_instance *v)
 {
     v->n_ranks = i->run.n_ranks;
     for (size_t r = 0; r < i->run.n_ranks; r++) {
@@ -71,10 +88,12 @@ static void fill_ranks(const struct instance *i, struct view_instance *v)
         v->rank[r].loaded_bytes = loading_loaded_bytes(i, r);
         v->rank[r].planned_bytes = loading_planned_bytes(i, r);
         v->rank[r].proven = serves(i->state) || (i->state == INSTANCE_LOADING && loading_proven(i, r));
+        v->rank[r].slow = hang_is_slow(i, r, now_ms);
+        v->rank[r].frozen_ms = hang_frozen_ms(c, i, r);
     }
 }
 
-static int fill_instance(const struct instance *i, uint64_t now_ms, struct view_instance *v)
+static int fill_instance(const struct cluster *c, const struct instance *i, uint64_t now_ms, struct view_instance *v)
 {
     v->id = i->id;
     memcpy(v->name, i->name, sizeof(v->name));
@@ -87,9 +106,10 @@ static int fill_instance(const struct instance *i, uint64_t now_ms, struct view_
     v->state_since_wall_ms = i->state_since_wall_ms;
     v->ready_wall_ms = i->ready_wall_ms;
     memcpy(v->reason, i->reason, sizeof(v->reason));
+    v->in_flight = i->run.traffic.in_flight;
     if (!i->plan)
         return 0;
-    fill_ranks(i, v);
+    fill_ranks(c, i, now_ms, v);
     v->plan = plan_copy(i->plan);
     return v->plan ? 0 : err_raise(-ENOMEM);
 }
@@ -102,7 +122,7 @@ static int view_instances(const struct cluster *c, uint64_t now_ms, struct view 
     if (!v->instance)
         return err_raise(-ENOMEM);
     for (size_t k = c->instances.n; k--;) {
-        r = fill_instance(CLUSTER_INSTANCE(c, k), now_ms, &v->instance[v->n_instances++]);
+        r = fill_instance(c, CLUSTER_INSTANCE(c, k), now_ms, &v->instance[v->n_instances++]);
         if (r)
             return err_fold(r);
     }
@@ -285,6 +305,7 @@ int cluster_view(const struct cluster *c, uint64_t now_ms, uint64_t wall_ms, str
     v->trust_open = c->config.trust_open;
     v->coordinator_starts = c->numbers.coordinator_starts;
     v->late_messages = c->numbers.late_messages;
+    fill_brake(c, v);
     r = view_nodes(c, now_ms, v);
     if (!r)
         r = view_instances(c, now_ms, v);

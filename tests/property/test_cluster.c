@@ -32,6 +32,13 @@ struct mail {
     struct message *m;
 };
 
+/* What our own knock will have found. */
+struct knocked {
+    uint64_t at_ms, token;
+    struct id128 node;
+    enum knock_outcome found;
+};
+
 static struct story {
     uint64_t random;
     bool print;
@@ -42,6 +49,8 @@ static struct story {
     size_t n_epochs;
     struct mail mail[MAIL_MAX];
     size_t n_mail;
+    struct knocked knocked[MAIL_MAX];
+    size_t n_knocked;
     uint64_t commit[EPOCHS_MAX];
     size_t n_commits;
     uint64_t n_requests;
@@ -125,6 +134,32 @@ static bool has_unit(int node, const struct message *m, enum unit_role role)
     return false;
 }
 
+static enum knock_outcome knock_at(const struct id128 *node)
+{
+    if (now_and_then(3))
+        return KNOCK_NO_CARRIER;
+    if (now_and_then(10))
+        return KNOCK_REFUSED;
+    return st.down[node->b[0]] || now_and_then(10) ? KNOCK_UNANSWERED : KNOCK_ANSWERED;
+}
+
+static void bear_witness(int node, const struct message *m)
+{
+    struct message *r = message_from(node, MESSAGE_RESULT);
+
+    r->command_id = m->command_id;
+    r->result.code = RESULT_DONE;
+    strcpy(r->result.reason, knock_outcome_name(knock_at(&m->command.knock.node)));
+    post(node, r);
+}
+
+static void knock(const struct cluster_fx *fx)
+{
+    assert_true(st.n_knocked < MAIL_MAX);
+    st.knocked[st.n_knocked++] = (struct knocked){
+        .at_ms = w.now + chance(500), .token = fx->token, .node = fx->node, .found = knock_at(&fx->node)};
+}
+
 static void obey(int node, const struct message *m)
 {
     struct asked a = {.node = node, .m = *m};
@@ -133,6 +168,10 @@ static void obey(int node, const struct message *m)
 
     if (st.down[node] || now_and_then(5))
         return;
+    if (m->command.kind == COMMAND_KNOCK) {
+        bear_witness(node, m);
+        return;
+    }
     if (m->command.kind == COMMAND_STOP) {
         code = RESULT_DONE;
         drop_units(node, &m->instance, m->epoch);
@@ -185,6 +224,8 @@ static void check_transition(const struct cluster_transition *t)
     bool go = strcmp(t->verdict, "go") == 0;
     int found = 0;
 
+    if (strcmp(t->machine, "brake") == 0) /* no machine: on and off */
+        return;
     if (strcmp(t->machine, "node") == 0) {
         enum node_state *now = &st.node_state[node_of(t->id)];
 
@@ -320,6 +361,8 @@ static void prop_step(struct cluster_ev *ev)
     for (size_t i = 0; i < fx->n; i++) {
         if (fx->item[i].kind == CLUSTER_FX_SEND && fx->item[i].message->kind == MESSAGE_COMMAND)
             obey(node_of(fx->item[i].key), fx->item[i].message);
+        if (fx->item[i].kind == CLUSTER_FX_KNOCK)
+            knock(&fx->item[i]);
         if (fx->item[i].kind == CLUSTER_FX_WARM_UP && !now_and_then(20)) {
             struct cluster_ev warm = {.kind = CLUSTER_EV_WARMED,
                                       .instance = fx->item[i].instance,
@@ -335,8 +378,25 @@ static void prop_step(struct cluster_ev *ev)
 
 /* ---- what happens --------------------------------------------------------------------------------------------------- */
 
+static void deliver_knocks(void)
+{
+    for (size_t i = 0; i < st.n_knocked;) {
+        struct knocked k = st.knocked[i];
+        struct cluster_ev ev = {.kind = CLUSTER_EV_KNOCKED, .node = k.node, .token = k.token, .knock = k.found};
+
+        if (k.at_ms > w.now) {
+            i++;
+            continue;
+        }
+        st.knocked[i] = st.knocked[--st.n_knocked];
+        prop_step(&ev);
+        i = 0;
+    }
+}
+
 static void deliver(void)
 {
+    deliver_knocks();
     for (size_t i = 0; i < st.n_mail;) {
         struct mail mail = st.mail[i];
         struct cluster_ev ev;
@@ -477,6 +537,7 @@ static void time_passes(uint64_t ms)
         uint64_t due = cluster_deadline_ms(w.c);
 
         w.now = due > w.now ? due : w.now;
+        deliver_knocks();
         prop_step(&tick);
         assert_true(cluster_deadline_ms(w.c) > w.now);
     }

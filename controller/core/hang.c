@@ -1,0 +1,283 @@
+#include "controller/core/hang.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "common/core/err.h"
+#include "common/core/text.h"
+#include "controller/core/lifecycle.h"
+#include "controller/core/nodes.h"
+#include "controller/core/sentence.h"
+
+bool hang_watches(const struct instance *i)
+{
+    return i->state == INSTANCE_LOADING || i->state == INSTANCE_READY || i->state == INSTANCE_DRAINING;
+}
+
+static void restart(struct hang *h, uint64_t now_ms)
+{
+    h->calm_ms = h->still_ms = h->late_ms = now_ms;
+}
+
+int hang_restart(struct step *s, struct instance *i)
+{
+    int r = journal_change(&s->journal, &i->run.hang, sizeof(i->run.hang));
+
+    if (r)
+        return err_fold(r);
+    restart(&i->run.hang, s->now_ms);
+    return 0;
+}
+
+/* ---- what is known of its processes ------------------------------------------------------------------------------ */
+
+static const struct node *rank_node(const struct cluster *c, const struct instance *i, size_t k)
+{
+    return node_find(c, &i->plan->rank[k].node);
+}
+
+/* NULL: local, or its node has not told of it. */
+static const struct unit_facts *worker(const struct cluster *c, const struct instance *i, size_t k)
+{
+    return i->plan->rank[k].local ? NULL : node_unit(rank_node(c, i, k), i, UNIT_WORKER, (int32_t)k);
+}
+
+static const struct unit_facts *coordinator(const struct cluster *c, const struct instance *i)
+{
+    return node_unit(rank_node(c, i, 0), i, UNIT_COORDINATOR, -1);
+}
+
+uint64_t hang_frozen_ms(const struct cluster *c, const struct instance *i, size_t rank)
+{
+    const struct unit_facts *u = worker(c, i, rank);
+
+    return u ? u->frozen_ms : 0;
+}
+
+/* A member that is away, or a network that repeats itself: then nobody hangs, the network is slow. Not `stuck`. */
+static bool is_disturbed(const struct cluster *c, const struct instance *i)
+{
+    const struct unit_facts *u = coordinator(c, i);
+    bool disturbed = u && u->retransmits;
+
+    for (size_t k = 0; k < i->run.n_ranks; k++) {
+        const struct node *n = rank_node(c, i, k);
+
+        u = worker(c, i, k);
+        disturbed |= (u && u->retransmits) || !n || n->state == NODE_SUSPECT || n->state == NODE_LOST;
+    }
+    return disturbed;
+}
+
+/* One that cannot be read counts as busy; of the CPU the process's own time is asked. */
+static bool devices_work(const struct node *n, const struct plan_rank *rank)
+{
+    for (size_t d = 0; d < rank->n_devices; d++) {
+        for (size_t k = 0; k < n->n_devices; k++) {
+            const struct device_facts *device = &n->device[k];
+
+            if (device->kind != DEVICE_CPU && device->utilization_permille != 0 &&
+                !strcmp(device->name, rank->device[d].name))
+                return true;
+        }
+    }
+    return false;
+}
+
+/* Of an agent that does not answer nothing is known, which counts as none. */
+static bool rank_works(const struct cluster *c, struct instance *i, size_t k)
+{
+    const struct node *n = rank_node(c, i, k);
+    const struct unit_facts *u = worker(c, i, k);
+    uint64_t before = i->run.hang.worker_cpu_ms[k];
+
+    if (!n || n->state == NODE_STUCK)
+        return false;
+    if (u)
+        i->run.hang.worker_cpu_ms[k] = u->cpu_ms;
+    return (u && (u->cpu_ms != before || u->proc_state == 'D')) || devices_work(n, &i->plan->rank[k]);
+}
+
+/* Over 2 % of a core: answering /health while a rank hangs takes less. */
+static bool coordinator_works(const struct cluster *c, struct instance *i, uint64_t elapsed_ms)
+{
+    const struct unit_facts *u = coordinator(c, i);
+    struct hang *h = &i->run.hang;
+    uint64_t before = h->coordinator_cpu_ms;
+
+    if (!u)
+        return false;
+    h->coordinator_cpu_ms = u->cpu_ms;
+    return u->cpu_ms < before || (u->cpu_ms - before) * 50 > elapsed_ms;
+}
+
+/* A token came, a batch ended, or there is nothing to do. */
+static bool stepped(const struct cluster *c, struct instance *i)
+{
+    const struct unit_facts *u = coordinator(c, i);
+    struct hang *h = &i->run.hang;
+    bool moved = i->run.traffic.progress != h->progress || (u && u->n_decode != h->n_decode);
+
+    h->progress = i->run.traffic.progress;
+    h->n_decode = u ? u->n_decode : h->n_decode;
+    return moved || !i->run.traffic.in_flight || i->state == INSTANCE_LOADING;
+}
+
+/* ---- P1 --------------------------------------------------------------------------------------------------------- */
+
+int hang_check_ranks(struct step *s, struct instance *i)
+{
+    struct hang *h = &i->run.hang;
+
+    if (!hang_watches(i))
+        return 0;
+    if (is_disturbed(s->c, i))
+        restart(h, s->now_ms);
+    for (size_t k = 0; k < i->run.n_ranks && s->now_ms - h->calm_ms >= HANG_MS; k++) {
+        const struct unit_facts *u = worker(s->c, i, k);
+
+        if (!u || u->frozen_ms < HANG_MS)
+            continue;
+        return err_fold(lifecycle_trouble(
+            s, i, &i->plan->rank[k].node, "rank_hung",
+            "rank %zu on %s hangs: for %" PRIu64 " s it has read nothing of what waits for it and used no CPU time%s",
+            k, i->plan->rank[k].node_name, u->frozen_ms / 1000,
+            u->proc_state == 'T' ? "; its process is stopped (state T)" : ""));
+    }
+    return 0;
+}
+
+/* ---- P2 --------------------------------------------------------------------------------------------------------- */
+
+static int blame_coordinator(struct step *s, struct instance *i, const struct unit_facts *u)
+{
+    const struct plan_rank *first = &i->plan->rank[0];
+
+    if (u->proc_state == 'T')
+        return err_fold(lifecycle_trouble(s, i, &first->node, "coordinator_hung",
+                                          "coordinator on %s hangs: its process is stopped (state T)",
+                                          first->node_name));
+    return err_fold(lifecycle_trouble(s, i, &first->node, "coordinator_hung",
+                                      "coordinator on %s hangs: it has not answered HTTP for %" PRIu64 " s",
+                                      first->node_name, u->http_silent_ms / 1000));
+}
+
+enum suspicion { SUSPECT_NOBODY, SUSPECT_STUCK_NODE, SUSPECT_FROZEN, SUSPECT_STOPPED };
+
+/* By P1's sign, which needs not have stood for its whole time here: that nothing moves is known already. */
+static enum suspicion suspicion_of(const struct cluster *c, const struct instance *i, size_t k)
+{
+    const struct node *n = rank_node(c, i, k);
+    const struct unit_facts *u = worker(c, i, k);
+
+    if (u && u->proc_state == 'T')
+        return SUSPECT_STOPPED;
+    if (u && u->frozen_ms >= HANG_MS / 2)
+        return SUSPECT_FROZEN;
+    return n && n->state == NODE_STUCK ? SUSPECT_STUCK_NODE : SUSPECT_NOBODY;
+}
+
+static const char *suspicion_text(enum suspicion suspicion)
+{
+    switch (suspicion) {
+    case SUSPECT_STOPPED:
+        return "its process is stopped (state T)";
+    case SUSPECT_FROZEN:
+        return "it does not read what waits for it";
+    case SUSPECT_STUCK_NODE:
+        return "its node's agent does not answer";
+    case SUSPECT_NOBODY:
+        break;
+    }
+    return "";
+}
+
+static int trouble_hung(struct step *s, struct instance *i)
+{
+    const struct unit_facts *u = coordinator(s->c, i);
+    enum suspicion worst = SUSPECT_NOBODY;
+    size_t who = 0;
+
+    if (u && (u->proc_state == 'T' || u->http_silent_ms >= HANG_HTTP_MS))
+        return err_fold(blame_coordinator(s, i, u));
+    for (size_t k = 0; k < i->run.n_ranks; k++) {
+        enum suspicion found = suspicion_of(s->c, i, k);
+
+        if (found > worst) {
+            worst = found;
+            who = k;
+        }
+    }
+    if (worst == SUSPECT_NOBODY)
+        return err_fold(lifecycle_trouble(s, i, NULL, "instance_hung",
+                                          "a request stood still for %d s and no process of it did anything; which of "
+                                          "them hangs is unknown",
+                                          HANG_MS / 1000));
+    return err_fold(lifecycle_trouble(s, i, &i->plan->rank[who].node, "instance_hung",
+                                      "a request stood still for %d s: rank %zu on %s hangs, %s", HANG_MS / 1000, who,
+                                      i->plan->rank[who].node_name, suspicion_text(worst)));
+}
+
+/* ---- late, but working ------------------------------------------------------------------------------------------- */
+
+bool hang_is_slow(const struct instance *i, size_t rank, uint64_t now_ms)
+{
+    const struct hang *h = &i->run.hang;
+
+    return i->state != INSTANCE_LOADING && hang_watches(i) && i->run.traffic.in_flight && h->works[rank] &&
+           h->sampled_ms && now_ms - h->late_ms >= HANG_MS;
+}
+
+static int trouble_slow(struct step *s, struct instance *i)
+{
+    const struct id128 *blamed = NULL;
+    char who[PROTO_TEXT_MAX / 2] = "";
+    size_t n = 0;
+
+    for (size_t k = 0; k < i->run.n_ranks; k++) {
+        if (!i->run.hang.works[k])
+            continue;
+        blamed = n++ ? NULL : &i->plan->rank[k].node;
+        sentence_add(who, sizeof(who), "%srank %zu on %s", who[0] ? ", " : "", k, i->plan->rank[k].node_name);
+    }
+    return err_fold(lifecycle_trouble(s, i, blamed, "rank_slow", "no token came for %" PRIu64 " s, though %s computes",
+                                      s->c->config.graph_max_ms / 1000, n ? who : "its coordinator"));
+}
+
+/* ---- once a second ---------------------------------------------------------------------------------------------- */
+
+static void take_sample(const struct cluster *c, struct instance *i, uint64_t now_ms)
+{
+    struct hang *h = &i->run.hang;
+    uint64_t elapsed_ms = now_ms - h->sampled_ms;
+    bool first = !h->sampled_ms;
+    bool moved = stepped(c, i);
+    bool works = coordinator_works(c, i, elapsed_ms);
+
+    for (size_t k = 0; k < i->run.n_ranks; k++) {
+        h->works[k] = rank_works(c, i, k);
+        works |= h->works[k];
+    }
+    h->sampled_ms = now_ms;
+    if (first || moved)
+        h->late_ms = now_ms;
+    if (first || moved || works)
+        h->still_ms = now_ms;
+    if (is_disturbed(c, i))
+        restart(h, now_ms);
+}
+
+int hang_sample(struct step *s, struct instance *i)
+{
+    struct hang *h = &i->run.hang;
+    int r = journal_change(&s->journal, h, sizeof(*h));
+
+    if (r)
+        return err_fold(r);
+    take_sample(s->c, i, s->now_ms);
+    if (s->now_ms - h->still_ms >= HANG_MS)
+        return err_fold(trouble_hung(s, i));
+    if (s->now_ms - h->late_ms >= s->c->config.graph_max_ms)
+        return err_fold(trouble_slow(s, i));
+    return err_fold(hang_check_ranks(s, i));
+}

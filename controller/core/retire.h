@@ -1,0 +1,19 @@
+/* An operator takes a node out for good, and what is kept of an operator's word on nodes. */
+#ifndef CARAVAN_CONTROLLER_CORE_RETIRE_H
+#define CARAVAN_CONTROLLER_CORE_RETIRE_H
+
+#include "controller/core/state.h"
+
+/* All that take a step return 0 or -ENOMEM. */
+
+int retire_begin(struct step *s, const struct cluster_ev *ev);
+/* The word is durable, or could not be written. */
+int retire_go_on(struct step *s, const struct id128 *node, bool ok);
+
+/* RECORD_NODE: known as draining or retired before it says hello. */
+int retire_restore(struct step *s, const struct record *rec);
+
+/* The node that a person means by its name, its id or the beginning of its id that is shown. NULL: why is the sentence. */
+struct node *retire_target(const struct cluster *c, const char *target, char *why, size_t why_size);
+
+#endif
