@@ -93,10 +93,8 @@ static struct census count(const struct cluster *c, uint64_t from_ms)
 
 static int change(struct step *s, bool on, const char *event, const char *text)
 {
-    struct cluster_transition t = {.machine = "brake",
-                                   .from = on ? "off" : "on",
-                                   .to = on ? "on" : "off",
-                                   .event = event};
+    struct cluster_transition t = {
+        .machine = "brake", .from = on ? "off" : "on", .to = on ? "on" : "off", .event = event};
     struct brake *b = &s->c->brake;
     int r = journal_change(&s->journal, b, sizeof(*b));
 
@@ -153,8 +151,9 @@ static int consider(struct step *s)
     if (b->on || b->overruled || !(sum.answering + sum.silent))
         return 0;
     if (!brake_carrier(s->c))
-        return err_fold(put_on(s, from_ms, "no_carrier",
-                               "this controller's own network link is down, so nobody is called lost for being silent"));
+        return err_fold(
+            put_on(s, from_ms, "no_carrier",
+                   "this controller's own network link is down, so nobody is called lost for being silent"));
     if (sum.silent < 2 || sum.silent <= sum.answering)
         return 0;
     text_format(text, sizeof(text),

@@ -8,7 +8,8 @@
 enum {
     HANG_MS = 10000,       /* of standing still */
     HANG_SAMPLE_MS = 1000, /* CPU times are precise to 10 ms */
-    HANG_HTTP_MS = 2000    /* a coordinator that does not answer for so long is stopped: in a mere hang of a rank it answers */
+    HANG_HTTP_MS =
+        2000 /* a coordinator that does not answer for so long is stopped: in a mere hang of a rank it answers */
 };
 
 /* Its processes are there to be watched. */

@@ -43,10 +43,11 @@ static bool is_knocker(const struct knock *k, const struct id128 *node)
     return false;
 }
 
-/* Whose knock n's agent answers, and whom we can ask. */
+/* Whose knock n's agent answers, and whom we can ask without it. */
 static bool may_witness(const struct node *n, const struct node *witness)
 {
-    return (witness->state == NODE_READY || witness->state == NODE_DRAINING) && neighbours_are(n, witness);
+    return (witness->state == NODE_READY || witness->state == NODE_DRAINING) && neighbours_are(n, witness) &&
+           !id128_equal(&witness->via, &n->id);
 }
 
 static bool share_an_instance(const struct cluster *c, const struct node *a, const struct node *b)
@@ -252,7 +253,8 @@ int knocks_closed(struct step *s, const struct cluster_ev *ev)
     for (size_t k = 0; k < s->c->nodes.n; k++) {
         struct node *n = CLUSTER_NODE(s->c, k);
 
-        if (!ev->peer_addr[0] || !id128_is_zero(&n->via) || strcmp(n->peer_addr, ev->peer_addr) != 0 || !nodes_listens_for(n))
+        if (!ev->peer_addr[0] || !id128_is_zero(&n->via) || strcmp(n->peer_addr, ev->peer_addr) != 0 ||
+            !nodes_listens_for(n))
             continue;
         r = node_event(s, n, NODE_EV_SILENT, &closed);
         if (r)

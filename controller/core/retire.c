@@ -23,8 +23,8 @@ struct node *retire_target(const struct cluster *c, const char *target, char *wh
         if (strcmp(n->hello.name, target) != 0 && strcmp(ID128_SHORT(&n->id), target) != 0)
             continue;
         if (found) {
-            text_format(why, why_size, "two nodes are called %s: name one by its id, %s or %s", target, ID128(&found->id),
-                        ID128(&n->id));
+            text_format(why, why_size, "two nodes are called %s: name one by its id, %s or %s", target,
+                        ID128(&found->id), ID128(&n->id));
             return NULL;
         }
         found = n;

@@ -164,7 +164,10 @@ static inline void say_commit(const struct cluster_fx *fx)
         const struct record *r = &fx->record[i];
 
         say("%s ", i ? "," : "");
-        if (r->kind == RECORD_TASK)
+        if (r->kind == RECORD_NODE)
+            say("node %s%s%s%s", r->node.name, r->gone ? " gone" : "", r->node.draining ? " draining" : "",
+                r->node.retired ? " retired" : "");
+        else if (r->kind == RECORD_TASK)
             say("task %llu %s", (unsigned long long)r->task.id, r->gone ? "gone" : task_state_name(r->task.state));
         else
             say("instance %s %s e%llu", r->i.name, r->gone ? "gone" : instance_state_name(r->i.state),
