@@ -171,7 +171,8 @@ static void on_disconnected(void *ctx)
 
 static void dial(struct peer *p)
 {
-    struct wire_client_callbacks cb = {on_message, on_connected, on_disconnected, p};
+    struct wire_client_callbacks cb = {
+        .message = on_message, .connected = on_connected, .disconnected = on_disconnected, .ctx = p};
     int r = wire_client_new(p->link->base, p->link->identity, p->host, p->port, p->key, &cb, &p->client);
 
     if (r && !p->dial_told)

@@ -1,6 +1,6 @@
 /* The door to libzmq: CURVE links between agents and controllers on a libevent loop.
  *
- * wire_server is a controller's ROUTER, wire_client an agent's DEALER. Who a peer is follows from its public key, which
+ * wire_server is the ROUTER of a controller or of an agent's neighbour port, wire_client the DEALER of whoever dials. Who a peer is follows from its public key, which
  * CURVE has proven, never from a routing id. Settings and their reasons stand in wire_settings.h; sends never block. A
  * message is one frame; what has more is dropped and counted. Callbacks may destroy the object that calls them. */
 #ifndef CARAVAN_COMMON_WIRE_H
@@ -39,12 +39,17 @@ struct wire_server_stats {
 int wire_server_new(struct event_base *base, const struct identity *id, const char *addr, uint16_t port,
                     bool trust_open, const struct wire_server_callbacks *cb, struct wire_server **ret);
 void wire_server_destroy(struct wire_server **s);
-/* Lets one more key in from now on. 0 or -ENOMEM. */
+/* Lets one more key in from now on; the same key twice is fine. 0 or -ENOMEM. */
 int wire_server_allow(struct wire_server *s, const uint8_t key[CRYPTO_KEY_BYTES]);
+/* Not any more: what it says from now on is dropped and counted as refused, whatever connections it still has. */
+void wire_server_disallow(struct wire_server *s, const uint8_t key[CRYPTO_KEY_BYTES]);
 uint16_t wire_server_port(const struct wire_server *s);
 struct wire_server_stats wire_server_stats(const struct wire_server *s);
 /* To the peer's newest connection. 0, WIRE_E_FULL, WIRE_E_UNKNOWN_PEER, negative errno. */
 int wire_server_send(struct wire_server *s, const uint8_t *key, const void *buf, size_t n_bytes);
+/* Within `message` only: answers by the very connection that the message came by, which from then on does not count as
+ * its peer's newest because of it. For those who come to ask and leave again. As wire_server_send. */
+int wire_server_answer(struct wire_server *s, const void *buf, size_t n_bytes);
 
 struct wire_client_callbacks {
     void (*message)(void *ctx, const void *buf, size_t n_bytes);
@@ -52,6 +57,9 @@ struct wire_client_callbacks {
     /* Closed, refused or silent, once for all dials in a row that fail; it dials again by itself. */
     void (*disconnected)(void *ctx);
     void *ctx;
+    /* Both may be NULL. */
+    void (*accepted)(void *ctx); /* the TCP connection stands, nothing is proven yet */
+    void (*denied)(void *ctx);   /* in place of disconnected: the other end is who it should be, and does not let us in */
 };
 
 /* Dials tcp://ADDR:PORT and proves server_key. Dials again by itself after 100 ms to 1 s, jittered. id, addr: borrowed for

@@ -78,14 +78,14 @@ static uint32_t next_delay_ms(struct wire_client *c)
 }
 
 /* Last in its callers: c may be gone. */
-static void failed(struct wire_client *c)
+static void failed(struct wire_client *c, void (*tell)(void *ctx))
 {
     hang_up(c);
     arm(c, next_delay_ms(c));
     if (c->told == TOLD_DISCONNECTED)
         return;
     c->told = TOLD_DISCONNECTED;
-    c->cb.disconnected(c->cb.ctx);
+    tell(c->cb.ctx);
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *arg)
@@ -101,7 +101,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
             return;
         log_failure(LOG_LEVEL_WARN, "wire.dial_failed", r, "endpoint=%s", c->endpoint);
     }
-    failed(c);
+    failed(c, c->cb.disconnected);
 }
 
 static void connected(struct wire_client *c)
@@ -110,6 +110,12 @@ static void connected(struct wire_client *c)
     c->redial_ms = REDIAL_MIN_MS;
     c->told = TOLD_CONNECTED;
     c->cb.connected(c->cb.ctx);
+}
+
+static void accepted(struct wire_client *c)
+{
+    if (c->cb.accepted)
+        c->cb.accepted(c->cb.ctx);
 }
 
 /* An event is two frames, the first of 16 bits of number and 32 of value, in our own byte order. */
@@ -125,8 +131,12 @@ static bool read_event(void *ctx)
     memcpy(&number, head, sizeof(number));
     if (number == ZMQ_EVENT_HANDSHAKE_SUCCEEDED)
         connected(c);
+    else if (number == ZMQ_EVENT_CONNECTED)
+        accepted(c);
+    else if (number == ZMQ_EVENT_HANDSHAKE_FAILED_AUTH && c->cb.denied)
+        failed(c, c->cb.denied);
     else
-        failed(c);
+        failed(c, c->cb.disconnected);
     return true;
 }
 
@@ -169,7 +179,7 @@ static int set_options(struct wire_client *c)
 /* The name is random: libzmq frees that of a closed socket some time later. */
 static int monitor(struct wire_client *c, void *context)
 {
-    const int events = ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL |
+    const int events = ZMQ_EVENT_CONNECTED | ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL |
                        ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH | ZMQ_EVENT_DISCONNECTED |
                        ZMQ_EVENT_CLOSED;
     char name[64];

@@ -1,4 +1,4 @@
-/* A controller's ROUTER. Routing ids are those that libzmq makes up for each connection; the table here says which one is
+/* A ROUTER that many dial. Routing ids are those that libzmq makes up for each connection; the table here says which one is
  * the newest of each key. So a peer can neither take another's place nor keep it out, and ZMQ_ROUTER_HANDOVER, which
  * would let it, stays off. */
 #include <errno.h>
@@ -50,20 +50,28 @@ struct wire_server {
     size_t n_allowed;
     struct peer *peer;
     size_t n_peers, n_peers_room;
+    /* Of the newest message, for wire_server_answer. */
+    uint8_t asking_id[ROUTE_BYTES];
+    struct peer asking_before; /* what was known of its peer until then */
 };
 
 /* ---- keys and peers --------------------------------------------------------------------------------------------- */
+
+/* n_allowed: it is not there. */
+static size_t allowed_find(const struct wire_server *s, const uint8_t *key)
+{
+    size_t i = 0;
+
+    while (i < s->n_allowed && memcmp(s->allowed[i], key, CRYPTO_KEY_BYTES) != 0)
+        i++;
+    return i;
+}
 
 static bool is_allowed(void *ctx, const uint8_t *key)
 {
     const struct wire_server *s = ctx;
 
-    if (s->trust_open)
-        return true;
-    for (size_t i = 0; i < s->n_allowed; i++)
-        if (memcmp(s->allowed[i], key, CRYPTO_KEY_BYTES) == 0)
-            return true;
-    return false;
+    return s->trust_open || allowed_find(s, key) < s->n_allowed;
 }
 
 /* A dual-stack socket names an IPv4 peer ::ffff:10.0.0.1. */
@@ -149,12 +157,21 @@ static void take_message(struct wire_server *s, const uint8_t *route_id, zmq_msg
 {
     const char *user_id = zmq_msg_gets(msg, "User-Id");
     uint8_t key[CRYPTO_KEY_BYTES];
+    const struct peer *before;
 
     if (!user_id || crypto_key_parse(user_id, key) != 0) { /* set by wire_zap for whoever is let in */
         s->stats.n_malformed++;
         return;
     }
+    if (!is_allowed(s, key)) { /* it was, when it connected */
+        s->stats.n_refused++;
+        return;
+    }
     s->stats.n_messages++;
+    before = peer_find(s, key);
+    s->asking_before = before ? *before : (struct peer){.newest.set = false};
+    memcpy(s->asking_before.key, key, CRYPTO_KEY_BYTES);
+    memcpy(s->asking_id, route_id, ROUTE_BYTES);
     peer_heard(s, key, route_id);
     s->cb.message(s->cb.ctx, key, plain_addr(zmq_msg_gets(msg, "Peer-Address")), zmq_msg_data(msg), zmq_msg_size(msg));
 }
@@ -179,27 +196,48 @@ static bool read_message(void *ctx)
     return true;
 }
 
-int wire_server_send(struct wire_server *s, const uint8_t *key, const void *buf, size_t n_bytes)
+static int send_by(struct wire_server *s, const uint8_t *route_id, const void *buf, size_t n_bytes)
 {
-    struct peer *p = peer_find(s, key);
     int r = 0;
 
     if (n_bytes > PROTO_MESSAGE_MAX)
         return err_raise(-EMSGSIZE); /* the peer's libzmq would drop the link, again and again */
-    if (!p || !p->newest.set)
-        return WIRE_E_UNKNOWN_PEER;
     /* The first frame finds the peer and room in its queue; where it is taken, the second is. */
-    if (zmq_send(s->socket, p->newest.id, ROUTE_BYTES, ZMQ_SNDMORE | ZMQ_DONTWAIT) < 0 ||
+    if (zmq_send(s->socket, route_id, ROUTE_BYTES, ZMQ_SNDMORE | ZMQ_DONTWAIT) < 0 ||
         zmq_send(s->socket, buf, n_bytes, ZMQ_DONTWAIT) < 0)
         r = errno;
     zmq_watch_sent(s->watch);
     if (r == EAGAIN)
         return WIRE_E_FULL;
-    if (r == EHOSTUNREACH) {
-        p->newest.set = false; /* any connection of its that speaks is the newest then */
+    if (r == EHOSTUNREACH)
         return WIRE_E_UNKNOWN_PEER;
-    }
     return r ? err_raise(-r) : 0;
+}
+
+int wire_server_send(struct wire_server *s, const uint8_t *key, const void *buf, size_t n_bytes)
+{
+    struct peer *p = peer_find(s, key);
+    int r;
+
+    if (!p || !p->newest.set)
+        return WIRE_E_UNKNOWN_PEER;
+    r = send_by(s, p->newest.id, buf, n_bytes);
+    if (r == WIRE_E_UNKNOWN_PEER)
+        p->newest.set = false; /* any connection of its that speaks is the newest then */
+    return r < 0 ? err_pass(r) : r;
+}
+
+int wire_server_answer(struct wire_server *s, const void *buf, size_t n_bytes)
+{
+    struct peer *p = peer_find(s, s->asking_before.key);
+    int r;
+
+    if (p) {
+        p->newest = s->asking_before.newest;
+        p->previous = s->asking_before.previous;
+    }
+    r = send_by(s, s->asking_id, buf, n_bytes);
+    return r < 0 ? err_pass(r) : r;
 }
 
 /* ---- life ------------------------------------------------------------------------------------------------------- */
@@ -300,14 +338,30 @@ void wire_server_destroy(struct wire_server **s)
 
 int wire_server_allow(struct wire_server *s, const uint8_t key[CRYPTO_KEY_BYTES])
 {
-    uint8_t(*grown)[CRYPTO_KEY_BYTES] = realloc(s->allowed, (s->n_allowed + 1) * sizeof(*grown));
+    uint8_t(*grown)[CRYPTO_KEY_BYTES];
 
+    if (allowed_find(s, key) < s->n_allowed)
+        return 0;
+    grown = realloc(s->allowed, (s->n_allowed + 1) * sizeof(*grown));
     if (!grown)
         return err_raise(-ENOMEM);
     memcpy(grown[s->n_allowed], key, CRYPTO_KEY_BYTES);
     s->allowed = grown;
     s->n_allowed++;
     return 0;
+}
+
+/* libzmq cannot close one connection of a ROUTER: they stay until the peer goes, unheard and unanswered. */
+void wire_server_disallow(struct wire_server *s, const uint8_t key[CRYPTO_KEY_BYTES])
+{
+    struct peer *p = peer_find(s, key);
+    size_t i = allowed_find(s, key);
+
+    if (i == s->n_allowed)
+        return;
+    memmove(s->allowed[i], s->allowed[--s->n_allowed], CRYPTO_KEY_BYTES);
+    if (p && !s->trust_open)
+        p->newest.set = p->previous.set = false;
 }
 
 uint16_t wire_server_port(const struct wire_server *s)

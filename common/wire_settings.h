@@ -12,7 +12,9 @@ enum {
     WIRE_HEARTBEAT_TTL_MS = 1200,    /* what we ask of the other end; ZMTP counts it in steps of 100 ms */
     WIRE_HANDSHAKE_MS = 3000,        /* a half-open connection may cost us a socket for so long */
     WIRE_QUEUE_MAX = 1000,           /* messages per peer and direction; a full one is the sender's to handle */
-    WIRE_BACKLOG = 256
+    /* A peer that is stopped accepts nothing more, and what knocks at it stays in its queue though it has left: once that
+     * is full the kernel answers no SYN, and who is merely stuck looks dead. The kernel cuts it to net.core.somaxconn. */
+    WIRE_BACKLOG = 4096
 };
 
 struct wire_int_option {

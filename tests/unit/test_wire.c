@@ -43,7 +43,7 @@ struct server {
     uint8_t key[CRYPTO_KEY_BYTES], refused_key[CRYPTO_KEY_BYTES];
     char addr[64], refused_addr[64], last[64];
     size_t n_last;
-    _Bool destroy_at_once;
+    _Bool destroy_at_once, answers;
 };
 
 static void server_message(void *ctx, const uint8_t *key, const char *peer_addr, const void *buf, size_t n_bytes)
@@ -55,6 +55,8 @@ static void server_message(void *ctx, const uint8_t *key, const char *peer_addr,
     snprintf(s->addr, sizeof(s->addr), "%s", peer_addr);
     s->n_last = n_bytes;
     snprintf(s->last, sizeof(s->last), "%.*s", n_bytes < sizeof(s->last) ? (int)n_bytes : 0, (const char *)buf);
+    if (s->answers)
+        assert_int_equal(wire_server_answer(s->wire, "here", 4), 0);
     if (s->destroy_at_once)
         wire_server_destroy(&s->wire);
 }
@@ -86,9 +88,9 @@ static void server_start(struct server *s, _Bool trust_open)
 struct client {
     struct wire_client *wire;
     struct identity id;
-    int n_messages, n_connected, n_disconnected;
+    int n_messages, n_connected, n_disconnected, n_accepted, n_denied;
     char last[64];
-    _Bool destroy_at_once;
+    _Bool destroy_at_once, asks_if_denied;
 };
 
 static void client_message(void *ctx, const void *buf, size_t n_bytes)
@@ -106,6 +108,16 @@ static void client_connected(void *ctx)
     ((struct client *)ctx)->n_connected++;
 }
 
+static void client_accepted(void *ctx)
+{
+    ((struct client *)ctx)->n_accepted++;
+}
+
+static void client_denied(void *ctx)
+{
+    ((struct client *)ctx)->n_denied++;
+}
+
 static void client_disconnected(void *ctx)
 {
     struct client *c = ctx;
@@ -117,7 +129,12 @@ static void client_disconnected(void *ctx)
 
 static void client_dial(struct client *c, uint16_t port, const uint8_t *server_key)
 {
-    const struct wire_client_callbacks cb = {client_message, client_connected, client_disconnected, c};
+    const struct wire_client_callbacks cb = {.message = client_message,
+                                             .connected = client_connected,
+                                             .disconnected = client_disconnected,
+                                             .accepted = client_accepted,
+                                             .denied = c->asks_if_denied ? client_denied : NULL,
+                                             .ctx = c};
 
     assert_int_equal(wire_client_new(base, &c->id, "127.0.0.1", port, server_key, &cb, &c->wire), 0);
 }
@@ -252,6 +269,86 @@ static void test_a_key_that_may_not_in(void **state)
     AWAIT(c.n_connected == 1);
     say(&c, &s, "let in");
     wire_client_destroy(&c.wire);
+    wire_server_destroy(&s.wire);
+}
+
+/* What it says by a connection from before is not heard either, and it can come back. */
+static void test_a_key_that_may_not_in_any_more(void **state)
+{
+    struct server s;
+    struct client c = {.id = make_identity()}, other;
+
+    (void)state;
+    server_start(&s, 0);
+    assert_int_equal(wire_server_allow(s.wire, c.id.public_key), 0);
+    assert_int_equal(wire_server_allow(s.wire, c.id.public_key), 0); /* twice is once */
+    client_dial(&c, wire_server_port(s.wire), s.id.public_key);
+    AWAIT(c.n_connected == 1);
+    say(&c, &s, "while it may");
+    wire_server_disallow(s.wire, c.id.public_key);
+    wire_server_disallow(s.wire, c.id.public_key);
+    assert_int_equal(wire_client_send(c.wire, "unheard", 7), 0);
+    AWAIT(wire_server_stats(s.wire).n_refused == 1);
+    assert_int_equal(s.n_messages, 1);
+    assert_int_equal(wire_server_send(s.wire, c.id.public_key, "x", 1), WIRE_E_UNKNOWN_PEER);
+    other = (struct client){.id = c.id};
+    client_dial(&other, wire_server_port(s.wire), s.id.public_key);
+    AWAIT(s.n_refused == 1); /* and it does not get in anew */
+    assert_int_equal(wire_server_allow(s.wire, c.id.public_key), 0);
+    say(&c, &s, "again");
+    answer(&s, &c, "heard");
+    wire_client_destroy(&other.wire);
+    wire_client_destroy(&c.wire);
+    wire_server_destroy(&s.wire);
+}
+
+/* Whoever knocks is told apart: nobody there, somebody, and somebody who does not want us. */
+static void test_steps_of_a_dial(void **state)
+{
+    struct client c = {.id = make_identity(), .asks_if_denied = 1};
+    struct server s;
+    uint16_t port;
+
+    (void)state;
+    server_start(&s, 0);
+    port = wire_server_port(s.wire);
+    client_dial(&c, port, s.id.public_key);
+    AWAIT(c.n_denied == 1);
+    assert_int_equal(c.n_disconnected, 0);
+    assert_true(c.n_accepted >= 1);
+    assert_int_equal(c.n_connected, 0);
+    wire_client_destroy(&c.wire);
+    wire_server_destroy(&s.wire);
+    c.n_accepted = 0;
+    client_dial(&c, port, s.id.public_key);
+    AWAIT(c.n_disconnected == 1);
+    assert_int_equal(c.n_accepted, 0);
+    wire_client_destroy(&c.wire);
+}
+
+/* A peer with a link asks by a second connection and leaves: its link is where it is answered all the same. */
+static void test_answers_by_the_same_connection(void **state)
+{
+    struct server s;
+    struct client linked, asking;
+
+    (void)state;
+    server_start(&s, 1);
+    client_start(&linked, &s);
+    say(&linked, &s, "a link");
+    asking = (struct client){.id = linked.id};
+    client_dial(&asking, wire_server_port(s.wire), s.id.public_key);
+    AWAIT(asking.n_connected == 1);
+    s.answers = 1;
+    say(&asking, &s, "there?");
+    AWAIT(asking.n_messages == 1);
+    assert_string_equal(asking.last, "here");
+    assert_int_equal(linked.n_messages, 0);
+    s.answers = 0;
+    answer(&s, &linked, "by the link");
+    assert_int_equal(asking.n_messages, 1);
+    wire_client_destroy(&asking.wire);
+    wire_client_destroy(&linked.wire);
     wire_server_destroy(&s.wire);
 }
 
@@ -636,6 +733,9 @@ int main(void)
         TEST(test_messages_both_ways),
         TEST(test_a_server_with_another_key),
         TEST(test_a_key_that_may_not_in),
+        TEST(test_a_key_that_may_not_in_any_more),
+        TEST(test_steps_of_a_dial),
+        TEST(test_answers_by_the_same_connection),
         TEST(test_garbage_on_the_port),
         TEST(test_a_peer_that_comes_again),
         TEST(test_a_server_that_comes_again),
