@@ -36,9 +36,6 @@ int system_boot_id(char ret[SYSTEM_BOOT_ID]);
 int system_addresses(const char *wanted, const char *const *rule, size_t n_rules,
                      char ret[PROTO_ADDRS_MAX][PROTO_ADDR_MAX], size_t *ret_n);
 
-/* Whether addr is one of this machine's. */
-_Bool system_is_own_address(const char *addr);
-
 /* The pure half of system_addresses. One interface address. */
 struct system_address {
     char interface[16];

@@ -11,6 +11,7 @@
 #include "agent/system.h"
 #include "common/cleanup.h"
 #include "common/core/err.h"
+#include "common/host.h"
 
 enum { HAVE_MAX = 64 };
 
@@ -27,18 +28,6 @@ static bool name_matches(const char *pattern, const char *name)
     if (n && pattern[n - 1] == '*')
         return !strncmp(pattern, name, n - 1);
     return !strcmp(pattern, name);
-}
-
-/* Container engines and hypervisors bridge for their own guests; other machines cannot reach these. */
-static bool is_for_guests(const char *interface)
-{
-    static const char *const names[] = {"docker*",  "br-*",    "veth*", "virbr*", "cni*",
-                                        "flannel*", "podman*", "lxc*",  "lxdbr*"};
-
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-        if (name_matches(names[i], interface))
-            return true;
-    return false;
 }
 
 static bool is_link_local(const struct system_address *a)
@@ -68,7 +57,7 @@ static long place_of(const struct system_address *a, const char *const *rule, si
     for (size_t i = 0; i < n_rules; i++)
         if (rule[i][0] != '!' && name_matches(rule[i], a->interface))
             return (long)i;
-    return any_allows || is_loopback(a) || is_for_guests(a->interface) ? -1 : 0;
+    return any_allows || is_loopback(a) || host_is_for_guests(a->interface) ? -1 : 0;
 }
 
 static bool is_listed(const char *addr, char ret[PROTO_ADDRS_MAX][PROTO_ADDR_MAX], size_t n)
@@ -142,17 +131,4 @@ int system_addresses(const char *wanted, const char *const *rule, size_t n_rules
         return err_pass(r);
     *ret_n = system_choose_addresses(have, n_have, wanted, rule, n_rules, ret);
     return *ret_n ? 0 : SYSTEM_E_ABSENT;
-}
-
-bool system_is_own_address(const char *addr)
-{
-    struct system_address have[HAVE_MAX];
-    size_t n;
-
-    if (list(have, &n) < 0)
-        return false;
-    for (size_t i = 0; i < n; i++)
-        if (!strcmp(have[i].addr, addr))
-            return true;
-    return false;
 }
