@@ -72,16 +72,25 @@ static bool same_key(const uint8_t *a, const uint8_t *b)
 
 /* ---- sending ----------------------------------------------------------------------------------------------------- */
 
+void link_stamp(const struct link *l, struct message *m)
+{
+    m->version_major = PROTOCOL_MAJOR;
+    m->version_minor = PROTOCOL_MINOR;
+    m->cluster = l->cluster;
+    m->term = l->term;
+    if (m->kind == MESSAGE_RELAY && m->relay.inner && id128_is_zero(&m->relay.inner->cluster)) {
+        m->relay.inner->cluster = l->cluster;
+        m->relay.inner->term = l->term;
+    }
+}
+
 static int send_to(struct peer *p, struct message *m)
 {
     CLEANUP(cleanup_free) uint8_t *buf = NULL;
     size_t n;
     int r;
 
-    m->version_major = PROTOCOL_MAJOR;
-    m->version_minor = PROTOCOL_MINOR;
-    m->cluster = p->link->cluster;
-    m->term = p->link->term;
+    link_stamp(p->link, m);
     m->seq = p->seq + 1;
     r = message_pack(m, &buf, &n);
     if (r)
@@ -254,20 +263,23 @@ static void on_message(void *ctx, const void *buf, size_t n_bytes)
         on_welcome(p, m);
         return;
     case MESSAGE_COMMAND:
+    case MESSAGE_NEIGHBOURS:
+    case MESSAGE_RELAY:
         if (p == p->link->session)
-            p->link->cb.command(p->link->cb.ctx, m);
+            p->link->cb.message(p->link->cb.ctx, m);
+        return;
+    case MESSAGE_SNAPSHOT:
+        if (p == p->link->session)
+            p->link->cb.snapshot(p->link->cb.ctx, &m->snapshot);
         return;
     case MESSAGE_HELLO:
     case MESSAGE_REPORT:
     case MESSAGE_RESULT:
     case MESSAGE_EVENT:
-    case MESSAGE_NEIGHBOURS:
-    case MESSAGE_SNAPSHOT:
     case MESSAGE_HEALTH:
-    case MESSAGE_RELAY:
     case MESSAGE_PING:
     case MESSAGE_PONG:
-        return; /* what agents say; not said to agents */
+        return; /* what agents say, or what is said on their neighbour port */
     }
 }
 
@@ -424,6 +436,7 @@ static bool may_be_controller(struct link *l, const uint8_t *key, const char *he
         log_failure(LOG_LEVEL_WARN, "link.pin", r, "key=%s", hex);
     else
         log_warn("link.pinned", "key=%s text=\"trust = open: the first controller met is trusted from now on\"", hex);
+    l->cb.controller(l->cb.ctx, key);
     return true;
 }
 
@@ -452,6 +465,19 @@ void link_on_service(struct link *l, const struct mdns_service *s)
 }
 
 /* ------------------------------------------------------------------------------------------------------------------ */
+
+/* Those who may lead us before anybody is met. */
+static void tell_controllers(struct link *l)
+{
+    const uint8_t(*pin)[CRYPTO_KEY_BYTES];
+    size_t n = l->options->trust_open ? state_dir_pins(l->state, &pin) : 0;
+
+    for (size_t i = 0; i < l->options->n_controllers; i++)
+        if (l->options->controller[i].has_key)
+            l->cb.controller(l->cb.ctx, l->options->controller[i].key);
+    for (size_t i = 0; i < n; i++)
+        l->cb.controller(l->cb.ctx, pin[i]);
+}
 
 /* One of `controllers =`. */
 static int add_configured(struct link *l, const struct controller_address *c)
@@ -499,6 +525,7 @@ int link_new(struct event_base *base, const struct agent_options *options, struc
     l->on_again = event_new(base, -1, EV_PERSIST, again, l);
     if (!l->on_retry || !l->on_settle || !l->on_again || event_add(l->on_again, &every) < 0)
         return err_raise(-ENOMEM);
+    tell_controllers(l);
     for (size_t i = 0; i < options->n_controllers; i++) {
         int r = add_configured(l, &options->controller[i]);
 

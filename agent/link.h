@@ -15,7 +15,9 @@ struct link;
 struct link_callbacks {
     void (*up)(void *ctx);                               /* welcomed */
     void (*down)(void *ctx);                             /* the link that was up is gone */
-    void (*command)(void *ctx, const struct message *m); /* borrowed */
+    void (*message)(void *ctx, const struct message *m); /* COMMAND, NEIGHBOURS or RELAY of who welcomed us; borrowed */
+    void (*snapshot)(void *ctx, struct snapshot *snapshot); /* what it takes it sets to NULL */
+    void (*controller)(void *ctx, const uint8_t *key);      /* this key may lead us; once or more, from link_new on */
     void *ctx;
 };
 
@@ -32,6 +34,10 @@ void link_on_service(struct link *l, const struct mdns_service *s);
 
 /* Fills in version, cluster, term and sequence. Dropped where there is no link. */
 void link_send(struct link *l, struct message *m);
+
+/* Cluster and term, as who welcomed us last has said, also within a relay: a message there that names a cluster already is
+ * somebody else's and stays as it is. */
+void link_stamp(const struct link *l, struct message *m);
 
 /* What is said in the next hello. */
 void link_set_rpc(struct link *l, const struct rpc_version *rpc);

@@ -26,6 +26,7 @@ enum {
     OPT_COORDINATOR_PORTS,
     OPT_STANDING,
     OPT_CONTROL_PORT,
+    OPT_NEIGHBOUR_PORT,
     OPT_SHIM,
     OPT_LOG_LEVEL,
     OPT_PRINT_KEY,
@@ -113,6 +114,15 @@ const struct option_def agent_option_table[] = {
                           .def = "7420",
                           .arg = "PORT",
                           .help = "Port of controllers where `controllers` names none."},
+    [OPT_NEIGHBOUR_PORT] = {.name = "neighbour_port",
+                            .type = OPTION_UINT,
+                            .min = 1,
+                            .max = 65535,
+                            .def = "7431",
+                            .arg = "PORT",
+                            .help =
+                                "Port for other agents' links and for knocks, on `address`, else on all addresses. "
+                                "Where it is taken, the next free one of the 31 after it: agents may share a machine."},
     [OPT_SHIM] = {.name = "shim",
                   .type = OPTION_STRING,
                   .arg = "FILE",
@@ -345,6 +355,7 @@ static int take_all(struct agent_options *o)
     if (!o->worker_threads)
         o->worker_threads = n_cpus > 0 ? (uint32_t)n_cpus : 1;
     o->control_port = (uint16_t)options_uint(v, OPT_CONTROL_PORT);
+    o->neighbour_port = (uint16_t)options_uint(v, OPT_NEIGHBOUR_PORT);
     o->log_level = level_of(options_string(v, OPT_LOG_LEVEL));
     r = take_paths(o);
     if (!r)

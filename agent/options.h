@@ -42,7 +42,7 @@ struct agent_options {
     uint64_t memory_bytes;
     uint32_t worker_threads;
     struct port_range worker_ports, coordinator_ports;
-    uint16_t control_port;
+    uint16_t control_port, neighbour_port;
     enum log_level log_level;
 };
 

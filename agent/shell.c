@@ -213,9 +213,20 @@ static void on_link_down(void *ctx)
     shell_feed(ctx, &(struct agent_ev){.kind = AGENT_EV_LINK_DOWN});
 }
 
-static void on_command(void *ctx, const struct message *m)
+static void on_message(void *ctx, const struct message *m)
 {
     shell_feed(ctx, &(struct agent_ev){.kind = AGENT_EV_MESSAGE, .message = m});
+}
+
+static void on_snapshot(void *ctx, struct snapshot *snapshot)
+{
+    (void)ctx;
+    (void)snapshot;
+}
+
+static void on_controller(void *ctx, const uint8_t *key)
+{
+    peers_allow_controller(((struct shell *)ctx)->peers, key);
 }
 
 static void on_service(void *ctx, const struct mdns_service *service)
@@ -291,6 +302,7 @@ static void shell_clear(struct shell *s)
         mdns_destroy(&s->mdns);
     if (s->link)
         link_destroy(&s->link);
+    shell_close_peers(s);
     if (s->processes)
         process_table_destroy(&s->processes);
     agent_destroy(&s->core);
@@ -328,7 +340,7 @@ static int make_rooms(struct shell *s, const char *shim_path)
 {
     static const char *const services[] = {"_caravan-ctl._tcp", NULL};
     struct process_callbacks process_cb = {on_exited, on_dying, s};
-    struct link_callbacks link_cb = {on_link_up, on_link_down, on_command, s};
+    struct link_callbacks link_cb = {on_link_up, on_link_down, on_message, on_snapshot, on_controller, s};
     struct mdns_callbacks mdns_cb = {on_service, on_mdns_state, s};
     int r = process_table_new(s->base, state_dir_path(s->state), shim_path, &process_cb, &s->processes);
 
@@ -358,11 +370,15 @@ static int run(struct shell *s, const char *shim_path)
 
     if (r < 0)
         return err_pass(r);
-    r = agent_new(&config, state_dir_epochs(s->state, &epoch) ? epoch : NULL, state_dir_epochs(s->state, &epoch),
-                  &s->core);
+    r = make_events(s);
     if (r < 0)
         return err_pass(r);
-    r = make_events(s);
+    r = shell_open_peers(s);
+    if (r < 0)
+        return err_pass(r);
+    config.hello = s->hello;
+    r = agent_new(&config, state_dir_epochs(s->state, &epoch) ? epoch : NULL, state_dir_epochs(s->state, &epoch),
+                  &s->core);
     if (r < 0)
         return err_pass(r);
     r = make_rooms(s, shim_path);

@@ -339,8 +339,13 @@ void shell_carry_out(struct shell *s, struct agent_fx *fx)
         on_transition(&fx->transition);
         return;
     case AGENT_FX_PEERS:
+        shell_set_peers(s, fx);
+        return;
     case AGENT_FX_PEER_SEND:
+        shell_send_peer(s, fx);
+        return;
     case AGENT_FX_KNOCK:
+        shell_knock(s, fx);
         return;
     }
 }

@@ -9,9 +9,11 @@
 #include "agent/link.h"
 #include "agent/llama.h"
 #include "agent/options.h"
+#include "agent/peers.h"
 #include "agent/probe.h"
 #include "agent/process.h"
 #include "agent/state.h"
+#include "common/knock.h"
 #include "common/mdns.h"
 
 struct event;
@@ -34,6 +36,15 @@ struct outcome {
     struct outcome *next;
 };
 
+/* A knock that is under way for the core. */
+struct shell_knock {
+    struct shell *shell;
+    struct knock *knock; /* NULL: free */
+    uint64_t token;
+};
+
+enum { SHELL_KNOCKS_MAX = 8 /* at once: each takes descriptors */ };
+
 /* Where a model is: what a coordinator is started with. */
 struct model_place {
     char name[PROTO_MODEL_MAX], path[PROTO_PATH_MAX];
@@ -50,6 +61,8 @@ struct shell {
     struct agent *core;
     struct process_table *processes;
     struct link *link;
+    struct peers *peers;
+    struct shell_knock knock[SHELL_KNOCKS_MAX];
     struct mdns *mdns;
     struct inventory_room *inventory;
     struct gpu *gpu; /* NULL: none */
@@ -76,6 +89,13 @@ void shell_child_clear(struct child *c);
 /* shell_effects.c */
 void shell_carry_out(struct shell *s, struct agent_fx *fx);
 void shell_watch_coordinator(struct shell *s, struct child *c, const char *addr);
+
+/* shell_peers.c: neighbours and knocks. */
+int shell_open_peers(struct shell *s); /* before hello is said: it fills in the port. 0 or negative errno */
+void shell_close_peers(struct shell *s);
+void shell_set_peers(struct shell *s, const struct agent_fx *fx);
+void shell_send_peer(struct shell *s, struct agent_fx *fx);
+void shell_knock(struct shell *s, const struct agent_fx *fx);
 
 /* shell_sample.c */
 void shell_sample(struct shell *s);

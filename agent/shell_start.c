@@ -106,6 +106,7 @@ int shell_find_out(struct shell *s, struct agent_config *ret)
                                  .n_devices = s->n_devices,
                                  .memory_limit_bytes = s->options->memory_bytes,
                                  .can_run = !s->llama.problem[0]};
+    crypto_key_format(s->identity->public_key, ret->key);
     text_copy(ret->addr, sizeof(ret->addr), s->hello.addr[0]);
     text_copy(ret->build_problem, sizeof(ret->build_problem), s->llama.problem);
     for (size_t i = 0; i < s->n_devices; i++)

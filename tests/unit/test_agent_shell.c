@@ -24,6 +24,7 @@
 #include "common/cleanup.h"
 #include "common/core/protocol.h"
 #include "common/crypto.h"
+#include "common/knock.h"
 #include "common/log.h"
 #include "common/message.h"
 #include "common/wire.h"
@@ -364,6 +365,40 @@ static void test_controller_restarts(void **state)
     AWAIT(w, w->n_hello == 2 && w->n_models == 1);
 }
 
+static void on_knocked(void *ctx, enum knock_outcome outcome)
+{
+    *(enum knock_outcome *)ctx = outcome;
+}
+
+static enum knock_outcome knock(struct world *w)
+{
+    struct peer_facts peer = {.port = w->hello.port, .n_addrs = 1, .addr = {"127.0.0.1"}};
+    enum knock_outcome outcome = 0;
+    struct knock *k;
+
+    crypto_key_format(w->agent_key, peer.key);
+    assert_int_equal(knock_start(w->base, &w->identity, &peer, on_knocked, &outcome, &k), 0);
+    AWAIT(w, outcome);
+    return outcome;
+}
+
+/* The controller's key is let in from the start; a stopped agent does not answer though its kernel accepts. */
+static void test_knocked_at(void **state)
+{
+    struct world *w = *state;
+
+    run_agent(w, NULL);
+    AWAIT(w, w->n_hello);
+    assert_true(w->hello.port >= 7431 && w->hello.port < 7431 + 32);
+    assert_int_equal(knock(w), KNOCK_ANSWERED);
+    kill(w->agent, SIGSTOP);
+    assert_int_equal(knock(w), KNOCK_REFUSED);
+    kill(w->agent, SIGCONT);
+    assert_int_equal(knock(w), KNOCK_ANSWERED);
+    end_agent(w, SIGTERM);
+    assert_int_equal(knock(w), KNOCK_REFUSED);
+}
+
 static const struct unit_facts *unit_of(const struct world *w, enum unit_role role)
 {
     for (size_t i = 0; i < w->n_units; i++)
@@ -489,6 +524,7 @@ int main(void)
         IN_WORLD(test_without_llama),
         IN_WORLD(test_started_badly),
         IN_WORLD(test_controller_restarts),
+        IN_WORLD(test_knocked_at),
         IN_WORLD(case_03_an_instance_outlives_its_agent),
         IN_WORLD(case_14_a_killed_worker_is_told),
     };

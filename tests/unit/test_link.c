@@ -30,7 +30,8 @@ struct world {
     struct agent_options options;
     struct hello hello;
     struct link *link;
-    size_t n_up, n_down, n_looked_up, n_addrs;
+    size_t n_up, n_down, n_looked_up, n_addrs, n_messages, n_snapshots, n_controllers;
+    enum message_kind kind;
 };
 
 static void on_message(void *ctx, const uint8_t *key, const char *peer_addr, const void *buf, size_t n_bytes)
@@ -65,9 +66,28 @@ static void on_down(void *ctx)
     ((struct world *)ctx)->n_down++;
 }
 
-static void on_command(void *ctx, const struct message *m)
+static void on_link_message(void *ctx, const struct message *m)
 {
-    (void)ctx, (void)m;
+    struct world *w = ctx;
+
+    w->kind = m->kind;
+    w->n_messages++;
+}
+
+static void on_snapshot(void *ctx, struct snapshot *snapshot)
+{
+    struct world *w = ctx;
+
+    assert_string_equal(snapshot->nodes, "{\"nodes\":[]}");
+    w->n_snapshots++;
+}
+
+static void on_controller(void *ctx, const uint8_t *key)
+{
+    struct world *w = ctx;
+
+    assert_memory_equal(key, w->controller.public_key, CRYPTO_KEY_BYTES);
+    w->n_controllers++;
 }
 
 static void give_up(evutil_socket_t fd, short what, void *ctx)
@@ -95,7 +115,7 @@ static void serve(struct world *w, uint16_t port)
 
 static void open_link(struct world *w)
 {
-    struct link_callbacks cb = {on_up, on_down, on_command, w};
+    struct link_callbacks cb = {on_up, on_down, on_link_message, on_snapshot, on_controller, w};
 
     assert_int_equal(link_new(w->base, &w->options, w->state, &w->node, &w->hello, &cb, &w->link), 0);
 }
@@ -157,6 +177,66 @@ static void test_controller_by_address(void **state)
     await(w, &w->n_up, 1);
 }
 
+static void from_controller(struct world *w, struct message *m)
+{
+    CLEANUP(cleanup_free) uint8_t *buf = NULL;
+    size_t n;
+
+    m->cluster = (struct id128){{7}};
+    assert_int_equal(message_pack(m, &buf, &n), 0);
+    assert_int_equal(wire_server_send(w->server, w->node.public_key, buf, n), 0);
+}
+
+/* What goes where, of who has welcomed us. */
+static void test_what_a_controller_says(void **state)
+{
+    struct world *w = *state;
+    struct message command = {.kind = MESSAGE_COMMAND, .command = {.kind = COMMAND_STOP}};
+    struct message list = {.kind = MESSAGE_NEIGHBOURS, .neighbours = &(struct neighbours){.n_peers = 0}};
+    struct message relay = {.kind = MESSAGE_RELAY, .relay = {.inner = &command}};
+    struct message snapshot = {.kind = MESSAGE_SNAPSHOT,
+                               .snapshot = {.n_nodes_bytes = 12,
+                                            .nodes = (char[]){"{\"nodes\":[]}"},
+                                            .n_instances_bytes = 2,
+                                            .instances = (char[]){"{}"}}};
+    struct message *const in_turn[] = {&command, &list, &relay};
+
+    crypto_key_format(w->node.public_key, relay.relay.key);
+    set_controller(w, "127.0.0.1");
+    open_link(w);
+    assert_int_equal(w->n_controllers, 1);
+    await(w, &w->n_up, 1);
+    for (size_t i = 0; i < 3; i++) {
+        from_controller(w, in_turn[i]);
+        await(w, &w->n_messages, i + 1);
+        assert_int_equal(w->kind, in_turn[i]->kind);
+    }
+    from_controller(w, &snapshot);
+    await(w, &w->n_snapshots, 1);
+    assert_int_equal(w->n_messages, 3);
+}
+
+/* A message of ours within a relay is ours by cluster and term; one that we only pass on is not. */
+static void test_stamps(void **state)
+{
+    struct world *w = *state;
+    struct message ours = {.kind = MESSAGE_REPORT}, theirs = {.kind = MESSAGE_REPORT, .cluster = {{8}}, .term = 4};
+    struct message m = {.kind = MESSAGE_RELAY, .relay = {.inner = &ours}};
+
+    set_controller(w, "127.0.0.1");
+    open_link(w);
+    await(w, &w->n_up, 1);
+    link_stamp(w->link, &m);
+    assert_int_equal(m.cluster.b[0], 7);
+    assert_int_equal(m.term, 1);
+    assert_int_equal(ours.cluster.b[0], 7);
+    assert_int_equal(ours.term, 1);
+    m.relay.inner = &theirs;
+    link_stamp(w->link, &m);
+    assert_int_equal(theirs.cluster.b[0], 8);
+    assert_int_equal(theirs.term, 4);
+}
+
 __attribute__((unused)) static void test_controller_by_name(void **state)
 {
     struct world *w = *state;
@@ -201,7 +281,9 @@ static void test_controller_restarts_without_mdns(void **state)
 
     w->options.trust_open = true;
     open_link(w);
+    assert_int_equal(w->n_controllers, 0);
     announce(w, false);
+    assert_int_equal(w->n_controllers, 1);
     await(w, &w->n_up, 1);
     announce(w, true);
     wire_server_destroy(&w->server);
@@ -248,6 +330,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         IN_WORLD(test_controller_by_address),
+        IN_WORLD(test_what_a_controller_says),
+        IN_WORLD(test_stamps),
         IN_WORLD(test_controller_that_moves),
         IN_WORLD(test_controller_restarts_without_mdns),
 #ifndef __SANITIZE_THREAD__ /* it does not know of the thread that getaddrinfo_a makes inside glibc, and ends the program */
