@@ -43,6 +43,11 @@ void wire_server_destroy(struct wire_server **s);
 int wire_server_allow(struct wire_server *s, const uint8_t key[CRYPTO_KEY_BYTES]);
 /* Not any more: what it says from now on is dropped and counted as refused, whatever connections it still has. */
 void wire_server_disallow(struct wire_server *s, const uint8_t key[CRYPTO_KEY_BYTES]);
+/* From now on `closed` is called (with the ctx of the callbacks) where the newest connection of a key is over: by its own
+ * end, or because it no longer answers heartbeats. A hint: it may have dialled again. Once per server. 0 or negative
+ * errno. */
+int wire_server_watch_closed(struct wire_server *s, struct event_base *base,
+                             void (*closed)(void *ctx, const uint8_t *key, const char *peer_addr));
 uint16_t wire_server_port(const struct wire_server *s);
 struct wire_server_stats wire_server_stats(const struct wire_server *s);
 /* To the peer's newest connection. 0, WIRE_E_FULL, WIRE_E_UNKNOWN_PEER, negative errno. */
@@ -59,7 +64,7 @@ struct wire_client_callbacks {
     void *ctx;
     /* Both may be NULL. */
     void (*accepted)(void *ctx); /* the TCP connection stands, nothing is proven yet */
-    void (*denied)(void *ctx);   /* in place of disconnected: the other end is who it should be, and does not let us in */
+    void (*denied)(void *ctx); /* in place of disconnected: the other end is who it should be, and does not let us in */
 };
 
 /* Dials tcp://ADDR:PORT and proves server_key. Dials again by itself after 100 ms to 1 s, jittered. id, addr: borrowed for

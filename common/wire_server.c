@@ -3,6 +3,7 @@
  * would let it, stays off. */
 #include <errno.h>
 #include <event2/event.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <zmq.h>
@@ -11,6 +12,7 @@
 #include "common/core/err.h"
 #include "common/core/protocol.h"
 #include "common/wire.h"
+#include "common/wire_monitor.h"
 #include "common/wire_settings.h"
 #include "common/wire_zap.h"
 #include "common/zmq_watch.h"
@@ -35,6 +37,9 @@ struct peer {
     struct route newest;
     struct route previous; /* may still have messages for us in the queue: no reason to answer there */
     uint64_t used;         /* n_messages at its last one */
+    int fd;                /* of its newest connection; -1: closed, or not known */
+    char addr[PROTO_ADDR_MAX];
+    bool closed; /* and that is still to be told */
 };
 
 struct wire_server {
@@ -53,6 +58,10 @@ struct wire_server {
     /* Of the newest message, for wire_server_answer. */
     uint8_t asking_id[ROUTE_BYTES];
     struct peer asking_before; /* what was known of its peer until then */
+    /* NULL until somebody wants to know */
+    struct wire_monitor *monitor;
+    struct event *tell_closed;
+    void (*on_closed)(void *ctx, const uint8_t *key, const char *peer_addr);
 };
 
 /* ---- keys and peers --------------------------------------------------------------------------------------------- */
@@ -130,7 +139,18 @@ static struct peer *peer_new_slot(struct wire_server *s)
     return &s->peer[s->n_peers++];
 }
 
-static void peer_heard(struct wire_server *s, const uint8_t *key, const uint8_t *route_id)
+/* Descriptors are given again; whoever is heard on one has it now. */
+static void peer_set_connection(struct wire_server *s, struct peer *p, int fd, const char *addr)
+{
+    for (size_t i = 0; fd >= 0 && i < s->n_peers; i++)
+        if (s->peer[i].fd == fd)
+            s->peer[i].fd = -1;
+    p->fd = fd;
+    snprintf(p->addr, sizeof(p->addr), "%s", addr);
+    p->closed = false;
+}
+
+static void peer_heard(struct wire_server *s, const uint8_t *key, const uint8_t *route_id, int fd, const char *addr)
 {
     struct peer *p = peer_find(s, key);
 
@@ -138,7 +158,7 @@ static void peer_heard(struct wire_server *s, const uint8_t *key, const uint8_t 
         p = peer_new_slot(s);
         if (!p)
             return; /* it is heard, but cannot be answered until its next message finds memory */
-        *p = (struct peer){.newest.set = false};
+        *p = (struct peer){.fd = -1};
         memcpy(p->key, key, CRYPTO_KEY_BYTES);
     }
     p->used = s->stats.n_messages;
@@ -149,13 +169,65 @@ static void peer_heard(struct wire_server *s, const uint8_t *key, const uint8_t 
     p->previous = p->newest;
     p->newest.set = true;
     memcpy(p->newest.id, route_id, ROUTE_BYTES);
+    peer_set_connection(s, p, fd, addr);
+}
+
+/* ---- connections that are over ---------------------------------------------------------------------------------- */
+
+static void mark_closed(void *ctx, int fd)
+{
+    struct wire_server *s = ctx;
+
+    for (size_t i = 0; i < s->n_peers; i++) {
+        if (s->peer[i].fd != fd)
+            continue;
+        s->peer[i].fd = -1;
+        s->peer[i].closed = true;
+        event_active(s->tell_closed, EV_TIMEOUT, 0);
+    }
+}
+
+/* One at a time: the callback may destroy s. */
+static void on_tell_closed(evutil_socket_t unused, short what, void *ctx)
+{
+    struct wire_server *s = ctx;
+    struct peer told, *p = NULL;
+
+    (void)unused;
+    (void)what;
+    for (size_t i = 0; i < s->n_peers; i++) {
+        if (!s->peer[i].closed)
+            continue;
+        if (p)
+            event_active(s->tell_closed, EV_TIMEOUT, 0);
+        else
+            p = &s->peer[i];
+    }
+    if (!p)
+        return; /* it has come back meanwhile */
+    p->closed = false;
+    told = *p;
+    s->on_closed(s->cb.ctx, told.key, told.addr);
+}
+
+int wire_server_watch_closed(struct wire_server *s, struct event_base *base,
+                             void (*closed)(void *ctx, const uint8_t *key, const char *peer_addr))
+{
+    int r;
+
+    s->on_closed = closed;
+    s->tell_closed = event_new(base, -1, 0, on_tell_closed, s);
+    if (!s->tell_closed)
+        return err_raise(-ENOMEM);
+    r = wire_monitor_new(base, s->zmq_context, s->socket, mark_closed, s, &s->monitor);
+    return r < 0 ? err_pass(r) : 0;
 }
 
 /* ---- messages --------------------------------------------------------------------------------------------------- */
 
 static void take_message(struct wire_server *s, const uint8_t *route_id, zmq_msg_t *msg)
 {
-    const char *user_id = zmq_msg_gets(msg, "User-Id");
+    const char *user_id = zmq_msg_gets(msg, "User-Id"), *addr = plain_addr(zmq_msg_gets(msg, "Peer-Address"));
     uint8_t key[CRYPTO_KEY_BYTES];
     const struct peer *before;
 
@@ -168,12 +240,13 @@ static void take_message(struct wire_server *s, const uint8_t *route_id, zmq_msg
         return;
     }
     s->stats.n_messages++;
+    wire_monitor_catch_up(s->monitor);
     before = peer_find(s, key);
-    s->asking_before = before ? *before : (struct peer){.newest.set = false};
+    s->asking_before = before ? *before : (struct peer){.fd = -1};
     memcpy(s->asking_before.key, key, CRYPTO_KEY_BYTES);
     memcpy(s->asking_id, route_id, ROUTE_BYTES);
-    peer_heard(s, key, route_id);
-    s->cb.message(s->cb.ctx, key, plain_addr(zmq_msg_gets(msg, "Peer-Address")), zmq_msg_data(msg), zmq_msg_size(msg));
+    peer_heard(s, key, route_id, zmq_msg_get(msg, ZMQ_SRCFD), addr);
+    s->cb.message(s->cb.ctx, key, addr, zmq_msg_data(msg), zmq_msg_size(msg));
 }
 
 static bool read_message(void *ctx)
@@ -325,6 +398,9 @@ void wire_server_destroy(struct wire_server **s)
     if (!*s)
         return;
     zmq_watch_destroy(&(*s)->watch);
+    wire_monitor_destroy(&(*s)->monitor);
+    if ((*s)->tell_closed)
+        event_free((*s)->tell_closed);
     if ((*s)->socket)
         zmq_close((*s)->socket);
     wire_zap_destroy(&(*s)->zap);

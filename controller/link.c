@@ -72,20 +72,22 @@ static void complain(struct link *l, struct link_peer *p, const char *peer_addr,
              ID128_SHORT(&p->node), LOG_STR(peer_addr), message_outcome_name(outcome), p->n_malformed, p->n_unknown);
 }
 
-static bool is_from_agent(enum message_kind k)
+/* A relayed message is one that its sender would have sent here itself. */
+static bool is_from_agent(const struct message *m)
 {
-    switch (k) {
+    switch (m->kind) {
     case MESSAGE_HELLO:
     case MESSAGE_REPORT:
     case MESSAGE_RESULT:
     case MESSAGE_EVENT:
         return true;
+    case MESSAGE_RELAY:
+        return m->relay.inner && m->relay.inner->kind != MESSAGE_RELAY && is_from_agent(m->relay.inner);
     case MESSAGE_WELCOME:
     case MESSAGE_COMMAND:
     case MESSAGE_NEIGHBOURS:
     case MESSAGE_SNAPSHOT:
     case MESSAGE_HEALTH:
-    case MESSAGE_RELAY:
     case MESSAGE_PING:
     case MESSAGE_PONG:
         return false;
@@ -104,7 +106,7 @@ static void on_message(void *ctx, const uint8_t *key, const char *peer_addr, con
         log_failure(LOG_LEVEL_ERROR, "link.unpack", r, "node=%s", ID128_SHORT(&p->node));
         return;
     }
-    if (!r && !is_from_agent(m->kind))
+    if (!r && !is_from_agent(m))
         r = MESSAGE_E_MALFORMED;
     if (r) {
         complain(l, p, peer_addr, r);
@@ -123,6 +125,15 @@ static void on_refused(void *ctx, const uint8_t *key, const char *addr)
     log_warn("link.refused", "node=%s addr=%s reason=key_not_allowed", ID128_SHORT(&node), LOG_STR(addr));
 }
 
+static void on_closed(void *ctx, const uint8_t *key, const char *peer_addr)
+{
+    struct link *l = ctx;
+    struct link_peer *p = find(l, key);
+
+    if (p && l->cb.closed)
+        l->cb.closed(l->cb.ctx, p, peer_addr);
+}
+
 int link_new(struct event_base *base, const struct identity *id, const struct link_config *config,
              const struct link_callbacks *cb, struct link **ret)
 {
@@ -139,6 +150,8 @@ int link_new(struct event_base *base, const struct identity *id, const struct li
         return LINK_E_ADDR_IN_USE;
     if (r == WIRE_E_BAD_ADDR)
         return LINK_E_BAD_ADDR;
+    if (!r)
+        r = wire_server_watch_closed(l->server, base, on_closed);
     if (r)
         return err_fold(r);
     *ret = l;
@@ -155,6 +168,17 @@ void link_destroy(struct link **l)
     *l = NULL;
 }
 
+static void sign(const struct link *l, const struct link_peer *p, struct message *m)
+{
+    m->version_major = PROTOCOL_MAJOR;
+    m->version_minor = PROTOCOL_MINOR;
+    m->cluster = l->config.cluster;
+    m->term = l->config.term;
+    m->seq = p->seq_out + 1;
+    if (m->kind == MESSAGE_RELAY)
+        sign(l, p, m->relay.inner);
+}
+
 int link_send(struct link *l, const char *key_hex, struct message *m)
 {
     CLEANUP(cleanup_free) uint8_t *buf = NULL;
@@ -168,11 +192,7 @@ int link_send(struct link *l, const char *key_hex, struct message *m)
     p = find(l, key);
     if (!p)
         return LINK_E_NOT_SENT;
-    m->version_major = PROTOCOL_MAJOR;
-    m->version_minor = PROTOCOL_MINOR;
-    m->cluster = l->config.cluster;
-    m->term = l->config.term;
-    m->seq = p->seq_out + 1;
+    sign(l, p, m);
     r = message_pack(m, &buf, &n);
     if (r)
         return err_fold(r < 0 ? r : -EMSGSIZE);

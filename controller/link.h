@@ -33,8 +33,10 @@ struct link_peer {
 };
 
 struct link_callbacks {
-    /* HELLO, REPORT, RESULT or EVENT of a proven key. *m: consumed where it is set to NULL. */
+    /* HELLO, REPORT, RESULT, EVENT or the RELAY of one, of a proven key. *m: consumed where it is set to NULL. */
     void (*message)(void *ctx, const struct link_peer *peer, const char *peer_addr, struct message **m);
+    /* The newest connection of this key is over. May be NULL. */
+    void (*closed)(void *ctx, const struct link_peer *peer, const char *peer_addr);
     void *ctx;
 };
 
@@ -42,7 +44,7 @@ struct link_callbacks {
 int link_new(struct event_base *base, const struct identity *id, const struct link_config *config,
              const struct link_callbacks *cb, struct link **ret);
 void link_destroy(struct link **l);
-/* m: borrowed; its version, cluster, term and sequence number are filled in. 0, LINK_E_NOT_SENT, negative errno. */
+/* m: borrowed; its version, cluster, term and sequence number are filled in, those of a relayed message too. 0, LINK_E_NOT_SENT, negative errno. */
 int link_send(struct link *l, const char *key_hex, struct message *m);
 /* Totals over all peers since the start. */
 void link_counts(const struct link *l, uint64_t *ret_malformed, uint64_t *ret_unknown);

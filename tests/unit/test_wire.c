@@ -39,8 +39,8 @@ static struct identity make_identity(void)
 struct server {
     struct wire_server *wire;
     struct identity id;
-    int n_messages, n_refused;
-    uint8_t key[CRYPTO_KEY_BYTES], refused_key[CRYPTO_KEY_BYTES];
+    int n_messages, n_refused, n_closed;
+    uint8_t key[CRYPTO_KEY_BYTES], refused_key[CRYPTO_KEY_BYTES], closed_key[CRYPTO_KEY_BYTES];
     char addr[64], refused_addr[64], last[64];
     size_t n_last;
     _Bool destroy_at_once, answers;
@@ -68,6 +68,17 @@ static void server_refused(void *ctx, const uint8_t *key, const char *addr)
     s->n_refused++;
     memcpy(s->refused_key, key, sizeof(s->refused_key));
     snprintf(s->refused_addr, sizeof(s->refused_addr), "%s", addr);
+    if (s->destroy_at_once)
+        wire_server_destroy(&s->wire);
+}
+
+static void server_closed(void *ctx, const uint8_t *key, const char *peer_addr)
+{
+    struct server *s = ctx;
+
+    s->n_closed++;
+    memcpy(s->closed_key, key, sizeof(s->closed_key));
+    snprintf(s->addr, sizeof(s->addr), "%s", peer_addr);
     if (s->destroy_at_once)
         wire_server_destroy(&s->wire);
 }
@@ -408,6 +419,40 @@ static void test_a_peer_that_comes_again(void **state)
     wire_server_destroy(&s.wire);
 }
 
+/* Only the end of its newest connection is told: whoever has dialled again is not gone. */
+static void test_closed_connections_are_told(void **state)
+{
+    struct server s;
+    struct client c, again, other;
+
+    (void)state;
+    server_start(&s, 1);
+    assert_int_equal(wire_server_watch_closed(s.wire, base, server_closed), 0);
+    client_start(&c, &s);
+    client_start(&other, &s);
+    say(&c, &s, "first");
+    say(&other, &s, "other");
+    again = (struct client){.id = c.id};
+    client_dial(&again, wire_server_port(s.wire), s.id.public_key);
+    AWAIT(again.n_connected == 1);
+    say(&again, &s, "second");
+    wire_client_destroy(&c.wire);
+    wire_client_destroy(&other.wire);
+    s.addr[0] = '\0';
+    AWAIT(s.n_closed == 1);
+    assert_memory_equal(s.closed_key, other.id.public_key, CRYPTO_KEY_BYTES);
+    assert_string_equal(s.addr, "127.0.0.1");
+    wire_client_destroy(&again.wire);
+    AWAIT(s.n_closed == 2);
+    assert_memory_equal(s.closed_key, again.id.public_key, CRYPTO_KEY_BYTES);
+    client_start(&c, &s);
+    say(&c, &s, "last");
+    s.destroy_at_once = 1;
+    wire_client_destroy(&c.wire);
+    AWAIT(s.n_closed == 3);
+    assert_null(s.wire);
+}
+
 static void test_a_server_that_comes_again(void **state)
 {
     struct server s;
@@ -738,6 +783,7 @@ int main(void)
         TEST(test_answers_by_the_same_connection),
         TEST(test_garbage_on_the_port),
         TEST(test_a_peer_that_comes_again),
+        TEST(test_closed_connections_are_told),
         TEST(test_a_server_that_comes_again),
         TEST(test_the_newest_connection_is_answered),
         TEST(test_size_of_a_message),
