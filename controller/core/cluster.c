@@ -15,9 +15,11 @@
 #include "controller/core/hello.h"
 #include "controller/core/instances.h"
 #include "controller/core/knocks.h"
+#include "controller/core/lifecycle.h"
 #include "controller/core/loading.h"
 #include "controller/core/neighbours.h"
 #include "controller/core/nodes.h"
+#include "controller/core/recovery.h"
 #include "controller/core/restore.h"
 #include "controller/core/retire.h"
 #include "controller/core/state.h"
@@ -109,8 +111,7 @@ static int go_on(struct step *s, const struct pending *p, bool ok)
         return p->intent == INTENT_STOP ? err_fold(tasks_end(s, p->task, TASK_EV_DONE, NULL)) : 0;
     switch (p->intent) {
     case INTENT_PLAN:
-        return err_fold(ok ? instance_event(s, i, INSTANCE_EV_PLANNED, NULL)
-                           : instance_event(s, i, INSTANCE_EV_UNPLACEABLE, &failed));
+        return err_fold(ok ? instance_event(s, i, INSTANCE_EV_PLANNED, NULL) : lifecycle_not_planned(s, i, &failed));
     case INTENT_READY:
         return err_fold(ok ? instance_event(s, i, INSTANCE_EV_PROVEN, NULL)
                            : instance_event(s, i, INSTANCE_EV_TROUBLE, &failed));
@@ -296,6 +297,8 @@ static int step_run(struct step *s, struct cluster_ev *ev)
     if (!s->fx)
         return err_raise(-ENOMEM);
     r = dispatch(s, ev);
+    if (!r)
+        r = recovery_look(s);
     if (!r)
         r = wishes_retry(s);
     if (!r)

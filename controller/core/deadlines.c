@@ -6,6 +6,7 @@
 #include "controller/core/instances.h"
 #include "controller/core/lifecycle.h"
 #include "controller/core/loading.h"
+#include "controller/core/recovery.h"
 #include "controller/core/release.h"
 #include "controller/core/restore.h"
 
@@ -28,6 +29,7 @@ static uint64_t due_ms(struct instance *i)
     size_t index;
 
     due = sooner(due, sooner(run->proof_ms, run->warm_ms));
+    due = sooner(due, recovery_due_ms(i));
     for (size_t at = 0; run_call_at(run, at, &kind, &index, &call); at++) {
         if (!call->open)
             continue;
@@ -98,6 +100,8 @@ static int tick_one(struct step *s, struct instance *i, struct node *unused)
         return err_fold(restore_decide(s, i));
     if (i->remove_ms <= s->now_ms)
         return err_fold(remove_when_shown(s, i));
+    if (recovery_due_ms(i) <= s->now_ms)
+        return err_fold(recovery_tick(s, i));
     r = tick_expired(s, i);
     if (!r)
         r = tick_resend(s, i);
@@ -105,9 +109,7 @@ static int tick_one(struct step *s, struct instance *i, struct node *unused)
         return err_fold(r);
     if (sooner(run->stall_ms, sooner(run->proof_ms, run->warm_ms)) <= s->now_ms)
         return err_fold(loading_timed_out(s, i));
-    if (run->release_ms <= s->now_ms)
-        return err_fold(release_advance(s, i));
-    return 0;
+    return err_fold(release_advance(s, i)); /* a node that was to answer may be away by now */
 }
 
 uint64_t deadlines_due_ms(const struct cluster *c)

@@ -232,6 +232,21 @@ int step_then_node(struct step *s, enum intent intent, const struct node *n)
     return err_fold(step_pend(s, &(struct pending){.intent = intent, .instance = n->id}));
 }
 
+static int fill_plans(const struct instance *i, struct record *to)
+{
+    if (i->plan) {
+        to->i.plan = plan_copy(i->plan);
+        if (!to->i.plan)
+            return err_raise(-ENOMEM);
+    }
+    if (i->pinned) {
+        to->i.pinned = plan_copy(i->pinned);
+        if (!to->i.pinned)
+            return err_raise(-ENOMEM);
+    }
+    return 0;
+}
+
 static int fill_instance(const struct step_record *from, struct record *to)
 {
     const struct instance *i = from->instance;
@@ -243,17 +258,16 @@ static int fill_instance(const struct step_record *from, struct record *to)
     to->i.state = from->as ? from->as : i->state;
     to->i.epoch = i->epoch;
     memcpy(to->i.reason, i->reason, sizeof(to->i.reason));
+    to->i.attempts = i->recovery.attempts;
+    to->i.load_ms = i->load_ms;
+    to->i.served = i->served;
+    to->i.follows = i->follows;
     if (from->gone)
         return 0;
     r = request_copy(&i->request, &to->i.request);
     if (r)
         return err_fold(r);
-    if (i->plan) {
-        to->i.plan = plan_copy(i->plan);
-        if (!to->i.plan)
-            return err_raise(-ENOMEM);
-    }
-    return 0;
+    return err_fold(fill_plans(i, to));
 }
 
 static void fill_node(const struct node *n, struct record *to)

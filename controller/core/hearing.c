@@ -198,6 +198,8 @@ static int hear_event(struct step *s, struct node *n, const struct message *m)
     i = instance_find(s->c, id);
     if (!i || ev->unit.epoch != i->epoch || !run_member(&i->run, &n->id, &member) || !unit_is_ours(i, &ev->unit))
         return late(s);
+    if (i->settle_ms != UINT64_MAX)
+        return err_fold(restore_heard(s, i, ev));
     if (ev->kind == AGENT_EVENT_UNIT_EXITED && !instance_state_runs(i->state))
         return err_fold(amend_reason(s, i, &ev->unit, ev->text));
     if (!instance_state_runs(i->state))

@@ -20,7 +20,9 @@ enum instance_event {
     INSTANCE_EV_PROVEN,      /* ranks proven, listening, warm, and that is durable */
     INSTANCE_EV_TROUBLE,     /* a member failed in any way: the epoch is over */
     INSTANCE_EV_RELEASED,    /* nothing of the epoch is left */
+    INSTANCE_EV_GIVE_UP,     /* tried too often, or no other attempt can change it */
     INSTANCE_EV_ADOPTED,     /* found whole after a restart of the controller */
+    INSTANCE_EV_FOUND,       /* found in the middle of its load after one */
     INSTANCE_EV_DEPLOY,      /* somebody asks for what is there */
     INSTANCE_EV_DRAIN,       /* its node is to be emptied */
     INSTANCE_EV_STOP,        /* somebody wants it stopped, and that is durable */

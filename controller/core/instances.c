@@ -7,6 +7,7 @@
 #include "common/core/err.h"
 #include "common/core/text.h"
 #include "controller/core/effects.h"
+#include "controller/core/recovery.h"
 #include "controller/core/release.h"
 
 struct instance *instance_find(const struct cluster *c, const struct id128 *id)
@@ -102,6 +103,7 @@ int instance_add(struct step *s, const struct id128 *id, const char *name, const
     i->state = INSTANCE_REQUESTED;
     i->state_since_wall_ms = s->wall_ms;
     i->settle_ms = i->remove_ms = UINT64_MAX;
+    recovery_clear(&i->recovery);
     run_clear(&i->run);
     s->changed = true;
     r = journal_add(&s->journal, &s->c->instances, s->c->instances.n, i, instance_free);

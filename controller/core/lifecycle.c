@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/cleanup.h"
 #include "common/core/err.h"
 #include "common/core/text.h"
 #include "controller/core/commands.h"
@@ -15,8 +16,12 @@
 #include "controller/core/loading.h"
 #include "controller/core/nodes.h"
 #include "controller/core/planning.h"
+#include "controller/core/recovery.h"
 #include "controller/core/sentence.h"
 #include "controller/core/tasks.h"
+
+/* A node may say any number, and the next one must still be one that every node takes for newer, and JSON keeps whole. */
+#define EPOCH_TRUSTED_MAX (UINT64_C(1) << 52)
 
 void lifecycle_unit_name(const struct instance *i, enum unit_role role, size_t rank, char *buf, size_t size)
 {
@@ -44,48 +49,75 @@ int lifecycle_trouble(struct step *s, struct instance *i, const struct id128 *no
 
 /* ---- placing ---------------------------------------------------------------------------------------------------- */
 
+static void take_newer(uint64_t *newest, uint64_t epoch)
+{
+    if (epoch > *newest && epoch <= EPOCH_TRUSTED_MAX)
+        *newest = epoch;
+}
+
 /* No node may know a newer one: design, "The failure unit". */
 static uint64_t next_epoch(const struct cluster *c, const struct instance *i)
 {
     uint64_t newest = i->epoch;
 
+    take_newer(&newest, i->newest_epoch);
     for (size_t k = 0; k < c->nodes.n; k++) {
-        const struct unit_list *units = CLUSTER_NODE(c, k)->units;
+        const struct node *n = CLUSTER_NODE(c, k);
 
-        for (size_t u = 0; u < (units ? units->n : 0); u++) {
-            if (id128_equal(&units->unit[u].instance, &i->id) && units->unit[u].epoch > newest)
-                newest = units->unit[u].epoch;
+        for (size_t u = 0; u < (n->units ? n->units->n : 0); u++) {
+            if (id128_equal(&n->units->unit[u].instance, &i->id))
+                take_newer(&newest, n->units->unit[u].epoch);
+        }
+        for (size_t l = 0; l < n->n_leases; l++) {
+            if (id128_equal(&n->lease[l].instance, &i->id))
+                take_newer(&newest, n->lease[l].epoch);
         }
     }
     return newest + 1;
 }
 
+/* A person hears at once that there is no place for what he has just asked for; what had one before waits. */
+static int unplaced(struct step *s, struct instance *i, const char *code, const char *why, uint64_t missing_bytes)
+{
+    const struct cause cause = {.code = code, .text = why};
+    int r = instance_event(s, i, i->placed ? INSTANCE_EV_NO_ROOM : INSTANCE_EV_UNPLACEABLE, &cause);
+
+    if (!r && i->state == INSTANCE_WAITING)
+        i->recovery.missing_bytes = missing_bytes;
+    return err_fold(r);
+}
+
 int instance_on_place(struct step *s, struct instance *i, const struct cause *cause)
 {
+    CLEANUP(cleanup_free) struct plan *plan = NULL;
     char why[PROTO_TEXT_MAX] = "";
-    struct plan *plan = NULL;
     int r;
 
     (void)cause;
-    r = planning_compute(s->c, &i->request, i->pinned, &plan, why, sizeof(why));
+    recovery_rest(i);
+    r = planning_instance(s->c, i, &plan, why, sizeof(why));
     if (r < 0)
         return err_pass(r);
-    if (r > 0) {
-        free(plan);
-        return err_fold(
-            instance_event(s, i, INSTANCE_EV_UNPLACEABLE, &(struct cause){.code = planning_code(r), .text = why}));
-    }
+    if (r > 0)
+        return err_fold(unplaced(s, i, planning_code(r), why, plan ? plan->missing_bytes : 0));
     r = journal_replace(&s->journal, &i->plan, plan, free);
+    plan = NULL;
     if (r)
         return err_fold(r);
     i->epoch = next_epoch(s->c, i);
     run_begin(&i->run, i->plan);
+    i->run.placed_ms = s->now_ms;
     for (size_t m = 0; m < i->run.n_members; m++)
         i->run.member[m].leased = true; /* from now on nobody else is offered that memory */
     r = record_instance(s, i, INSTANCE_LEASING, false);
     if (r)
         return err_fold(r);
     return err_fold(step_then(s, INTENT_PLAN, i, i->deploy_task));
+}
+
+int lifecycle_not_planned(struct step *s, struct instance *i, const struct cause *cause)
+{
+    return i->state == INSTANCE_PLACING ? err_fold(unplaced(s, i, cause->code, cause->text, 0)) : 0;
 }
 
 int instance_on_unplaced(struct step *s, struct instance *i, const struct cause *cause)
@@ -106,13 +138,14 @@ int instance_on_lease(struct step *s, struct instance *i, const struct cause *ca
     size_t next = 0;
 
     (void)cause;
+    i->placed = true;
     while (next < run->n_members && run->member[next].lease.id)
         next++;
     if (next == run->n_members)
         return err_fold(instance_event(s, i, INSTANCE_EV_LEASED, NULL));
     if (!node_find(s->c, &run->member[next].node) || node_gone(s->c, &run->member[next].node, s->now_ms))
-        return err_fold(lifecycle_trouble(s, i, NULL, "node_lost", "node %s was lost before it could be leased",
-                                          run->member[next].name));
+        return err_fold(lifecycle_trouble(s, i, &run->member[next].node, "node_lost",
+                                          "node %s was lost before it could be leased", run->member[next].name));
     return err_fold(command_send(s, i, COMMAND_LEASE, next, LEASE_MS));
 }
 
@@ -172,6 +205,7 @@ int instance_on_ready(struct step *s, struct instance *i, const struct cause *ca
     (void)cause;
     i->ready_wall_ms = s->wall_ms;
     i->settle_ms = UINT64_MAX;
+    recovery_ready(s, i);
     i->reason[0] = '\0';
     i->code[0] = '\0';
     return err_fold(tasks_end(s, i->deploy_task, TASK_EV_DONE, NULL));
@@ -218,6 +252,7 @@ static int answered_badly(struct step *s, struct instance *i, enum command_kind 
     const char *how = res->code == RESULT_REFUSED ? "was refused" : "failed";
     char what[PROTO_NAME_MAX + 64];
 
+    take_newer(&i->newest_epoch, res->newest_epoch);
     call_name(i, kind, index, what, sizeof(what));
     return err_fold(lifecycle_trouble(s, i, call_node(i, kind, index), res->reason[0] ? res->reason : "agent_refused",
                                       "%s %s%s%s", what, how, res->text[0] ? ": " : "", res->text));

@@ -19,6 +19,9 @@ int instance_on_failed(struct step *s, struct instance *i, const struct cause *c
 int instance_on_stop(struct step *s, struct instance *i, const struct cause *cause);
 int instance_on_stopped(struct step *s, struct instance *i, const struct cause *cause);
 
+/* Its plan did not become durable. */
+int lifecycle_not_planned(struct step *s, struct instance *i, const struct cause *cause);
+
 /* A call of the run was answered (it is closed already) or passed its deadline. */
 int lifecycle_answered(struct step *s, struct instance *i, enum command_kind kind, size_t index,
                        const struct result *res);

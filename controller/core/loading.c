@@ -194,6 +194,9 @@ int loading_warmed(struct step *s, struct instance *i, bool ok, const char *text
     if (!ok)
         return err_fold(
             lifecycle_trouble(s, i, NULL, "warm_up_failed", "the first token did not come: %s", text ? text : ""));
+    i->served = true; /* as it will be once that is durable */
+    if (i->run.placed_ms)
+        i->load_ms = s->now_ms - i->run.placed_ms;
     r = record_instance(s, i, INSTANCE_READY, false);
     if (r)
         return err_fold(r);

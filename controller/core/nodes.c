@@ -173,6 +173,8 @@ static int take_report(struct step *s, struct node *n, struct report *report)
     n->host_free_bytes = report->host_free_bytes;
     n->owed_host_bytes = 0; /* what it measured now is after the end of those leases */
     memset(n->owed_device_bytes, 0, sizeof(n->owed_device_bytes));
+    n->n_leases = report->n_leases;
+    memcpy(n->lease, report->lease, report->n_leases * sizeof(n->lease[0]));
     n->complete |= report->full;
     return err_fold(take_lists(s, n, report));
 }

@@ -160,7 +160,7 @@ static void fill_node(const struct cluster *c, const struct node *n, const struc
     memcpy(p->build, n->hello.build, sizeof(p->build));
     memcpy(p->build_problem, n->hello.build_problem, sizeof(p->build_problem));
     p->rpc = n->hello.rpc;
-    p->draining = n->state == NODE_DRAINING || n->state == NODE_DRAINED;
+    p->draining = n->draining || n->state == NODE_DRAINING || n->state == NODE_DRAINED;
     p->can_coordinate = n->hello.can_coordinate;
     p->standing_idle = standing_idle(n);
     p->has_model = holds_model(n, model);
@@ -196,6 +196,31 @@ uint64_t offers_leased_bytes(const struct cluster *c, const struct node *n)
             sum += h.share.bytes[d];
     }
     return sum;
+}
+
+/* Sums: order does not matter, and what comes and goes is seen. */
+static uint64_t node_room(const struct node *n)
+{
+    uint64_t id = 0;
+
+    for (size_t k = 0; k < sizeof(n->id.b); k++)
+        id = id * 31 + n->id.b[k];
+    return (id | 1) * (n->models ? n->models->n + 1 : 1) + n->owed_host_bytes + n->memory_limit_bytes;
+}
+
+uint64_t offers_room(const struct cluster *c)
+{
+    uint64_t sum = 0;
+
+    for (size_t k = 0; k < c->nodes.n; k++)
+        sum += CLUSTER_NODE(c, k)->state == NODE_READY ? node_room(CLUSTER_NODE(c, k)) : 0;
+    for (size_t k = 0; k < c->instances.n; k++) {
+        const struct run *run = &CLUSTER_INSTANCE(c, k)->run;
+
+        for (size_t m = 0; m < run->n_members; m++)
+            sum += run->member[m].leased ? UINT64_C(0x9e3779b97f4a7c15) : 0;
+    }
+    return sum | 1;
 }
 
 void offers_lease_ended(struct node *n, const struct instance *i)

@@ -10,6 +10,10 @@ int offers_make(const struct cluster *c, const struct model_facts *model, struct
 /* All that is promised on this node, over devices and host memory together. */
 uint64_t offers_leased_bytes(const struct cluster *c, const struct node *n);
 
+/* Another figure than before where some node may offer more than it did; never 0. Memory that others give back is not
+ * seen in it: too small a change to place anew for, at every report. */
+uint64_t offers_room(const struct cluster *c);
+
 /* The lease of i on n ends. Until n reports it offers the lower of two figures: its last free memory may still count
  * what the epoch's processes have taken since. The caller has said step_node. */
 void offers_lease_ended(struct node *n, const struct instance *i);

@@ -10,6 +10,7 @@
 #include "common/core/err.h"
 #include "common/core/text.h"
 #include "controller/core/offers.h"
+#include "controller/core/recovery.h"
 #include "controller/core/sentence.h"
 
 enum { NEAR_MAX = 3 };
@@ -205,32 +206,69 @@ static int place(const struct place_request *req, const struct model_facts *mode
     return *ret ? 0 : err_raise(-ENOMEM);
 }
 
-int planning_compute(const struct cluster *c, const struct place_request *req, const struct plan *pinned,
-                     struct plan **ret, char *why, size_t size)
+static size_t exclude(const struct instance *i, struct place_node *nodes, size_t n_nodes, bool out)
+{
+    size_t n = 0;
+
+    for (size_t k = 0; k < n_nodes; k++) {
+        nodes[k].excluded = out && recovery_avoids(i, &nodes[k].id);
+        n += nodes[k].excluded;
+    }
+    return n;
+}
+
+static void note_taken_all_the_same(const struct instance *i, struct plan *p)
+{
+    for (size_t r = 0; r < p->n_ranks && p->n_notes < PLACE_NOTES_MAX; r++) {
+        if (recovery_avoids(i, &p->rank[r].node))
+            text_format(p->note[p->n_notes++], sizeof(p->note[0]),
+                        "%s is used again, though the same step failed there twice: nothing fits without it",
+                        p->rank[r].node_name);
+    }
+}
+
+/* who: borrowed; NULL: nobody who had a place before. */
+static int compute(const struct cluster *c, const struct place_request *req, const struct instance *who,
+                   struct plan **ret, char *why, size_t size)
 {
     CLEANUP(cleanup_free) struct place_node *nodes = NULL;
+    const struct plan *pinned = who ? who->pinned : NULL;
     const struct model_facts *model;
-    size_t n_nodes;
+    size_t n_nodes, n_out = 0;
     int r;
 
-    *ret = NULL;
     r = planning_model(c, req->model, &model, why, size);
     if (r)
         return r;
     r = offers_make(c, model, &nodes, &n_nodes);
     if (r)
         return err_fold(r);
+    if (who && !pinned) /* a person chose the nodes of a pinned one */
+        n_out = exclude(who, nodes, n_nodes, true);
     r = place(req, model, pinned, nodes, n_nodes, ret, why, size);
-    if (r < 0)
-        return err_pass(r);
-    if (*ret)
+    if (r > 0 && n_out) {
+        free(*ret);
+        *ret = NULL;
+        exclude(who, nodes, n_nodes, false);
+        r = place(req, model, NULL, nodes, n_nodes, ret, why, size);
+    }
+    if (r >= 0 && *ret)
         note_other_files(c, model, *ret);
-    return r;
+    if (r == 0 && n_out)
+        note_taken_all_the_same(who, *ret);
+    return r < 0 ? err_pass(r) : r;
+}
+
+int planning_instance(const struct cluster *c, const struct instance *i, struct plan **ret, char *why, size_t size)
+{
+    *ret = NULL;
+    return compute(c, &i->request, i, ret, why, size);
 }
 
 int cluster_plan(const struct cluster *c, const struct place_request *req, uint64_t now_ms, struct plan **ret,
                  char *why, size_t why_size)
 {
     (void)now_ms; /* what a node's silence means has been decided by the last step */
-    return planning_compute(c, req, NULL, ret, why, why_size);
+    *ret = NULL;
+    return compute(c, req, NULL, ret, why, why_size);
 }

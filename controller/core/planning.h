@@ -8,10 +8,10 @@
  * 0; CLUSTER_E_UNKNOWN_MODEL, CLUSTER_E_BAD_MODEL with a sentence in why. */
 int planning_model(const struct cluster *c, const char *name, const struct model_facts **ret, char *why, size_t size);
 
-/* pinned: borrowed; NULL: places freely. ret: owned (free), NULL unless there is a plan or placement made one to say why
- * not. 0; PLACE_E_*; CLUSTER_E_* (why: the sentence); -ENOMEM. */
-int planning_compute(const struct cluster *c, const struct place_request *req, const struct plan *pinned,
-                     struct plan **ret, char *why, size_t size);
+/* A place for i: what its pinned plan says, or anew without the nodes that have failed it twice in one way. Where nothing
+ * fits without them they are taken all the same, and a note says so. ret: owned (free), NULL unless there is a plan or
+ * placement made one to say why not. 0; PLACE_E_*; CLUSTER_E_* (why: the sentence); -ENOMEM. */
+int planning_instance(const struct cluster *c, const struct instance *i, struct plan **ret, char *why, size_t size);
 
 /* The stable word of a positive outcome: "no_fit", "unknown_model", ... */
 const char *planning_code(int outcome);

@@ -10,6 +10,7 @@
 #include "controller/core/lifecycle.h"
 #include "controller/core/nodes.h"
 #include "controller/core/offers.h"
+#include "controller/core/recovery.h"
 #include "controller/core/sentence.h"
 #include "controller/core/tasks.h"
 
@@ -19,8 +20,9 @@ enum { SWEEP_MS = 1000 };
 
 int instance_on_trouble(struct step *s, struct instance *i, const struct cause *cause)
 {
-    if (i->run.release != RELEASE_NONE)
+    if (i->run.over)
         return 0; /* the first reason is the one */
+    recovery_blame(s, i, cause);
     text_format(i->code, sizeof(i->code), "%s", cause->code);
     text_format(i->reason, sizeof(i->reason), "%s", cause->text);
     return err_fold(release_begin(s, i));
@@ -48,6 +50,7 @@ int instance_on_stop(struct step *s, struct instance *i, const struct cause *cau
     if (r)
         return err_fold(r);
     i->settle_ms = UINT64_MAX;
+    recovery_rest(i);
     if (i->run.release != RELEASE_NONE)
         return 0; /* its nodes are being told already */
     text_format(i->reason, sizeof(i->reason), "stopped");
@@ -85,9 +88,12 @@ int instance_on_stopped(struct step *s, struct instance *i, const struct cause *
 
 /* ---- telling the nodes ------------------------------------------------------------------------------------------ */
 
+/* Whether its answer can come: of a node that is away, or whose agent does not run, release_sweep asks it when it is back. */
 static bool awaited(const struct step *s, const struct member *m)
 {
-    return m->told && !node_gone(s->c, &m->node, s->now_ms);
+    const struct node *n = node_find(s->c, &m->node);
+
+    return m->told && !node_gone(s->c, &m->node, s->now_ms) && !(n && n->state == NODE_STUCK);
 }
 
 int release_begin(struct step *s, struct instance *i)
@@ -100,6 +106,7 @@ int release_begin(struct step *s, struct instance *i)
     for (size_t at = 0; run_call_at(run, at, &kind, &index, &call); at++)
         call->open = false;
     run->stall_ms = run->proof_ms = run->warm_ms = UINT64_MAX;
+    run->over = true;
     run->release = RELEASE_FIRST;
     run->release_ms = s->now_ms + RELEASE_MS;
     for (size_t m = 0; m < run->n_members; m++)
@@ -194,24 +201,70 @@ static int sweep_member(struct step *s, const struct node *n, struct instance *i
     return err_fold(command_send(s, i, COMMAND_STOP, m, RELEASE_MS));
 }
 
+/* An epoch of which a node has something, by its own word. */
+struct remnant {
+    struct id128 instance;
+    uint64_t epoch;
+    bool lives; /* a process of it does */
+};
+
+static void note_remnant(struct remnant *r, size_t *n, const struct remnant *found)
+{
+    for (size_t k = 0; k < *n; k++) {
+        if (r[k].epoch == found->epoch && id128_equal(&r[k].instance, &found->instance)) {
+            r[k].lives |= found->lives;
+            return;
+        }
+    }
+    r[(*n)++] = *found;
+}
+
 static bool unit_lives(const struct unit_facts *u)
 {
     return u->state == UNIT_STARTING || u->state == UNIT_RUNNING;
 }
 
-/* Units of an epoch older than the instance's: its node was away when that epoch ended. An instance that is not known
- * here is left alone: it may be another leader's. */
-static int sweep_units(struct step *s, struct node *n)
+static size_t list_remnants(const struct node *n, struct remnant *ret)
 {
-    int r;
+    size_t count = 0;
 
     for (size_t u = 0; u < (n->units ? n->units->n : 0); u++) {
         const struct unit_facts *unit = &n->units->unit[u];
-        const struct instance *i = unit_lives(unit) ? instance_find(s->c, &unit->instance) : NULL;
 
-        if (!i || unit->epoch >= i->epoch)
+        if (!id128_is_zero(&unit->instance) && unit_lives(unit))
+            note_remnant(ret, &count, &(struct remnant){unit->instance, unit->epoch, true});
+    }
+    for (size_t l = 0; l < n->n_leases; l++)
+        note_remnant(ret, &count, &(struct remnant){n->lease[l].instance, n->lease[l].epoch, false});
+    return count;
+}
+
+/* Nobody wants it any more. A process of an instance that is not known here is left alone: it may be another leader's, or
+ * be adopted; a promise without a process is nobody's. */
+static bool is_over(const struct cluster *c, const struct node *n, const struct remnant *r)
+{
+    const struct instance *i = instance_find(c, &r->instance);
+    size_t m;
+
+    if (!i)
+        return !r->lives;
+    if (r->epoch == i->epoch && run_member(&i->run, &n->id, &m) && i->run.member[m].told)
+        return false; /* sweep_member's */
+    if (i->settle_ms != UINT64_MAX || i->run.release != RELEASE_NONE)
+        return false; /* it is being found out, or told already */
+    return r->epoch < i->epoch || (r->epoch > i->epoch ? instance_state_ended(i->state) : i->run.over);
+}
+
+static int sweep_remnants(struct step *s, struct node *n)
+{
+    struct remnant remnant[2 * PROTO_UNITS_MAX];
+    size_t count = list_remnants(n, remnant);
+    int r;
+
+    for (size_t k = 0; k < count; k++) {
+        if (!is_over(s->c, n, &remnant[k]))
             continue;
-        r = command_stop_stale(s, n, &i->id, unit->epoch);
+        r = command_stop_stale(s, n, &remnant[k].instance, remnant[k].epoch);
         if (r)
             return err_fold(r);
         r = step_node(s, n);
@@ -233,5 +286,5 @@ int release_sweep(struct step *s, struct node *n)
     }
     if (s->now_ms < n->sweep_ms)
         return 0;
-    return err_fold(sweep_units(s, n));
+    return err_fold(sweep_remnants(s, n));
 }

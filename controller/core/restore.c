@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "common/core/err.h"
@@ -9,6 +10,7 @@
 #include "controller/core/effects.h"
 #include "controller/core/instances.h"
 #include "controller/core/lifecycle.h"
+#include "controller/core/loading.h"
 #include "controller/core/nodes.h"
 #include "controller/core/planning.h"
 #include "controller/core/release.h"
@@ -34,20 +36,26 @@ static int restore_plan(struct instance *i, const struct plan *plan)
 
 static int restore_instance(struct step *s, const struct record *rec)
 {
+    const struct plan *pinned = rec->i.pinned && planning_is_sound(rec->i.pinned) ? rec->i.pinned : NULL;
     struct instance *i;
     int r;
 
-    r = instance_add(s, &rec->instance, rec->i.name, &rec->i.request, NULL, &i);
+    r = instance_add(s, &rec->instance, rec->i.name, &rec->i.request, pinned, &i);
     if (r)
         return err_fold(r);
     i->epoch = rec->i.epoch;
     i->state = rec->i.state;
     i->state_since_wall_ms = rec->wall_ms;
+    i->placed = rec->i.epoch > 0;
+    i->served = rec->i.served;
+    i->load_ms = rec->i.load_ms;
+    i->follows = rec->i.follows;
+    i->recovery.attempts = i->recovery.repeats = rec->i.attempts;
     memcpy(i->reason, rec->i.reason, sizeof(i->reason));
     if (i->state == INSTANCE_STOPPED)
         i->remove_ms = s->now_ms + CLUSTER_STOPPED_SHOWN_MS;
     if (!instance_state_ended(i->state)) {
-        i->adoptable = i->state == INSTANCE_READY;
+        i->stored = i->state;
         i->settle_ms = s->now_ms + s->c->config.settle_ms;
         if (i->state != INSTANCE_STOPPING)
             i->state = INSTANCE_RECOVERING; /* as it comes into being: no transition leads here */
@@ -123,15 +131,21 @@ int restore_begin(struct step *s)
 
 /* ---- what the nodes say ----------------------------------------------------------------------------------------- */
 
-static const struct unit_facts *running_unit(const struct cluster *c, const struct instance *i,
-                                             const struct id128 *node, enum unit_role role, int32_t rank)
+/* A coordinator that loads does not answer yet. */
+static bool is_there(const struct unit_facts *u)
+{
+    return u->state == UNIT_RUNNING || (u->role == UNIT_COORDINATOR && u->state == UNIT_STARTING);
+}
+
+static const struct unit_facts *living_unit(const struct cluster *c, const struct instance *i, const struct id128 *node,
+                                            enum unit_role role, int32_t rank)
 {
     const struct node *n = node_find(c, node);
 
     for (size_t u = 0; u < (n && n->complete && n->units ? n->units->n : 0); u++) {
         const struct unit_facts *unit = &n->units->unit[u];
 
-        if (unit->role == role && unit->state == UNIT_RUNNING && unit->epoch == i->epoch &&
+        if (unit->role == role && is_there(unit) && unit->epoch == i->epoch &&
             (role == UNIT_COORDINATOR || unit->rank == rank) && id128_equal(&unit->instance, &i->id))
             return unit;
     }
@@ -148,7 +162,7 @@ static bool find_units(const struct cluster *c, struct instance *i, char *missin
 
         if (i->plan->rank[k].local)
             continue;
-        u = running_unit(c, i, &i->plan->rank[k].node, UNIT_WORKER, (int32_t)k);
+        u = living_unit(c, i, &i->plan->rank[k].node, UNIT_WORKER, (int32_t)k);
         if (!u) {
             lifecycle_unit_name(i, UNIT_WORKER, k, missing, size);
             return false;
@@ -156,14 +170,13 @@ static bool find_units(const struct cluster *c, struct instance *i, char *missin
         text_format(rank->endpoint, sizeof(rank->endpoint), "%s:%" PRIu16, u->addr, u->port);
         rank->rss_bytes = u->rss_bytes;
     }
-    u = i->run.n_ranks ? running_unit(c, i, &i->plan->rank[0].node, UNIT_COORDINATOR, -1) : NULL;
+    u = i->run.n_ranks ? living_unit(c, i, &i->plan->rank[0].node, UNIT_COORDINATOR, -1) : NULL;
     if (!u) {
         text_format(missing, size, "its coordinator");
         return false;
     }
     memcpy(i->run.coordinator_addr, u->addr, sizeof(i->run.coordinator_addr));
     i->run.coordinator_port = u->port;
-    i->run.load_began = true;
     return true;
 }
 
@@ -190,18 +203,73 @@ int restore_observe(struct step *s, struct instance *i)
     return err_fold(restore_decide(s, i));
 }
 
-int restore_decide(struct step *s, struct instance *i)
+int restore_heard(struct step *s, struct instance *i, const struct agent_event_facts *ev)
+{
+    struct agent_event_facts *copy;
+    int r;
+
+    if (ev->kind == AGENT_EVENT_LISTENING) {
+        r = step_instance(s, i);
+        if (r)
+            return err_fold(r);
+        i->early_listening = true;
+    }
+    if (ev->kind != AGENT_EVENT_RANK_BUFFERS)
+        return 0; /* its nodes' reports will show what runs */
+    copy = malloc(sizeof(*copy));
+    if (!copy)
+        return err_raise(-ENOMEM);
+    *copy = *ev;
+    return err_fold(journal_replace(&s->journal, &i->early, copy, free));
+}
+
+int instance_on_found(struct step *s, struct instance *i, const struct cause *cause)
+{
+    const struct agent_event_facts listening = {.kind = AGENT_EVENT_LISTENING};
+    int r;
+
+    (void)cause;
+    r = loading_started(s, i, i->run.coordinator_addr, i->run.coordinator_port);
+    if (!r && i->early)
+        r = loading_event(s, i, i->early);
+    if (!r && i->early_listening)
+        r = loading_event(s, i, &listening);
+    if (r)
+        return err_fold(r);
+    return err_fold(journal_replace(&s->journal, &i->early, NULL, free));
+}
+
+/* Its epoch was to run: does it? */
+static int find(struct step *s, struct instance *i)
 {
     char missing[PROTO_NAME_MAX + 32] = "";
+    bool loaded = i->stored == INSTANCE_READY || i->stored == INSTANCE_DRAINING;
 
-    i->settle_ms = UINT64_MAX;
-    if (i->state == INSTANCE_STOPPING)
-        return err_fold(release_begin(s, i));
-    if (!i->adoptable)
+    if (!find_units(s->c, i, missing, sizeof(missing)))
         return err_fold(lifecycle_trouble(s, i, NULL, "controller_restarted",
-                                          "the controller was restarted while it was being started; deploy it again"));
-    if (find_units(s->c, i, missing, sizeof(missing)))
-        return err_fold(instance_event(s, i, INSTANCE_EV_ADOPTED, NULL));
-    return err_fold(lifecycle_trouble(s, i, NULL, "controller_restarted",
-                                      "after the controller's restart %s did not run any more", missing));
+                                          "after the controller's restart %s did not run any more", missing));
+    i->run.load_began = loaded;
+    return err_fold(instance_event(s, i, loaded ? INSTANCE_EV_ADOPTED : INSTANCE_EV_FOUND, NULL));
+}
+
+int restore_decide(struct step *s, struct instance *i)
+{
+    i->settle_ms = UINT64_MAX;
+    switch (i->stored) {
+    case INSTANCE_LEASING:
+    case INSTANCE_STARTING:
+    case INSTANCE_LOADING:
+    case INSTANCE_READY:
+    case INSTANCE_DRAINING:
+        return err_fold(find(s, i));
+    case INSTANCE_REQUESTED:
+    case INSTANCE_PLACING:
+    case INSTANCE_WAITING:
+    case INSTANCE_RECOVERING:
+    case INSTANCE_STOPPING:
+    case INSTANCE_STOPPED:
+    case INSTANCE_FAILED:
+        break;
+    }
+    return err_fold(release_begin(s, i)); /* its epoch was over: it goes on from there */
 }

@@ -1,8 +1,8 @@
 /* A controller that begins: what its store says, compared with what the nodes still run.
  *
- * An instance that was `ready` is adopted as it is once every node of it has reported and every unit of its epoch runs.
- * Any other that was alive has nobody who watched its start: its epoch is ended and it fails, saying so. Both are shown as
- * `recovering` until then, and decided at the latest when `settle` is over. */
+ * An instance that was `ready` is adopted as it is once every node of it has reported and every unit of its epoch runs; one
+ * that was on its way goes on from its load, where it had come so far. Of any other the epoch is ended, and it is placed
+ * again. All are shown as `recovering` until then, and decided at the latest when `settle` is over. */
 #ifndef CARAVAN_CONTROLLER_CORE_RESTORE_H
 #define CARAVAN_CONTROLLER_CORE_RESTORE_H
 
@@ -13,6 +13,10 @@ int restore_record(struct step *s, const struct record *rec);
 int restore_begin(struct step *s);
 /* A node of this restored instance has reported. */
 int restore_observe(struct step *s, struct instance *i);
+/* One of its processes, before it is decided: what its load has shown is told only once. */
+int restore_heard(struct step *s, struct instance *i, const struct agent_event_facts *ev);
+/* Action of instance_machine's table: it goes on from its load. */
+int instance_on_found(struct step *s, struct instance *i, const struct cause *cause);
 /* Now or never. */
 int restore_decide(struct step *s, struct instance *i);
 

@@ -81,6 +81,7 @@ void instance_free(void *instance)
     request_clear(&i->request);
     free(i->pinned);
     free(i->plan);
+    free(i->early);
     free(i);
 }
 

@@ -82,6 +82,8 @@ struct node {
     struct unit_list *units;  /* owned; NULL: none told yet */
     struct inventory *models; /* owned; NULL: none told yet */
     uint32_t n_unknown_fields;
+    size_t n_leases; /* what it says that it has promised */
+    struct lease_facts lease[PROTO_UNITS_MAX];
     bool draining, retired; /* an operator's word, durable; the state follows it where it can */
 };
 
@@ -147,12 +149,36 @@ struct run {
     uint64_t load_began_ms, load_began_bytes;
     uint64_t growth_ms, growth_bytes, growth_cpu_ms; /* when and where the load last moved */
     uint64_t stall_ms, proof_ms, warm_ms;            /* deadlines; UINT64_MAX: not running */
+    bool over;          /* it is being ended, or has been; the first reason for it is the one */
+    uint64_t placed_ms; /* 0: not known, by an earlier controller */
     enum release release;
     uint64_t release_ms;             /* when waiting for the last answers ends; UINT64_MAX: not running */
     char dying_unit[PROTO_NAME_MAX]; /* its end is known, not yet how */
     struct cluster_traffic traffic;  /* by the gateway's last word */
     struct hang hang;
     struct probe probe;
+};
+
+/* An epoch that ended in trouble. */
+struct attempt {
+    struct view_try shown;
+    struct id128 node; /* who was to blame; zero: nobody in particular */
+    bool counted;
+};
+
+/* What became of its epochs since it was last steady: recovery.h. Times: UINT64_MAX: not running. */
+struct recovery {
+    uint32_t attempts; /* epochs in a row without five minutes of `ready`, but for those that are nobody's fault */
+    uint32_t repeats;  /* all of them */
+    uint64_t again_ms, released_ms; /* placed again then, and since when nothing of the last epoch is left */
+    uint64_t look_ms;               /* waiting: whether there is room is looked at then, at the latest */
+    uint64_t patience_ms;           /* waiting: whoever asked for it is told */
+    uint64_t steady_ms;             /* ready: forgotten then */
+    uint64_t room;                  /* what there was of it when it was last looked at */
+    uint64_t missing_bytes;         /* waiting: what the best try lacked */
+    uint64_t pardoned_epoch;        /* its end is one request's doing */
+    size_t n_tried;
+    struct attempt tried[VIEW_TRIES_MAX]; /* newest last */
 };
 
 struct instance {
@@ -167,12 +193,19 @@ struct instance {
     uint64_t deploy_task, stop_task; /* 0: none */
     uint64_t state_since_wall_ms, ready_wall_ms;
     uint64_t settle_ms; /* from the store, and not yet confirmed by its nodes: decided by then; UINT64_MAX: it is not */
-    bool adoptable;     /* it was ready when the last controller wrote */
-    bool served;        /* it was ready once */
-    uint32_t attempts;  /* epochs in a row without five minutes of `ready` */
-    uint64_t load_ms;   /* how long its last load took; 0: none yet */
+    enum instance_state stored; /* what the last controller wrote; 0: it is ours */
+    /* What its coordinator's log was said to have shown before it was decided what is to become of it. Owned; NULL: none. */
+    struct agent_event_facts *early;
+    bool early_listening;
+    bool placed; /* a plan of it was durable once: from then on it waits for room, and no longer fails for want of it */
+    bool served; /* it was ready once */
+    uint64_t load_ms;   /* how long it last took from its place to `ready`; 0: never yet */
     uint64_t remove_ms; /* no longer shown from then on; UINT64_MAX: stays */
     char code[PROTO_NAME_MAX], reason[PROTO_TEXT_MAX];
+    struct id128 follows;  /* it takes the place of that one when it is ready; zero: of none */
+    uint32_t in_flight;    /* requests in its coordinator, by the gateway's word */
+    uint64_t newest_epoch; /* a node said that it has seen this one */
+    struct recovery recovery;
 };
 
 /* ---- the rest ---------------------------------------------------------------------------------------------------- */

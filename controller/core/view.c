@@ -93,6 +93,18 @@ static void fill_ranks(const struct cluster *c, const struct instance *i, uint64
     }
 }
 
+static void fill_recovery(const struct instance *i, uint64_t now_ms, struct view_instance *v)
+{
+    const struct recovery *r = &i->recovery;
+
+    v->attempts = r->attempts;
+    v->again_in_ms = r->again_ms == UINT64_MAX ? UINT64_MAX : r->again_ms > now_ms ? r->again_ms - now_ms : 0;
+    v->missing_bytes = i->state == INSTANCE_WAITING ? r->missing_bytes : 0;
+    v->n_tried = r->n_tried;
+    for (size_t k = 0; k < r->n_tried; k++)
+        v->tried[k] = r->tried[k].shown;
+}
+
 static int fill_instance(const struct cluster *c, const struct instance *i, uint64_t now_ms, struct view_instance *v)
 {
     v->id = i->id;
@@ -107,6 +119,8 @@ static int fill_instance(const struct cluster *c, const struct instance *i, uint
     v->ready_wall_ms = i->ready_wall_ms;
     memcpy(v->reason, i->reason, sizeof(v->reason));
     v->in_flight = i->run.traffic.in_flight;
+    v->follows = i->follows;
+    fill_recovery(i, now_ms, v);
     if (!i->plan)
         return 0;
     fill_ranks(c, i, now_ms, v);

@@ -9,6 +9,7 @@
 #include "controller/core/effects.h"
 #include "controller/core/instances.h"
 #include "controller/core/planning.h"
+#include "controller/core/recovery.h"
 #include "controller/core/release.h"
 #include "controller/core/tasks.h"
 
@@ -37,6 +38,25 @@ static int answer_task(struct step *s, uint64_t request_id, const struct task *t
 
 /* ---- deploy ----------------------------------------------------------------------------------------------------- */
 
+/* A task for one that is there, or on its way there without anybody waiting for it. */
+static int task_for(struct step *s, struct instance *i, struct task **ret)
+{
+    int r = step_instance(s, i);
+
+    if (!r)
+        r = task_new(s, TASK_DEPLOY, &i->id, i->name, ret);
+    if (!r)
+        r = task_event(s, *ret, TASK_EV_BEGIN, NULL);
+    if (!r && i->state == INSTANCE_READY)
+        r = task_event(s, *ret, TASK_EV_DONE, NULL);
+    if (r)
+        return err_fold(r);
+    i->deploy_task = (*ret)->view.id;
+    if (i->state == INSTANCE_WAITING)
+        i->recovery.patience_ms = s->now_ms + RECOVERY_PATIENCE_MS;
+    return err_fold(tasks_show_step(s, i));
+}
+
 /* It is there, or on its way: the caller gets that one's task. */
 static int attach(struct step *s, const struct wish *w, struct instance *i)
 {
@@ -44,17 +64,10 @@ static int attach(struct step *s, const struct wish *w, struct instance *i)
     char text[64];
     int r;
 
-    if (!t) { /* so old that its task is no longer kept */
-        r = task_new(s, TASK_DEPLOY, &i->id, i->name, &t);
-        if (!r)
-            r = task_event(s, t, TASK_EV_BEGIN, NULL);
-        if (!r)
-            r = task_event(s, t, TASK_EV_DONE, NULL);
-        if (!r)
-            r = step_instance(s, i);
+    if (!t || (task_state_ended(t->view.state) && (i->state != INSTANCE_READY || t->view.state != TASK_COMPLETE))) {
+        r = task_for(s, i, &t);
         if (r)
             return err_fold(r);
-        i->deploy_task = t->view.id;
     }
     if (w->task) {
         text_format(text, sizeof(text), "task %llu does the same", (unsigned long long)t->view.id);

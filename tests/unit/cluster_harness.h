@@ -19,6 +19,9 @@
 #include <cmocka.h>
 
 #include "controller/core/cluster.h"
+#include "controller/core/effects.h"
+#include "controller/core/nodes.h"
+#include "controller/core/state.h"
 
 #define GIB (1024ull * 1024 * 1024)
 

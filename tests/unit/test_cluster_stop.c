@@ -124,8 +124,10 @@ static void test_stop_of_a_failed_one_removes_it(void **state)
     struct view *v;
 
     (void)state;
-    make_ready(7, 1);
-    exits(1, UNIT_WORKER, 0, 9, "");
+    join(1);
+    deploy(7, "m", 1);
+    commit();
+    answer_with(1, COMMAND_LEASE, RESULT_REFUSED, "unservable", "");
     done(1, COMMAND_STOP);
     stop(8, "m");
     quiet();
@@ -133,11 +135,11 @@ static void test_stop_of_a_failed_one_removes_it(void **state)
     EXPECT("answer 8: task 2\n"
            "instance m failed -> stopped (stop)\n"
            "task 2 running -> complete (done)\n"
-           "commit 6: task 2 complete, instance m stopped e1\n");
+           "commit 4: task 2 complete, instance m stopped e1\n");
     pass_reporting(59500, 1);
     EXPECT("");
     pass_reporting(500, 1); /* shown for a minute */
-    EXPECT("commit 7: instance m gone e1\n");
+    EXPECT("commit 5: instance m gone e1\n");
     v = view_now();
     assert_int_equal(v->n_instances, 0);
     view_unref(&v);
@@ -176,7 +178,7 @@ static void test_what_has_ended_is_kept_to_a_bound(void **state)
         snprintf(r.alias, sizeof(r.alias), "m%llu", (unsigned long long)i);
         deploy_request(i, &r, NULL);
         commit();
-        answer_with(1, COMMAND_LEASE, RESULT_REFUSED, "no", "");
+        answer_with(1, COMMAND_LEASE, RESULT_REFUSED, "unservable", "");
         quiet();
         done(1, COMMAND_STOP);
         assert_int_equal(strstr(w.log, " gone e1") != NULL, i > CLUSTER_ENDED_MAX);
@@ -288,6 +290,7 @@ static void test_a_ready_instance_is_adopted_when_all_of_it_is_there(void **stat
 static void test_one_that_is_not_whole_is_ended(void **state)
 {
     struct plan plan;
+    struct view *v;
 
     (void)state;
     make_ready(7, 2);
@@ -303,15 +306,20 @@ static void test_one_that_is_not_whole_is_ended(void **state)
            "n1 < stop e4\n");
     done(1, COMMAND_STOP);
     done(2, COMMAND_STOP);
-    EXPECT(
-        "n2 < stop e4\n"
-        "instance m recovering -> failed (released): after the controller's restart rank 1 on n2 did not run any more\n"
-        "commit 1: instance m failed e4\n");
+    EXPECT("n2 < stop e4\n"
+           "instance m recovering -> placing (place)\n"
+           "commit 1: instance m leasing e5\n");
+    v = view_now();
+    assert_string_equal(v->instance[0].tried[0].text,
+                        "after the controller's restart rank 1 on n2 did not run any more");
+    assert_int_equal(v->instance[0].attempts, 1);
+    view_unref(&v);
 }
 
 static void test_one_whose_rank_changed_places_is_ended(void **state)
 {
     struct plan plan;
+    struct view *v;
 
     (void)state;
     make_ready(7, 2);
@@ -324,20 +332,30 @@ static void test_one_whose_rank_changed_places_is_ended(void **state)
     pass(0);
     done(1, COMMAND_STOP);
     done(2, COMMAND_STOP);
-    assert_non_null(strstr(w.log, "after the controller's restart rank 1 on n2 did not run any more"));
+    v = view_now();
+    assert_string_equal(v->instance[0].reason, "after the controller's restart rank 1 on n2 did not run any more");
+    view_unref(&v);
 }
 
 static void test_a_record_of_a_broken_plan_is_not_followed(void **state)
 {
     struct plan plan = {.n_ranks = PROTO_RANKS_MAX + 1};
+    struct view *v;
 
     (void)state;
     restore_instance(INSTANCE_READY, &plan);
     begin();
     pass(0);
-    EXPECT("instance m recovering -> failed (released): after the controller's restart its coordinator did not run any "
-           "more\n"
-           "commit 1: instance m failed e4\n");
+    EXPECT(
+        "instance m recovering -> placing (place)\n"
+        "instance m placing -> waiting (no_room): no node has a model named m; no node has any model: put GGUF files "
+        "where the agents' `models =` points\n"
+        "commit 1: instance m waiting e4\n");
+    join(1);
+    EXPECT(""); /* of a join's lines join() keeps none */
+    v = view_now();
+    assert_int_equal(v->instance[0].state, INSTANCE_PLACING);
+    view_unref(&v);
 }
 
 static void test_nodes_that_do_not_come_back_are_waited_for_until_settle(void **state)
@@ -356,19 +374,19 @@ static void test_nodes_that_do_not_come_back_are_waited_for_until_settle(void **
     pass_reporting(500, 1);
     EXPECT("n1 < stop e4\n");
     done(1, COMMAND_STOP);
-    EXPECT(
-        "instance m recovering -> failed (released): after the controller's restart rank 1 on n2 did not run any more\n"
-        "commit 1: instance m failed e4\n");
-    hello(2); /* it comes after all */
+    EXPECT("instance m recovering -> placing (place)\n"
+           "commit 1: instance m leasing e5\n"); /* one node will do */
+    hello(2);                                    /* it comes after all */
     quiet();
     report(2);
     EXPECT("node n2 joining -> ready (report)\n"
            "n2 < stop e4\n");
 }
 
-static void test_one_that_was_being_started_fails_and_its_task_says_so(void **state)
+static void test_one_that_was_being_started_begins_anew_and_so_does_its_task(void **state)
 {
     struct plan plan;
+    struct view *v;
 
     (void)state;
     begin_load(7, 2);
@@ -382,14 +400,16 @@ static void test_one_that_was_being_started_fails_and_its_task_says_so(void **st
     report(2);
     done(1, COMMAND_STOP);
     done(2, COMMAND_STOP);
-    EXPECT(
-        "node n2 joining -> ready (report)\n"
-        "n1 < stop e4\n"
-        "n2 < stop e4\n"
-        "instance m recovering -> failed (released): the controller was restarted while it was being started; deploy it "
-        "again\n"
-        "task 11 running -> failed (fail): the controller was restarted while it was being started; deploy it again\n"
-        "commit 1: task 11 failed, instance m failed e4\n");
+    EXPECT("node n2 joining -> ready (report)\n"
+           "n1 < stop e4\n"
+           "n2 < stop e4\n"
+           "instance m recovering -> placing (place)\n"
+           "commit 1: instance m leasing e5\n");
+    v = view_now();
+    assert_int_equal(v->task[0].state, TASK_RUNNING);
+    assert_string_equal(v->task[0].step, "placing");
+    assert_string_equal(v->instance[0].reason, "after the controller's restart its coordinator did not run any more");
+    view_unref(&v);
 }
 
 static void test_a_stop_goes_on_after_a_restart(void **state)
@@ -524,7 +544,7 @@ int main(void)
         TEST(test_one_whose_rank_changed_places_is_ended),
         TEST(test_a_record_of_a_broken_plan_is_not_followed),
         TEST(test_nodes_that_do_not_come_back_are_waited_for_until_settle),
-        TEST(test_one_that_was_being_started_fails_and_its_task_says_so),
+        TEST(test_one_that_was_being_started_begins_anew_and_so_does_its_task),
         TEST(test_a_stop_goes_on_after_a_restart),
         TEST(test_a_restored_one_can_be_stopped_before_its_nodes_are_back),
         TEST(test_what_was_stopped_in_the_store_is_ended_where_it_still_runs),

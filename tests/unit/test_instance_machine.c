@@ -81,7 +81,8 @@ static void test_trouble_ends_every_epoch_that_runs(void **state)
         if (instance_state_runs(st))
             assert_goes(st, INSTANCE_EV_TROUBLE, INSTANCE_RECOVERING);
     }
-    assert_goes(INSTANCE_RECOVERING, INSTANCE_EV_RELEASED, INSTANCE_FAILED);
+    assert_goes(INSTANCE_RECOVERING, INSTANCE_EV_RELEASED, INSTANCE_RECOVERING);
+    assert_goes(INSTANCE_RECOVERING, INSTANCE_EV_PLACE, INSTANCE_PLACING);
     assert_goes(INSTANCE_STOPPING, INSTANCE_EV_RELEASED, INSTANCE_STOPPED);
 }
 
@@ -97,12 +98,22 @@ static void test_everything_can_be_stopped(void **state)
 
 static void test_case_16_a_deploy_that_may_only_be_early_is_held(void **state)
 {
-    static const enum instance_state held[] = {INSTANCE_RECOVERING, INSTANCE_DRAINING, INSTANCE_STOPPING};
-
     (void)state;
-    for (size_t i = 0; i < sizeof(held) / sizeof(held[0]); i++) {
-        assert_int_equal(instance_cell(held[i], INSTANCE_EV_DEPLOY)->verdict, REFUSE);
-        assert_true(instance_cell(held[i], INSTANCE_EV_DEPLOY)->hold);
+    assert_int_equal(instance_cell(INSTANCE_STOPPING, INSTANCE_EV_DEPLOY)->verdict, REFUSE);
+    assert_true(instance_cell(INSTANCE_STOPPING, INSTANCE_EV_DEPLOY)->hold);
+}
+
+static void test_only_recovery_and_the_first_placement_give_up(void **state)
+{
+    (void)state;
+    for (unsigned st = INSTANCE_REQUESTED; st < INSTANCE_STATE_N; st++) {
+        for (unsigned ev = 0; ev < INSTANCE_EVENT_N; ev++) {
+            const struct instance_cell *cell = instance_cell(st, ev);
+
+            if (cell->verdict == GO && cell->to == INSTANCE_FAILED)
+                assert_true((st == INSTANCE_RECOVERING && ev == INSTANCE_EV_GIVE_UP) ||
+                            ((st == INSTANCE_REQUESTED || st == INSTANCE_PLACING) && ev == INSTANCE_EV_UNPLACEABLE));
+        }
     }
 }
 
@@ -115,6 +126,7 @@ int main(void)
         cmocka_unit_test(test_nothing_else_leads_to_ready),
         cmocka_unit_test(test_trouble_ends_every_epoch_that_runs),
         cmocka_unit_test(test_everything_can_be_stopped),
+        cmocka_unit_test(test_only_recovery_and_the_first_placement_give_up),
         cmocka_unit_test(test_case_16_a_deploy_that_may_only_be_early_is_held),
     };
 
