@@ -10,11 +10,9 @@
 #include "controller/core/instances.h"
 #include "controller/core/lifecycle.h"
 #include "controller/core/nodes.h"
+#include "controller/core/recovery.h"
 
 enum { EVICT_MIN_MS = 2000, EVICT_MAX_MS = 30000, PROBE_AGAIN_MS = 5000 };
-
-/* That epoch's end is not held against the instance. */
-int recovery_pardon(struct step *s, struct instance *i, uint64_t epoch) __attribute__((weak));
 
 /* ---- evictions -------------------------------------------------------------------------------------------------- */
 
@@ -199,7 +197,7 @@ static int pardon(struct step *s, const struct cluster_ev *ev)
 {
     struct instance *i = instance_find(s->c, &ev->instance);
 
-    if (!i || !recovery_pardon)
+    if (!i)
         return late(s);
     return err_fold(recovery_pardon(s, i, ev->epoch));
 }

@@ -84,6 +84,7 @@ static void test_an_unanswered_command_is_sent_again_under_its_id(void **state)
     report(1);
     pass(1000);
     EXPECT("node n1 ready -> suspect (silent): nothing heard for 1000 ms\n"
+           "knock n1\n"
            "n1 < lease e1 CPU host again\n");
     done(1, COMMAND_LEASE);
     EXPECT("instance m leasing -> starting (leased)\n"

@@ -373,7 +373,7 @@ static void test_who_is_left_out_is_said_while_it_waits(void **state)
 {
     (void)state;
     make_ready(7, 2);
-    lose(2);
+    vanish(2, 2);
     exits(1, UNIT_COORDINATOR, 0, 6, "");
     done(1, COMMAND_STOP);
     pass_reporting(500, 1);
@@ -391,17 +391,18 @@ static void test_whoever_waits_for_it_is_told_after_two_minutes_and_it_goes_on(v
     deploy(7, "m", 2);
     commit();
     done(1, COMMAND_LEASE);
-    lose(2);
+    vanish(2, 2);
     done(1, COMMAND_STOP);
     pass_reporting(3000, 1);
     assert_int_equal(seen().state, INSTANCE_WAITING);
     commit();
     quiet();
-    pass_reporting(116000, 1);
-    EXPECT("");
-    pass_reporting(3000, 1);
+    pass_reporting(114000, 1);
+    assert_null(strstr(w.log, "task"));
+    quiet();
+    pass_reporting(5000, 1);
     EXPECT("task 1 running -> failed (fail): it waits for room, and starts by itself when there is some: 1 node can be "
-           "used, 2 needed; n2 left out: lost\n"
+           "used, 2 needed; n2 left out: evicted\n"
            "commit 3: task 1 failed\n");
     deploy(8, "m", 2); /* a new caller gets a task of his own */
     commit();
@@ -451,7 +452,7 @@ static void test_a_pinned_plan_that_does_not_hold_any_more_waits(void **state)
     deploy_request(9, &r, &pinned);
     commit();
     done(1, COMMAND_LEASE);
-    lose(2);
+    vanish(2, 3);
     done(1, COMMAND_STOP);
     pass_reporting(3000, 1); /* n3 would do; but a person has said where */
     assert_int_equal(seen().state, INSTANCE_WAITING);

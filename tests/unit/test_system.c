@@ -13,8 +13,8 @@
 
 #include "agent/gpu.h"
 #include "agent/system.h"
-#include "common/host.h"
 #include "common/clock.h"
+#include "common/host.h"
 
 #define GIB (UINT64_C(1) << 30)
 
