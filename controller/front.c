@@ -17,6 +17,8 @@
 #include "controller/gateway.h"
 #include "controller/http_json.h"
 
+enum { FRONT_CONNECTIONS_MAX = GATEWAY_REQUESTS_MAX + 512 /* for /api, /metrics and followers */ };
+
 /* Made by the control loop's thread, then used by the HTTP thread alone, until that has ended. */
 struct world {
     struct event_base *base;
@@ -189,11 +191,13 @@ static void world_clear(struct world *w)
     w->base = NULL;
 }
 
-static int make_rooms(struct world *w, const uint8_t secret[CRYPTO_KEY_BYTES])
+static int make_rooms(struct world *w, const uint8_t secret[CRYPTO_KEY_BYTES], uint64_t wait_ms)
 {
     const struct http_errors errors = {.refuse = refuse, .before = before, .ctx = w};
-    const struct http_limits limits = {.connections = 0};
+    const struct http_limits limits = {.connections = FRONT_CONNECTIONS_MAX};
     const struct api_deps deps = {.base = w->base, .submit = submit, .ctx = w};
+    struct gateway_deps gateway_deps = {
+        .base = w->base, .secret = secret, .wait_ms = wait_ms, .submit = submit, .ctx = w};
     int r = http_server_new(w->base, &limits, &errors, &w->server);
 
     if (!r)
@@ -203,7 +207,9 @@ static int make_rooms(struct world *w, const uint8_t secret[CRYPTO_KEY_BYTES])
     if (!r)
         r = api_new(&deps, &w->api);
     if (!r)
-        r = gateway_new(w->base, secret, w->metrics, &w->gateway);
+        gateway_deps.metrics = w->metrics;
+    if (!r)
+        r = gateway_new(&gateway_deps, &w->gateway);
     return r;
 }
 
@@ -223,7 +229,7 @@ static int open_doors(struct world *w, const int *fds, size_t n_fds)
 }
 
 int front_new(struct event_base *base, const int *fds, size_t n_fds, const uint8_t secret[CRYPTO_KEY_BYTES],
-              const struct front_callbacks *cb, struct front **ret)
+              uint64_t wait_ms, const struct front_callbacks *cb, struct front **ret)
 {
     CLEANUP(front_destroy) struct front *f = calloc(1, sizeof(*f));
     int r;
@@ -234,7 +240,7 @@ int front_new(struct event_base *base, const int *fds, size_t n_fds, const uint8
     f->world.base = event_base_new();
     if (!f->world.base)
         return err_raise(-ENOMEM);
-    r = make_rooms(&f->world, secret);
+    r = make_rooms(&f->world, secret, wait_ms);
     if (!r)
         r = open_doors(&f->world, fds, n_fds);
     if (!r)

@@ -15,9 +15,10 @@ struct front_callbacks {
     void *ctx;
 };
 
-/* fds: bound sockets, consumed on success. cb: copied. 0 or negative errno. */
+/* fds: bound sockets, consumed on success. wait_ms: how long a request waits for its model. cb: copied. 0 or negative
+ * errno. */
 int front_new(struct event_base *base, const int *fds, size_t n_fds, const uint8_t secret[CRYPTO_KEY_BYTES],
-              const struct front_callbacks *cb, struct front **ret);
+              uint64_t wait_ms, const struct front_callbacks *cb, struct front **ret);
 /* Ends every connection and waits for the thread. */
 void front_destroy(struct front **f);
 /* note: consumed. 0 or negative errno. */

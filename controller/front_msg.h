@@ -38,7 +38,13 @@ struct front_note {
 };
 
 /* HTTP -> control loop. */
-enum front_order_kind { FRONT_ORDER_DEPLOY = 1, FRONT_ORDER_STOP, FRONT_ORDER_PLAN };
+enum front_order_kind {
+    FRONT_ORDER_DEPLOY = 1,
+    FRONT_ORDER_STOP,
+    FRONT_ORDER_PLAN,
+    FRONT_ORDER_TRAFFIC, /* instance, epoch, traffic: nobody waits for an answer */
+    FRONT_ORDER_UPSTREAM /* instance, epoch, upstream: the same */
+};
 
 struct front_order {
     enum front_order_kind kind;
@@ -46,6 +52,10 @@ struct front_order {
     struct place_request request; /* owned; DEPLOY, PLAN */
     struct plan *plan;            /* owned; DEPLOY: pinned, or NULL */
     char target[PROTO_MODEL_MAX]; /* STOP */
+    struct id128 instance;
+    uint64_t epoch;
+    struct cluster_traffic traffic;
+    enum cluster_upstream upstream;
 };
 
 void front_planned_clear(struct front_planned *p);

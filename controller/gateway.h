@@ -1,21 +1,31 @@
 /* /v1: finds the instance that a request's `model` names and passes request and answer through, byte for byte. All on the
- * HTTP thread. Nothing is routed to an instance that is not ready. */
+ * HTTP thread. Where a request goes, what waits and what is refused is decided in core/admission; here it is carried out,
+ * one passage per request (gateway_passage). */
 #ifndef CARAVAN_CONTROLLER_GATEWAY_H
 #define CARAVAN_CONTROLLER_GATEWAY_H
 
 #include "common/crypto.h"
-#include "controller/core/view.h"
+#include "controller/front_msg.h"
 #include "controller/http.h"
 #include "controller/metrics.h"
 
-enum { GATEWAY_REQUESTS_MAX = 512, GATEWAY_RETRY_AFTER_S = 5 };
+enum { GATEWAY_REQUESTS_MAX = 2048, GATEWAY_RETRY_AFTER_S = 5 };
 
 struct event_base;
 struct gateway;
 
-/* metrics: borrowed for the gateway's life. 0, -ENOMEM. */
-int gateway_new(struct event_base *base, const uint8_t secret[CRYPTO_KEY_BYTES], struct metrics *metrics,
-                struct gateway **ret);
+struct gateway_deps {
+    struct event_base *base;
+    const uint8_t *secret;   /* CRYPTO_KEY_BYTES; copied */
+    struct metrics *metrics; /* borrowed for the gateway's life */
+    uint64_t wait_ms;        /* how long a request waits for its model to be ready */
+    /* To the control loop; order: consumed. 0 or negative errno. */
+    int (*submit)(void *ctx, struct front_order *order);
+    void *ctx;
+};
+
+/* deps: copied. 0, -ENOMEM. */
+int gateway_new(const struct gateway_deps *deps, struct gateway **ret);
 /* The server must be gone before. */
 void gateway_destroy(struct gateway **g);
 const struct http_route *gateway_routes(void); /* ctx: the struct gateway */

@@ -234,6 +234,7 @@ static int run(const struct options *o, const struct identity *id)
         .load_stall_ms = options_uint(o, CONTROLLER_OPT_LOAD_STALL),
         .warm_up_ms = options_uint(o, CONTROLLER_OPT_WARM_UP),
         .transition_grace_ms = options_uint(o, CONTROLLER_OPT_TRANSITION_GRACE),
+        .gateway_wait_ms = options_uint(o, CONTROLLER_OPT_GATEWAY_WAIT),
     };
 
     if (options_string(o, CONTROLLER_OPT_NAME))

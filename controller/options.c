@@ -101,6 +101,14 @@ const struct option_def controller_options[] = {
                                          .def = "500ms",
                                          .help =
                                              "How long a command that came too early is held before it is refused."},
+    [CONTROLLER_OPT_GATEWAY_WAIT] =
+        {.name = "gateway_wait",
+         .type = OPTION_DURATION_MS,
+         .min = 0,
+         .max = 86400000,
+         .def = "30s",
+         .help =
+             "How long a request waits for a model that loads or recovers, until it is answered 503. 0: not at all."},
     [CONTROLLER_OPT_PRINT_KEY] = {.name = "print_key",
                                   .type = OPTION_FLAG,
                                   .argv_only = true,

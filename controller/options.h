@@ -26,6 +26,8 @@ enum {
     CONTROLLER_OPT_PRINT_KEY,
     CONTROLLER_OPT_BACKUP,
     CONTROLLER_OPT_RESTORE
+    CONTROLLER_OPT_GATEWAY_WAIT,
+    CONTROLLER_OPT_PRINT_KEY
 };
 
 extern const struct option_def controller_options[];

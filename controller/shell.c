@@ -450,7 +450,8 @@ void shell_on_order(void *ctx, struct front_order *order)
     struct shell *s = ctx;
     struct cluster_ev ev = {.request_id = o->request_id};
 
-    if (o->kind != FRONT_ORDER_STOP && !o->plan && models_conf_apply(s->models, &o->request) < 0) {
+    if ((o->kind == FRONT_ORDER_DEPLOY || o->kind == FRONT_ORDER_PLAN) && !o->plan &&
+        models_conf_apply(s->models, &o->request) < 0) {
         give_up(s, "order", -ENOMEM);
         return;
     }
@@ -469,6 +470,15 @@ void shell_on_order(void *ctx, struct front_order *order)
         return;
     case FRONT_ORDER_PLAN:
         do_plan(s, o);
+        return;
+    case FRONT_ORDER_TRAFFIC:
+    case FRONT_ORDER_UPSTREAM:
+        ev.kind = o->kind == FRONT_ORDER_TRAFFIC ? CLUSTER_EV_TRAFFIC : CLUSTER_EV_UPSTREAM;
+        ev.instance = o->instance;
+        ev.epoch = o->epoch;
+        ev.traffic = o->traffic;
+        ev.upstream = o->upstream;
+        shell_step(s, &ev);
         return;
     }
 }

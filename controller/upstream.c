@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "common/cleanup.h"
 #include "common/core/err.h"
@@ -45,6 +46,36 @@ int upstream_start(struct event_base *base, const uint8_t secret[CRYPTO_KEY_BYTE
     full.connect_timeout_ms = CONNECT_MS;
     r = httpc_start(base, &full, cb, ret);
     return r < 0 ? err_pass(r) : r;
+}
+
+/* What concerns one connection only, what http.c makes itself, and what the CORS of /v1 has said already. */
+bool upstream_passes_on(const char *name)
+{
+    static const char *const dropped[] = {
+        "Connection", "Keep-Alive", "Transfer-Encoding", "Content-Length", "Content-Type", "Date", "Upgrade",
+        "Trailer",    "TE",         "Proxy-Authenticate"};
+
+    for (size_t i = 0; i < sizeof(dropped) / sizeof(dropped[0]); i++)
+        if (strcasecmp(name, dropped[i]) == 0)
+            return false;
+    return strncasecmp(name, "Access-Control-", 15) != 0;
+}
+
+const char *upstream_field(const struct httpc_header *header, size_t n, const char *name)
+{
+    for (size_t i = 0; i < n; i++)
+        if (strcasecmp(header[i].name, name) == 0)
+            return header[i].value;
+    return NULL;
+}
+
+int64_t upstream_length(const struct httpc_header *header, size_t n)
+{
+    const char *text = upstream_field(header, n, "Content-Length");
+
+    if (!text || !*text || strlen(text) > 18 || text[strspn(text, "0123456789")])
+        return -1;
+    return strtoll(text, NULL, 10);
 }
 
 const char *upstream_failure_text(int r)

@@ -28,6 +28,13 @@ int upstream_start(struct event_base *base, const uint8_t secret[CRYPTO_KEY_BYTE
                    const struct upstream_target *target, const struct httpc_spec *spec,
                    const struct httpc_callbacks *cb, struct httpc_request **ret);
 
+/* May this field of an answer go on to the client? */
+bool upstream_passes_on(const char *name);
+/* borrowed from header; NULL: not there */
+const char *upstream_field(const struct httpc_header *header, size_t n, const char *name);
+/* Content-Length; -1: not there, or nonsense. */
+int64_t upstream_length(const struct httpc_header *header, size_t n);
+
 /* "connection refused", ...: for people. r: negative errno. */
 const char *upstream_failure_text(int r);
 

@@ -39,14 +39,15 @@ static int add_units(struct admission *a, const struct view *v)
     return 0;
 }
 
-/* Whose doing was the end of an epoch, by the first word of its code? */
+/* Whose doing was the end of an epoch, by its code? Of one that hung or answers errors, no request need be the cause. */
 enum blame { BLAME_UNKNOWN = 0, BLAME_COORDINATOR, BLAME_OTHER };
 
 static enum blame blame(const struct view_try *t)
 {
     if (strncmp(t->code, "rank_", 5) == 0 || strncmp(t->code, "node_", 5) == 0)
         return BLAME_OTHER;
-    return strncmp(t->code, "coordinator_", 12) == 0 ? BLAME_COORDINATOR : BLAME_UNKNOWN;
+    return strcmp(t->code, "coordinator_lost") == 0 || strcmp(t->code, "coordinator_refused") == 0 ? BLAME_COORDINATOR
+                                                                                                   : BLAME_UNKNOWN;
 }
 
 static enum blame blame_of(const struct view_instance *in, uint64_t epoch)

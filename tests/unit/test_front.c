@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -49,7 +50,7 @@ static void lab_open(struct lab *lab)
     memset(lab, 0, sizeof(*lab));
     lab->base = event_base_new();
     fd = lab_listen(&lab->port);
-    assert_int_equal(front_new(lab->base, &fd, 1, secret, &cb, &lab->front), 0);
+    assert_int_equal(front_new(lab->base, &fd, 1, secret, 0, &cb, &lab->front), 0);
     n->view = lab_view(INSTANCE_LOADING, 18080);
     n->control.messages_malformed = 5;
     assert_int_equal(front_send(lab->front, n), 0);
@@ -132,6 +133,36 @@ static void test_there_and_back(void **state)
     lab_shut(&lab);
 }
 
+/* What the gateway sees of a coordinator goes to the control loop, and nobody need ask. */
+static void test_gateway_tells(void **state)
+{
+    struct front_note *n = note(FRONT_NOTE_VIEW);
+    struct id128 aa = lab_id(0xaa);
+    struct lab_client c;
+    struct lab lab;
+    uint16_t port;
+
+    (void)state;
+    lab_open(&lab);
+    close(lab_listen(&port));
+    n->view = lab_view(INSTANCE_READY, port);
+    assert_int_equal(front_send(lab.front, n), 0);
+    lab_connect(&c, lab.base, lab.port);
+    lab_send(&c, "POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 13\r\n\r\n{\"model\":\"m\"}");
+    lab_until_true(lab.base, &lab.ordered);
+    while (lab.order->kind == FRONT_ORDER_TRAFFIC) {
+        assert_true(id128_equal(&lab.order->instance, &aa));
+        lab.ordered = false;
+        lab_until_true(lab.base, &lab.ordered);
+    }
+    assert_int_equal(lab.order->kind, FRONT_ORDER_UPSTREAM);
+    assert_int_equal(lab.order->upstream, UPSTREAM_REFUSED);
+    assert_int_equal(lab.order->epoch, 3);
+    lab_until(&c, "503");
+    lab_close(&c);
+    lab_shut(&lab);
+}
+
 static void test_ends_with_clients_there(void **state)
 {
     struct front_note *n = note(FRONT_NOTE_TRANSITION);
@@ -163,6 +194,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_path),
         cmocka_unit_test(test_there_and_back),
+        cmocka_unit_test(test_gateway_tells),
         cmocka_unit_test(test_ends_with_clients_there),
     };
 

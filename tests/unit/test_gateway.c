@@ -82,22 +82,33 @@ static void on_question(struct evhttp_request *req, void *ctx)
     evhttp_connection_set_closecb(evhttp_request_get_connection(req), on_left, lab);
 }
 
+/* What the control loop is told, is told in test_gateway_failure. */
+static int drop_order(void *ctx, struct front_order *order)
+{
+    (void)ctx;
+    front_order_destroy(&order);
+    return 0;
+}
+
 static void lab_open(struct lab *lab, enum instance_state state)
 {
     const struct http_limits limits = {.connections = 0};
     const struct http_errors errors = {.refuse = refuse};
+    struct gateway_deps deps = {.secret = lab->secret, .submit = drop_order};
     struct view *v;
     int fd;
 
     memset(lab, 0, sizeof(*lab));
     lab->base = event_base_new();
+    deps.base = lab->base;
     memset(lab->secret, 7, sizeof(lab->secret));
     lab->coordinator = evhttp_new(lab->base);
     fd = lab_listen(&lab->upstream_port);
     assert_int_equal(evhttp_accept_socket(lab->coordinator, fd), 0);
     evhttp_set_gencb(lab->coordinator, on_question, lab);
     assert_int_equal(metrics_new(&lab->metrics), 0);
-    assert_int_equal(gateway_new(lab->base, lab->secret, lab->metrics, &lab->gateway), 0);
+    deps.metrics = lab->metrics;
+    assert_int_equal(gateway_new(&deps, &lab->gateway), 0);
     assert_int_equal(http_server_new(lab->base, &limits, &errors, &lab->server), 0);
     assert_int_equal(http_server_route(lab->server, gateway_routes(), lab->gateway), 0);
     assert_int_equal(http_server_listen_fd(lab->server, lab_listen(&lab->port)), 0);
@@ -257,17 +268,40 @@ static void test_stream_cut(void **state)
     lab_shut(&lab);
 }
 
+static void begin_whole(struct lab *lab, struct lab_client *c)
+{
+    lab_open(lab, INSTANCE_READY);
+    ask_through(lab, c, "{\"model\":\"m\"}");
+    add_header(lab, "Content-Type", "application/json");
+    evhttp_send_reply_start(lab->held, 200, "OK");
+    answer_chunk(lab, "{\"half\":");
+}
+
 static void test_whole_answer_cut(void **state)
 {
     struct lab_client c;
     struct lab lab;
 
     (void)state;
-    lab_open(&lab, INSTANCE_READY);
-    ask_through(&lab, &c, "{\"model\":\"m\"}");
-    add_header(&lab, "Content-Type", "application/json");
-    evhttp_send_reply_start(lab.held, 200, "OK");
-    answer_chunk(&lab, "{\"half\":");
+    begin_whole(&lab, &c);
+    die(&lab); /* nothing of it has gone out: it could be sent again, was anybody willing to wait */
+    lab_until(&c, "\"}}");
+    assert_int_equal(strncmp(c.got, "HTTP/1.1 503 ", 13), 0);
+    assert_null(strstr(c.got, "half"));
+    lab_close(&c);
+    lab_shut(&lab);
+}
+
+static void test_long_answer_cut(void **state)
+{
+    char *much = calloc(1, 300001);
+    struct lab_client c;
+    struct lab lab;
+
+    (void)state;
+    begin_whole(&lab, &c);
+    answer_chunk(&lab, memset(much, 'x', 300000));
+    free(much);
     lab_until(&c, "half");
     die(&lab);
     lab_until_closed(&c); /* closed, and the last chunk is missing */
@@ -285,9 +319,10 @@ static void test_dead_before_the_first_byte(void **state)
     lab_open(&lab, INSTANCE_READY);
     ask_through(&lab, &c, "{\"model\":\"m\"}");
     die(&lab);
-    lab_until(&c, "server_error");
-    assert_int_equal(strncmp(c.got, "HTTP/1.1 502 ", 13), 0);
-    assert_non_null(strstr(c.got, "instance \\\"m\\\" (epoch 3) failed: its coordinator closed the connection"));
+    lab_until(&c, "\"}}");
+    assert_int_equal(strncmp(c.got, "HTTP/1.1 503 ", 13), 0);
+    assert_non_null(strstr(c.got, "model \\\"m\\\" cannot be reached: its coordinator closed the connection"));
+    assert_non_null(strstr(c.got, "\r\nRetry-After: 5\r\n"));
     lab_close(&c);
     lab_shut(&lab);
 }
@@ -307,7 +342,7 @@ static void test_nobody_listens(void **state)
     view_unref(&v);
     ask(&lab, &c, "{\"model\":\"m\"}");
     lab_until(&c, "refused the connection");
-    assert_int_equal(strncmp(c.got, "HTTP/1.1 502 ", 13), 0);
+    assert_int_equal(strncmp(c.got, "HTTP/1.1 503 ", 13), 0);
     lab_close(&c);
     lab_shut(&lab);
 }
@@ -476,17 +511,12 @@ static void test_warm_up(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_whole_answer),
-        cmocka_unit_test(test_stream),
-        cmocka_unit_test(test_stream_cut),
-        cmocka_unit_test(test_whole_answer_cut),
-        cmocka_unit_test(test_dead_before_the_first_byte),
-        cmocka_unit_test(test_nobody_listens),
-        cmocka_unit_test(test_client_leaves),
-        cmocka_unit_test(test_whom_it_is_for),
-        cmocka_unit_test(test_names_that_reach_it),
-        cmocka_unit_test(test_models),
-        cmocka_unit_test(test_warm_up),
+        cmocka_unit_test(test_whole_answer),    cmocka_unit_test(test_stream),
+        cmocka_unit_test(test_stream_cut),      cmocka_unit_test(test_whole_answer_cut),
+        cmocka_unit_test(test_long_answer_cut), cmocka_unit_test(test_dead_before_the_first_byte),
+        cmocka_unit_test(test_nobody_listens),  cmocka_unit_test(test_client_leaves),
+        cmocka_unit_test(test_whom_it_is_for),  cmocka_unit_test(test_names_that_reach_it),
+        cmocka_unit_test(test_models),          cmocka_unit_test(test_warm_up),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
