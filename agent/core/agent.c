@@ -69,91 +69,16 @@ void agent_destroy(struct agent **a)
     *a = NULL;
 }
 
-/* ---- adoption --------------------------------------------------------------------------------------------------- */
-
-/* Names go on above those in use, whatever the clock says. */
-static void note_name(struct state *s, const char *id)
-{
-    uint64_t number = id[0] ? strtoull(id + 1, NULL, 10) : 0;
-
-    if (number < UINT64_MAX && number > s->last_unit_number)
-        s->last_unit_number = number;
-}
-
-/* The number on disk and the unit's own should agree. Where they do not, the newer one holds; a running unit is kept
- * over a record that calls its very epoch over (it was lost, or written by an older agent): the leader knows better. */
-static void adopt_epoch(struct step *st, struct unit *u)
-{
-    struct epoch *e = epoch_book_enter(&st->s->epochs, &u->facts.instance);
-
-    if (!e)
-        return;
-    if (e->epoch > u->facts.epoch) {
-        u->ending = true;
-        return;
-    }
-    if (e->epoch < u->facts.epoch) {
-        e->bytes = 0; /* it is not known; what the process holds is measured all the same */
-        lease_book_release(&st->s->leases, &e->instance, e->epoch);
-    }
-    e->epoch = u->facts.epoch;
-    if (lease_book_grant(&st->s->leases, &e->instance, e->epoch, e->bytes, 0) == 0)
-        e->state = EPOCH_LIVE;
-}
-
-static void adopt(struct step *st, const struct unit_facts *facts)
-{
-    struct unit *u;
-
-    if (st->s->n_units == PROTO_UNITS_MAX) /* this agent never started so many: it cannot keep what it cannot hold */
-        return;
-    u = &st->s->unit[st->s->n_units];
-    memset(u, 0, sizeof(*u));
-    u->facts = *facts;
-    u->facts.adopted = true;
-    u->due_ms = UINT64_MAX;
-    u->grace_ms = AGENT_STOP_GRACE_MS;
-    u->running_ms = u->started_ms = st->now_ms;
-    u->facts.standing = (facts->standing || unit_is_free(u)) && facts->role == UNIT_WORKER && !unit_standing(st->s);
-    if (!unit_is_free(u))
-        adopt_epoch(st, u);
-    if (unit_is_gone(u)) {
-        u->untold = !unit_is_free(u) && !u->ending;
-        u->facts.pid = 0;
-    }
-    note_name(st->s, facts->id);
-    st->s->n_units++;
-    st->s->units_changed = true;
-}
-
-/* All records were told. Those who serve nobody and are not the standing worker were left over by a stop that the
- * agent's own end cut short. */
-static void begin(struct step *st)
-{
-    st->s->begun = true;
-    route_on_begin(st);
-    for (size_t i = st->s->n_units; i-- > 0;) {
-        struct unit *u = &st->s->unit[i];
-
-        if (!unit_is_free(u))
-            continue;
-        if (unit_is_gone(u))
-            unit_drop(st, u);
-        else if (u->facts.standing)
-            unit_ask_empty(st, u);
-        else
-            u->ending = true;
-    }
-}
-
 /* ---- the step --------------------------------------------------------------------------------------------------- */
 
 static void on_unit_event(struct step *st, const struct agent_ev *ev)
 {
     struct unit *u = unit_find(st->s, ev->unit_id);
 
-    if (!u)
+    if (!u) {
+        unit_on_unknown(st, ev);
         return;
+    }
     switch (ev->kind) {
     case AGENT_EV_SPAWNED:
         unit_on_spawned(st, u, ev);
@@ -227,10 +152,10 @@ static void on_event(struct step *st, const struct agent_ev *ev)
 {
     switch (ev->kind) {
     case AGENT_EV_ADOPT:
-        adopt(st, ev->unit);
+        adopt_unit(st, ev->unit);
         return;
     case AGENT_EV_BEGIN:
-        begin(st);
+        adopt_end(st);
         return;
     case AGENT_EV_LINK_UP:
         route_on_link_up(st);

@@ -177,9 +177,12 @@ static void end_older(struct step *st, struct epoch *e, bool written)
         command_end_epochs(st, &e->instance, e->epoch - 1, AGENT_STOP_GRACE_MS);
         return;
     }
-    e->state = EPOCH_OVER; /* not on disk, so not to be relied on; the leader's next try has a higher number */
+    /* Not on disk, so not to be relied on: the leader's next try has a higher number. What is older is over all the same:
+     * a newer one has been seen. */
     refuse_overtaken(st, &e->instance, e->epoch + 1, "disk",
                      "The epoch could not be written to this node's disk; nothing was started.");
+    e->state = EPOCH_ENDING;
+    command_end_epochs(st, &e->instance, e->epoch - 1, AGENT_STOP_GRACE_MS);
 }
 
 static void on_assigned(struct step *st, struct unit *u, bool written)
@@ -285,6 +288,7 @@ static struct unit *take_standing(struct step *st, const struct command_key *key
     struct unit *u = unit_standing(st->s);
 
     if (!u || u->facts.state != UNIT_RUNNING || !unit_is_free(u) || u->probing || u->facts.dying ||
+        u->facts.proc_state == 'T' /* somebody stopped it; it would take its rank and hang */ ||
         !same_devices(&u->facts, m->command.worker.n_devices, m->command.worker.device))
         return NULL;
     unit_assign(st, u, &key->instance, key->epoch, m->command.worker.rank);
@@ -422,20 +426,52 @@ void command_end_epochs(struct step *st, const struct id128 *instance, uint64_t 
     }
 }
 
+static bool waits_for(const struct pending *p, const struct unit *u)
+{
+    switch (p->kind) {
+    case COMMAND_LEASE:
+        return unit_serves(u, &p->key.instance, p->key.epoch - 1);
+    case COMMAND_STOP:
+        return unit_serves(u, &p->key.instance, p->key.epoch);
+    case COMMAND_START_WORKER: /* were answered when it was being ended */
+    case COMMAND_START_COORDINATOR:
+    case COMMAND_KNOCK:
+        break;
+    }
+    return false;
+}
+
+/* The epoch stays in its ending, and what it was promised stays promised, until the process is gone. */
+void command_give_up(struct step *st, const struct unit *u)
+{
+    struct epoch *e = epoch_book_find(&st->s->epochs, &u->facts.instance);
+
+    if (e && e->state == EPOCH_CLEARING)
+        e->state = EPOCH_ENDING;
+    for (size_t i = st->s->n_pending; i-- > 0;) {
+        const struct command_key key = st->s->pending[i].key;
+
+        if (waits_for(&st->s->pending[i], u))
+            command_answer(st, &key, RESULT_FAILED, "process_stuck",
+                           "Process %s (pid %d) has not ended within %d s of SIGKILL.", u->facts.id, (int)u->facts.pid,
+                           AGENT_STUCK_MS / 1000);
+    }
+}
+
 /* Ending needs no number on disk first: whatever this node forgets, not running is the safe side. The number is written
- * all the same when the stop is done, so that a late start of it stays refused. */
+ * all the same when the stop is done, so that a late start of it stays refused; and once more with each stop, for the disk
+ * may have been full the last time. */
 static void on_stop(struct step *st, const struct command_key *key, const struct message *m)
 {
     struct epoch *e = epoch_book_find(&st->s->epochs, &key->instance);
-    bool over = e && e->epoch == key->epoch && e->state == EPOCH_OVER;
     uint32_t grace_ms = m->command.stop.grace_ms ? m->command.stop.grace_ms : AGENT_STOP_GRACE_MS;
 
     if (!hold(st, key, COMMAND_STOP, NULL))
         return;
-    if (!over && (!e || e->epoch <= key->epoch)) {
+    if (!e || e->epoch <= key->epoch || e->state == EPOCH_OVER) {
         e = epoch_book_enter(&st->s->epochs, &key->instance);
         if (e) { /* else the book is full of others; what runs is ended all the same */
-            e->epoch = key->epoch;
+            e->epoch = e->epoch < key->epoch ? key->epoch : e->epoch;
             e->state = EPOCH_ENDING;
         }
     }

@@ -204,7 +204,7 @@ static void answer_starts(struct step *st)
         u = unit_find(st->s, p->unit_id);
         if (u && has_started(u))
             answer_started(st, &key, &u->facts);
-        else if (!u || unit_is_gone(u))
+        else if (!u || unit_is_gone(u) || u->facts.state == UNIT_STOPPING)
             command_answer(st, &key, RESULT_FAILED, u ? u->reason : "stopped", "%s",
                            u && u->why[0] ? u->why : "The process ended before it served; its output says nothing.");
     }

@@ -36,6 +36,7 @@ struct unit {
     uint16_t port_hint;          /* of the next start */
     bool ending;                 /* its epoch is over here */
     bool asked;                  /* its end was our wish: no event, no backoff */
+    bool killed;                 /* SIGKILL was sent */
     bool probing;                /* asked whether it answers; what for, says its state */
     bool untold;                 /* its exit is still to be told to a controller */
     bool loading, listening;     /* coordinator: what its log said */
@@ -125,6 +126,11 @@ struct step {
     uint64_t now_ms;
 };
 
+/* ---- adopt.c: who was there before this agent -------------------------------------------------------------------- */
+
+void adopt_unit(struct step *st, const struct unit_facts *facts);
+void adopt_end(struct step *st);
+
 /* ---- unit.c: one process ---------------------------------------------------------------------------------------- */
 
 struct unit *unit_find(struct state *s, const char *id); /* NULL id: NULL */
@@ -138,6 +144,9 @@ bool unit_is_gone(const struct unit *u); /* no process, and none on its way */
 /* A new one in UNIT_IDLE with an id of its own, at the end of the list; NULL: there are PROTO_UNITS_MAX. */
 struct unit *unit_new(struct step *st, enum unit_role role);
 void unit_drop(struct step *st, struct unit *u); /* its record too; later units move up */
+/* A process that is in no list of ours: it is ended, or its record deleted where that has happened. */
+void unit_disown(struct step *st, const char *id, bool gone);
+void unit_on_unknown(struct step *st, const struct agent_ev *ev);
 
 /* spec: of a coordinator, copied; else NULL. */
 void unit_start(struct step *st, struct unit *u, const struct coordinator_spec *spec);
@@ -166,6 +175,8 @@ void command_finish(struct step *st, const struct command_key *key, const struct
 __attribute__((format(printf, 5, 6))) void command_answer(struct step *st, const struct command_key *key,
                                                           enum result_code code, const char *reason, const char *format,
                                                           ...);
+/* A process that SIGKILL does not end: nobody waits for it any longer. */
+void command_give_up(struct step *st, const struct unit *u);
 /* Ends what the instance has here up to this epoch: marks its units, answers what waits for them. */
 void command_end_epochs(struct step *st, const struct id128 *instance, uint64_t up_to_epoch, uint32_t grace_ms);
 void command_persist(struct step *st, const struct epoch *e, bool leased);

@@ -130,6 +130,16 @@ void unit_drop(struct step *st, struct unit *u)
     st->s->units_changed = true;
 }
 
+void unit_disown(struct step *st, const char *id, bool gone)
+{
+    struct agent_fx *fx = effects_add(&st->fx, gone ? AGENT_FX_FORGET : AGENT_FX_SIGNAL);
+
+    if (!fx)
+        return;
+    text_copy(fx->unit_id, sizeof(fx->unit_id), id);
+    fx->signal = gone ? 0 : SIGNAL_KILL;
+}
+
 /* ---- moves ------------------------------------------------------------------------------------------------------ */
 
 static bool move(struct step *st, struct unit *u, enum process_event event)
@@ -197,7 +207,7 @@ void unit_start(struct step *st, struct unit *u, const struct coordinator_spec *
     u->started_ms = st->now_ms;
     u->running_ms = 0;
     wait_ms(st, u, AGENT_WORKER_START_MS);
-    u->asked = u->probing = u->untold = false;
+    u->asked = u->killed = u->probing = u->untold = false;
     u->reason[0] = u->why[0] = '\0';
     u->facts.exit = (struct exit_facts){0};
     u->facts.port = 0;
@@ -224,11 +234,13 @@ void unit_stop(struct step *st, struct unit *u)
     send_signal(st, u, SIGNAL_TERM);
 }
 
-/* At once and for good: SIGKILL cannot be lost, and a process that comes into being later is met by unit_on_spawned. */
+/* SIGKILL cannot be lost, and a process that comes into being later is met by unit_on_spawned. It may hang in the kernel
+ * all the same. */
 static void kill_now(struct step *st, struct unit *u)
 {
     u->probing = false;
-    u->due_ms = UINT64_MAX;
+    u->killed = true;
+    wait_ms(st, u, AGENT_STUCK_MS);
     send_signal(st, u, SIGNAL_KILL);
 }
 
@@ -324,7 +336,7 @@ void unit_on_spawned(struct step *st, struct unit *u, const struct agent_ev *ev)
     if (ev->addr && ev->addr[0])
         text_copy(u->facts.addr, sizeof(u->facts.addr), ev->addr);
     if (u->facts.state == UNIT_STOPPING) {
-        send_signal(st, u, u->due_ms == UINT64_MAX ? SIGNAL_KILL : SIGNAL_TERM);
+        send_signal(st, u, u->killed ? SIGNAL_KILL : SIGNAL_TERM);
     } else if (u->facts.role == UNIT_WORKER) {
         wait_ms(st, u, AGENT_WORKER_START_MS);
         probe(st, u, AGENT_WORKER_START_MS);
@@ -489,8 +501,11 @@ void unit_on_due(struct step *st, struct unit *u)
         on_not_empty(st, u);
         break;
     case UNIT_STOPPING:
-        if (move(st, u, PROCESS_EV_GRACE_OVER))
-            kill_now(st, u);
+        if (!move(st, u, PROCESS_EV_GRACE_OVER))
+            break;
+        if (u->killed)
+            command_give_up(st, u);
+        kill_now(st, u);
         break;
     case UNIT_IDLE:
     case UNIT_EXITED:
@@ -508,4 +523,11 @@ void unit_on_resumed(struct step *st, struct unit *u)
     u->facts.frozen_ms = 0;
     if (!unit_is_gone(u) && u->due_ms != UINT64_MAX)
         wait_ms(st, u, u->wait_ms);
+}
+
+/* It came to be, or to its end, after this agent had given it up. */
+void unit_on_unknown(struct step *st, const struct agent_ev *ev)
+{
+    if (ev->unit_id && (ev->kind == AGENT_EV_SPAWNED || ev->kind == AGENT_EV_EXITED))
+        unit_disown(st, ev->unit_id, ev->kind == AGENT_EV_EXITED);
 }

@@ -377,6 +377,8 @@ static void finish_write(size_t at, bool ok)
         if (w.overtaken[i] < done.epoch.epoch - 1)
             w.overtaken[i] = done.epoch.epoch - 1;
     }
+    if (done.is_epoch && !ok && w.overtaken[i] < done.epoch.epoch) /* it is over, and what is older too */
+        w.overtaken[i] = done.epoch.epoch;
     p = done.is_epoch || ok ? NULL : process_of(done.unit_id);
     if (p && p->token == done.token) /* its record is as it was; it serves nobody */
         p->instance.b[0] = 0;

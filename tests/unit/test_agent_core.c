@@ -183,11 +183,12 @@ static void test_epoch_that_cannot_be_written(void **state)
     lease(1, "a", 4, 100);
     skip_output();
     persisted(1, false);
-    EXPECT("result 1 refused disk\n");
+    EXPECT("result 1 refused disk\n"
+           "persist a/4 #2\n");
     lease(2, "a", 4, 100);
     EXPECT("result 2 refused stale_epoch newest 4\n");
     lease(3, "a", 5, 100);
-    EXPECT("persist a/5 leased 100 #2\n");
+    EXPECT("persist a/5 leased 100 #3\n");
 }
 
 static void test_stale_epoch(void **state)
@@ -599,9 +600,9 @@ static void test_failed_starts_say_why(void **state)
     exited("w1004", 9, "");
     EXPECT("w1004 starting -> stopping\n"
            "signal w1004 9\n"
+           "result 13 failed worker_silent\n"
            "w1004 stopping -> exited\n"
-           "event unit_exited w1004 b/1 signal 9: It was started but did not answer within 15 s.\n"
-           "result 13 failed worker_silent\n");
+           "event unit_exited w1004 b/1 signal 9: It was started but did not answer within 15 s.\n");
     spawn_failed("c1005", NULL, "No such file.");
     EXPECT("c1005 starting -> failed\n"
            "event unit_exited c1005 b/1 signal 0: No such file.\n"
@@ -701,12 +702,14 @@ static void test_stop_of_an_unknown_epoch(void **state)
            "result 1 done\n");
     stop(2, "a", 3);
     stop(3, "a", 2);
-    EXPECT("result 2 done\n"
+    EXPECT("persist a/3 #2\n" /* the disk may have been full the last time */
+           "result 2 done\n"
+           "persist a/3 #3\n"
            "result 3 done\n");
     lease(4, "a", 3, 100);
     EXPECT("result 4 refused stale_epoch newest 3\n");
     lease(5, "a", 4, 100);
-    EXPECT("persist a/4 leased 100 #2\n");
+    EXPECT("persist a/4 leased 100 #4\n");
 }
 
 static void test_stop_overtakes_what_is_under_way(void **state)
@@ -844,25 +847,34 @@ static void test_stop_of_an_older_epoch(void **state)
            "advertise w1000 port 20052 idle\n");
 }
 
-/* The newer epoch came to nothing; what the older one has goes with its own stop. */
-static void test_stop_of_an_older_epoch_gives_its_memory_back(void **state)
+/* The newer epoch came to nothing, for the disk is full; the older one is over all the same. */
+static void test_an_epoch_that_cannot_be_written_ends_the_older(void **state)
 {
     (void)state;
     begin_serving();
     lease(10, "a", 2, 100);
-    persisted(3, false);
     skip_output();
+    persisted(3, false);
+    EXPECT("result 10 refused disk\n"
+           "c1001 running -> stopping\n"
+           "signal c1001 15\n");
     sample(5000);
     EXPECT("report full devices 1 units 2 models 1 lease a/1 100\n");
-    stop(11, "a", 1);
     exited("c1001", 0, "");
     skip_output();
     tick(1100); /* it is asked once */
     EXPECT("");
     probed("w1000", true);
-    skip_output();
+    EXPECT("w1000 running -> running\n"
+           "assign w1000 standing worker nobody #4\n"
+           "persist a/2 #5\n"
+           "advertise w1000 port 20052 idle\n");
     tick(2000);
     EXPECT("report units 1\n");
+    start_worker(11, "a", 1, 0);
+    lease(12, "a", 2, 100);
+    EXPECT("result 11 refused stale_epoch newest 2\n"
+           "result 12 refused stale_epoch newest 2\n");
 }
 
 /* ---- commands that come again ----------------------------------------------------------------------------------- */
@@ -908,7 +920,8 @@ static void test_results_are_kept_by_instance_and_bounded(void **state)
         start_worker(i, "b", 1, 0);
     skip_output();
     stop(1, "a", 1);
-    EXPECT("result 1 done\n");
+    EXPECT("persist a/1 #2\n" /* forgotten, so it is done again */
+           "result 1 done\n");
 }
 
 /* ---- exits ------------------------------------------------------------------------------------------------------ */
@@ -1158,13 +1171,15 @@ static void test_of_too_many_epochs_the_last_count(void **state)
     EXPECT("persist \x01/4 leased 1 #1\n");
 }
 
-static void test_unknown_units_are_nobodys_business(void **state)
+static void test_unknown_units_are_ended_and_forgotten(void **state)
 {
     (void)state;
     begin_idle();
-    exited("w1", 9, "");
-    probed("w1", true);
     spawned("w1", 1);
+    EXPECT("signal w1 9\n");
+    exited("w1", 9, "");
+    EXPECT("forget w1\n");
+    probed("w1", true);
     log_says("w1", AGENT_EVENT_LOADING, 0);
     step(&(struct agent_ev){.kind = AGENT_EV_DYING});
     EXPECT("");
@@ -1216,7 +1231,7 @@ int main(void)
         TEST(test_ends_of_an_ended_epoch_are_no_news),
         TEST(test_case_09_stop_leaves_nothing),
         TEST(test_stop_of_an_older_epoch),
-        TEST(test_stop_of_an_older_epoch_gives_its_memory_back),
+        TEST(test_an_epoch_that_cannot_be_written_ends_the_older),
         TEST(test_a_repeated_command_is_done_once),
         TEST(test_results_are_kept_by_instance_and_bounded),
         TEST(test_exit_in_a_live_epoch_is_told_and_kept),
@@ -1230,7 +1245,7 @@ int main(void)
         TEST(test_case_03_unknown_processes_are_kept),
         TEST(test_case_03_the_newer_record_holds),
         TEST(test_of_too_many_epochs_the_last_count),
-        TEST(test_unknown_units_are_nobodys_business),
+        TEST(test_unknown_units_are_ended_and_forgotten),
     };
     /* clang-format on */
 

@@ -41,6 +41,7 @@ static void *counted_realloc(void *p, size_t n)
 #include "agent/core/process_machine.c"
 #include "agent/core/result_book.c"
 #include "agent/core/unit.c"
+#include "agent/core/adopt.c"
 #include "agent/core/command.c"
 #include "agent/core/knock.c"
 #include "agent/core/peers.c"

@@ -1,0 +1,103 @@
+/* A restarted agent finds its children: what they are, whom they serve, and which of them the dead agent was ending. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/core/state.h"
+
+/* Names go on above those in use, whatever the clock says. */
+static void note_name(struct state *s, const char *id)
+{
+    uint64_t number = id[0] ? strtoull(id + 1, NULL, 10) : 0;
+
+    if (number < UINT64_MAX && number > s->last_unit_number)
+        s->last_unit_number = number;
+}
+
+/* The number on disk and the unit's own should agree. Where they do not, the newer one holds; a running unit is kept
+ * over a record that calls its very epoch over (it was lost, or written by an older agent): the leader knows better. One
+ * that has ended is not: the last agent had done with it, and only the end of its record was not written. */
+static void adopt_epoch(struct step *st, struct unit *u)
+{
+    struct epoch *e = epoch_book_enter(&st->s->epochs, &u->facts.instance);
+
+    if (!e)
+        return;
+    if (e->epoch > u->facts.epoch || (e->epoch == u->facts.epoch && e->state == EPOCH_OVER && unit_is_gone(u))) {
+        u->ending = true;
+        return;
+    }
+    if (e->epoch < u->facts.epoch) {
+        e->bytes = 0; /* it is not known; what the process holds is measured all the same */
+        lease_book_release(&st->s->leases, &e->instance, e->epoch);
+    }
+    e->epoch = u->facts.epoch;
+    if (lease_book_grant(&st->s->leases, &e->instance, e->epoch, e->bytes, 0) == 0)
+        e->state = EPOCH_LIVE;
+}
+
+/* Of one that has ended its record can be spared. */
+static bool make_room(struct step *st)
+{
+    for (size_t i = 0; i < st->s->n_units; i++) {
+        if (unit_is_gone(&st->s->unit[i])) {
+            unit_drop(st, &st->s->unit[i]);
+            return true;
+        }
+    }
+    return st->s->n_units < PROTO_UNITS_MAX;
+}
+
+void adopt_unit(struct step *st, const struct unit_facts *facts)
+{
+    struct unit *u;
+
+    if (st->s->n_units == PROTO_UNITS_MAX && !make_room(st)) { /* no agent ever started so many */
+        unit_disown(st, facts->id, facts->state == UNIT_EXITED);
+        return;
+    }
+    u = &st->s->unit[st->s->n_units];
+    memset(u, 0, sizeof(*u));
+    u->facts = *facts;
+    u->facts.adopted = true;
+    u->due_ms = UINT64_MAX;
+    u->grace_ms = AGENT_STOP_GRACE_MS;
+    u->running_ms = u->started_ms = st->now_ms;
+    u->facts.standing = (facts->standing || unit_is_free(u)) && facts->role == UNIT_WORKER && !unit_standing(st->s);
+    if (!unit_is_free(u))
+        adopt_epoch(st, u);
+    if (unit_is_gone(u)) {
+        u->untold = !unit_is_free(u) && !u->ending;
+        u->facts.pid = 0;
+    }
+    note_name(st->s, facts->id);
+    st->s->n_units++;
+    st->s->units_changed = true;
+}
+
+/* A worker of an older epoch may have been told before one of a newer epoch was. */
+static bool is_stale(struct state *s, const struct unit *u)
+{
+    const struct epoch *e = epoch_book_find(&s->epochs, &u->facts.instance);
+
+    return e && u->facts.epoch < e->epoch;
+}
+
+/* All records were told. Those who serve nobody and are not the standing worker were left over by a stop that the
+ * agent's own end cut short. */
+void adopt_end(struct step *st)
+{
+    st->s->begun = true;
+    route_on_begin(st);
+    for (size_t i = st->s->n_units; i-- > 0;) {
+        struct unit *u = &st->s->unit[i];
+
+        if (!unit_is_free(u))
+            u->ending = u->ending || is_stale(st->s, u);
+        else if (unit_is_gone(u))
+            unit_drop(st, u);
+        else if (u->facts.standing)
+            unit_ask_empty(st, u);
+        else
+            u->ending = true;
+    }
+}

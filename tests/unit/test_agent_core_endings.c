@@ -1,0 +1,348 @@
+/* Ends that do not come as they should: processes that outlive SIGKILL, starts that nobody answers, a disk that is full,
+ * an agent that died in the middle of it. Whatever happens, each command gets its one result and nothing is left behind. */
+#include "tests/unit/agent_harness.h"
+
+/* ---- processes that do not die ---------------------------------------------------------------------------------- */
+
+/* w1000 serves a/1 and was killed at 3000; it hangs in the kernel. */
+static void begin_undead(void)
+{
+    begin_serving();
+    simple(AGENT_EV_LINK_DOWN);
+    stop(4, "a", 1);
+    exited("c1001", 15, "");
+    probed("w1000", false);
+    EXPECT("c1001 running -> stopping\n"
+           "signal c1001 15\n"
+           "c1001 stopping -> exited\n"
+           "forget c1001\n"
+           "probe w1000 1000\n"
+           "w1000 running -> stopping\n"
+           "signal w1000 9\n"
+           "withdraw\n");
+}
+
+static void test_a_stop_ends_though_the_process_does_not(void **state)
+{
+    (void)state;
+    begin_undead();
+    tick(60999);
+    EXPECT("");
+    tick(61000);
+    EXPECT("w1000 stopping -> stopping\n"
+           "result 4 failed process_stuck\n"
+           "signal w1000 9\n");
+    tick(121000);
+    EXPECT("w1000 stopping -> stopping\n"
+           "signal w1000 9\n");
+    exited("w1000", 9, "");
+    EXPECT("w1000 stopping -> exited\n"
+           "persist a/1 #3\n"
+           "w1000 exited -> backoff\n"
+           "forget w1000\n"
+           "w1000 backoff -> starting\n"
+           "spawn w1000 standing worker nobody from port 20052\n");
+    stop(5, "a", 1);
+    EXPECT("persist a/1 #4\n"
+           "result 5 done\n");
+}
+
+/* Its memory is not free: what was promised stays so until it is. */
+static void test_its_lease_lasts_as_long_as_the_process(void **state)
+{
+    (void)state;
+    begin_undead();
+    tick(61000);
+    simple(AGENT_EV_LINK_UP);
+    skip_output();
+    sample(500);
+    EXPECT("report full devices 1 units 1 models 1 lease a/1 100\n");
+    exited("w1000", 9, "");
+    skip_output();
+    tick(62000);
+    EXPECT("report units 1\n");
+}
+
+static void test_a_lease_ends_though_the_process_does_not(void **state)
+{
+    (void)state;
+    begin_serving();
+    lease(4, "a", 2, 100);
+    persisted(3, true);
+    exited("c1001", 15, "");
+    probed("w1000", false);
+    skip_output();
+    tick(61000);
+    EXPECT("w1000 stopping -> stopping\n"
+           "result 4 failed process_stuck\n"
+           "signal w1000 9\n");
+    exited("w1000", 9, ""); /* too late: nobody was promised anything */
+    skip_output();
+    start_worker(5, "a", 2, 0);
+    EXPECT("result 5 refused stale_epoch newest 2\n");
+}
+
+static void test_what_waits_for_others_is_not_given_up(void **state)
+{
+    (void)state;
+    begin_undead();
+    tick(60000);
+    lease(5, "a", 2, 100); /* waits for the same */
+    EXPECT("persist a/2 leased 100 #3\n");
+    persisted(3, true);
+    lease(6, "b", 1, 100); /* does not */
+    persisted(4, true);
+    EXPECT("persist b/1 leased 100 #4\n"
+           "result 6 done\n");
+    start_worker(7, "b", 1, 0);
+    stop(8, "b", 1);
+    lease(9, "c", 1, 100); /* is being written */
+    skip_output();
+    tick(61000);
+    EXPECT("w1000 stopping -> stopping\n"
+           "result 5 failed process_stuck\n"
+           "result 4 failed process_stuck\n"
+           "signal w1000 9\n");
+}
+
+/* ---- starts that nobody answers --------------------------------------------------------------------------------- */
+
+static void test_a_spawn_that_never_answers(void **state)
+{
+    (void)state;
+    simple(AGENT_EV_BEGIN);
+    lease(1, "a", 1, 100);
+    persisted(1, true);
+    start_worker(2, "a", 1, 0);
+    skip_output();
+    tick(15999);
+    EXPECT("");
+    tick(16000);
+    EXPECT("w1000 starting -> stopping\n"
+           "signal w1000 9\n"
+           "w1001 starting -> stopping\n"
+           "signal w1001 9\n"
+           "result 2 failed worker_silent\n");
+    stop(3, "a", 1);
+    tick(76000);
+    EXPECT("w1000 stopping -> stopping\n"
+           "signal w1000 9\n"
+           "w1001 stopping -> stopping\n"
+           "result 3 failed process_stuck\n"
+           "signal w1001 9\n");
+    spawned("w1001", 20053); /* after all */
+    EXPECT("w1001 stopping -> stopping\n"
+           "signal w1001 9\n");
+    exited("w1001", 9, "");
+    EXPECT("w1001 stopping -> exited\n"
+           "forget w1001\n"
+           "persist a/1 #2\n");
+    spawn_failed("w1000", NULL, "No such file.");
+    EXPECT("w1000 stopping -> exited\n"
+           "w1000 exited -> backoff\n"
+           "forget w1000\n");
+}
+
+static void test_the_next_life_is_asked_to_end_first(void **state)
+{
+    static const char *const names[] = {"qwen"};
+
+    (void)state;
+    begin_idle();
+    models(names, 1);
+    exited("w1000", 11, "");
+    tick(2000);
+    tick(17000); /* silent, killed */
+    exited("w1000", 9, "");
+    tick(60000);
+    lease(1, "a", 1, 100);
+    persisted(1, true);
+    start_coordinator_on(2, "a", 1, "qwen", "CUDA0"); /* wants its device */
+    skip_output();
+    spawned("w1000", 20052);
+    EXPECT("w1000 stopping -> stopping\n"
+           "signal w1000 15\n");
+}
+
+static void test_a_coordinator_that_never_came_to_be(void **state)
+{
+    static const char *const names[] = {"qwen"};
+
+    (void)state;
+    begin_idle();
+    models(names, 1);
+    lease(1, "a", 1, 100);
+    persisted(1, true);
+    start_coordinator(2, "a", 1);
+    skip_output();
+    tick(16000);
+    EXPECT("c1001 starting -> stopping\n"
+           "signal c1001 9\n"
+           "result 2 failed coordinator_silent\n");
+}
+
+/* ---- a stopped worker ------------------------------------------------------------------------------------------- */
+
+static void test_a_stopped_standing_worker_is_not_taken(void **state)
+{
+    struct agent_unit_sample s = {.id = "w1000", .proc_state = 'T'};
+
+    (void)state;
+    begin_idle();
+    sample_units(&s, 1);
+    lease(1, "a", 1, 100);
+    persisted(1, true);
+    skip_output();
+    start_worker(2, "a", 1, 0);
+    EXPECT("w1001 idle -> starting\n"
+           "spawn w1001 worker a/1 rank 0\n");
+}
+
+/* ---- a full disk ------------------------------------------------------------------------------------------------ */
+
+static void test_a_stop_that_could_not_be_written_is_written_by_the_next(void **state)
+{
+    (void)state;
+    begin_idle();
+    lease(1, "a", 1, 100);
+    persisted(1, true);
+    skip_output();
+    stop(2, "a", 1);
+    EXPECT("persist a/1 #2\n"
+           "result 2 done\n"); /* it has ended; not knowing that it has is the safe side */
+    persisted(2, false);
+    lease(3, "a", 1, 100);
+    EXPECT("result 3 refused stale_epoch newest 1\n");
+    stop(4, "a", 1);
+    EXPECT("persist a/1 #3\n"
+           "result 4 done\n");
+}
+
+/* ---- an agent that died in the middle --------------------------------------------------------------------------- */
+
+static void test_case_03_of_two_epochs_the_newer_is_kept(void **state)
+{
+    (void)state;
+    found("w4", UNIT_WORKER, UNIT_RUNNING, false, "a", 4, 0);
+    found("w5", UNIT_WORKER, UNIT_RUNNING, false, "a", 5, 0);
+    EXPECT("");
+    simple(AGENT_EV_BEGIN);
+    EXPECT("w4 running -> stopping\n"
+           "signal w4 15\n"
+           "w1000 idle -> starting\n"
+           "spawn w1000 standing worker nobody\n");
+}
+
+static void test_case_03_a_record_that_outlived_its_epoch(void **state)
+{
+    const struct agent_epoch over = {.instance = instance_of("a"), .epoch = 4};
+
+    (void)state;
+    boot_with(&over, 1);
+    found("w4", UNIT_WORKER, UNIT_EXITED, false, "a", 4, 0);
+    simple(AGENT_EV_BEGIN);
+    EXPECT("forget w4\n"
+           "w1000 idle -> starting\n"
+           "spawn w1000 standing worker nobody\n");
+    sample(500);
+    simple(AGENT_EV_LINK_UP);
+    EXPECT("report full devices 1 units 1 models 0\n");
+}
+
+/* The leader knows better than a record that a living process contradicts. */
+static void test_case_03_a_living_worker_is_kept_over_its_record(void **state)
+{
+    const struct agent_epoch over = {.instance = instance_of("a"), .epoch = 4};
+
+    (void)state;
+    boot_with(&over, 1);
+    found("w4", UNIT_WORKER, UNIT_RUNNING, true, "a", 4, 0);
+    simple(AGENT_EV_BEGIN);
+    EXPECT("advertise w4 port 20052 leased\n");
+}
+
+/* A STOP may be for an epoch that has not come here yet; after a restart too it must not. */
+static void test_a_stop_that_came_before_its_lease(void **state)
+{
+    const struct agent_epoch over = {.instance = instance_of("a"), .epoch = 9};
+
+    (void)state;
+    begin_serving();
+    stop(4, "a", 9);
+    exited("c1001", 15, "");
+    skip_output();
+    probed("w1000", true);
+    EXPECT("w1000 running -> running\n"
+           "assign w1000 standing worker nobody #3\n"
+           "persist a/9 #4\n"
+           "result 4 done\n"
+           "advertise w1000 port 20052 idle\n");
+    lease(5, "a", 9, 100);
+    lease(6, "a", 2, 100);
+    EXPECT("result 5 refused stale_epoch newest 9\n"
+           "result 6 refused stale_epoch newest 9\n");
+    boot_with(&over, 1);
+    simple(AGENT_EV_BEGIN);
+    skip_output();
+    lease(5, "a", 9, 100);
+    EXPECT("result 5 refused stale_epoch newest 9\n");
+}
+
+static void adopt_many(size_t n, enum unit_state state)
+{
+    for (size_t i = 0; i < n; i++) {
+        char id[PROTO_NAME_MAX];
+
+        snprintf(id, sizeof(id), "w%zu", 100 + i);
+        found(id, UNIT_WORKER, state, false, "a", 1, (int32_t)(i % PROTO_RANKS_MAX));
+    }
+}
+
+/* It was started by nobody who keeps count; what is not in the list cannot be ended later. */
+static void test_case_03_more_children_than_can_be_held(void **state)
+{
+    (void)state;
+    adopt_many(PROTO_UNITS_MAX, UNIT_RUNNING);
+    EXPECT("");
+    found("w9", UNIT_WORKER, UNIT_RUNNING, false, "b", 1, 0);
+    EXPECT("signal w9 9\n");
+    exited("w9", 9, "");
+    EXPECT("forget w9\n");
+    found("w10", UNIT_WORKER, UNIT_EXITED, false, "b", 1, 0);
+    EXPECT("forget w10\n");
+}
+
+static void test_case_03_records_of_the_dead_make_room_for_the_living(void **state)
+{
+    (void)state;
+    adopt_many(PROTO_UNITS_MAX, UNIT_EXITED);
+    found("w9", UNIT_WORKER, UNIT_RUNNING, false, "b", 1, 0);
+    EXPECT("forget w100\n");
+    assert_non_null(agent_unit(h.agent, "w9"));
+    assert_null(agent_unit(h.agent, "w100"));
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_a_stop_ends_though_the_process_does_not),
+        TEST(test_its_lease_lasts_as_long_as_the_process),
+        TEST(test_a_lease_ends_though_the_process_does_not),
+        TEST(test_what_waits_for_others_is_not_given_up),
+        TEST(test_a_spawn_that_never_answers),
+        TEST(test_the_next_life_is_asked_to_end_first),
+        TEST(test_a_coordinator_that_never_came_to_be),
+        TEST(test_a_stopped_standing_worker_is_not_taken),
+        TEST(test_a_stop_that_could_not_be_written_is_written_by_the_next),
+        TEST(test_case_03_of_two_epochs_the_newer_is_kept),
+        TEST(test_case_03_a_record_that_outlived_its_epoch),
+        TEST(test_case_03_a_living_worker_is_kept_over_its_record),
+        TEST(test_a_stop_that_came_before_its_lease),
+        TEST(test_case_03_more_children_than_can_be_held),
+        TEST(test_case_03_records_of_the_dead_make_room_for_the_living),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
