@@ -549,6 +549,7 @@ static MAYBE_UNUSED void controller_relays(const char *key, enum message_kind ki
     struct message m = {.kind = MESSAGE_RELAY, .cluster = instance_of("C"), .term = 9, .relay.inner = &inner};
 
     inner.version_major = PROTOCOL_MAJOR;
+    inner.version_minor = PROTOCOL_MINOR;
     strcpy(m.relay.key, key);
     step(&(struct agent_ev){.kind = AGENT_EV_MESSAGE, .message = &m});
 }
