@@ -1,5 +1,5 @@
 /* Walks a table that pairs the fields of one of protobuf-c's structs with those of one of ours, in either direction, and
- * checks every bound on the way in. Private to common/message.c, which has the tables. */
+ * checks every bound on the way in. Private to common/message.c; the tables are in message_tables.c. */
 #ifndef CARAVAN_COMMON_MESSAGE_MAP_H
 #define CARAVAN_COMMON_MESSAGE_MAP_H
 
