@@ -82,6 +82,25 @@ static bool is_stale(struct state *s, const struct unit *u)
     return e && u->facts.epoch < e->epoch;
 }
 
+/* An epoch is written before it is granted, so after a restart in between more may be on record than was ever promised:
+ * over this node's limit, one that nobody serves was not. */
+static void end_ungranted(struct step *st)
+{
+    struct state *s = st->s;
+    uint64_t limit_bytes = st->config->memory_limit_bytes;
+
+    for (size_t i = 0; i < s->epochs.n; i++) {
+        struct epoch *e = &s->epochs.epoch[i];
+
+        if (!limit_bytes || lease_book_sum(&s->leases) <= limit_bytes)
+            return;
+        if (e->state == EPOCH_LIVE && !unit_any(s, &e->instance, e->epoch)) {
+            lease_book_release(&s->leases, &e->instance, e->epoch);
+            e->state = EPOCH_ENDING;
+        }
+    }
+}
+
 /* All records were told. Those who serve nobody and are not the standing worker were left over by a stop that the
  * agent's own end cut short. */
 void adopt_end(struct step *st)
@@ -100,4 +119,5 @@ void adopt_end(struct step *st)
         else
             u->ending = true;
     }
+    end_ungranted(st);
 }

@@ -62,15 +62,6 @@ static void end_workers(struct step *st)
     }
 }
 
-static bool has_units(const struct state *s, const struct id128 *instance, uint64_t up_to_epoch)
-{
-    for (size_t i = 0; i < s->n_units; i++) {
-        if (unit_serves(&s->unit[i], instance, up_to_epoch))
-            return true;
-    }
-    return false;
-}
-
 /* ---- epochs ----------------------------------------------------------------------------------------------------- */
 
 static void end_epochs(struct step *st)
@@ -80,7 +71,7 @@ static void end_epochs(struct step *st)
     for (size_t i = 0; i < s->epochs.n; i++) {
         struct epoch *e = &s->epochs.epoch[i];
 
-        if (e->state != EPOCH_ENDING || has_units(s, &e->instance, e->epoch))
+        if (e->state != EPOCH_ENDING || unit_any(s, &e->instance, e->epoch))
             continue;
         lease_book_release(&s->leases, &e->instance, e->epoch);
         e->state = EPOCH_OVER;
@@ -90,7 +81,7 @@ static void end_epochs(struct step *st)
     for (size_t i = s->n_pending; i-- > 0;) {
         const struct command_key key = s->pending[i].key;
 
-        if (s->pending[i].kind != COMMAND_STOP || has_units(s, &key.instance, key.epoch))
+        if (s->pending[i].kind != COMMAND_STOP || unit_any(s, &key.instance, key.epoch))
             continue;
         lease_book_release(&s->leases, &key.instance, key.epoch);
         command_answer(st, &key, RESULT_DONE, "", "Nothing of this epoch is left here.");
@@ -153,7 +144,7 @@ static void grant_leases(struct step *st)
     for (size_t i = 0; i < st->s->epochs.n; i++) {
         struct epoch *e = &st->s->epochs.epoch[i];
 
-        if (e->state == EPOCH_CLEARING && !has_units(st->s, &e->instance, e->epoch - 1))
+        if (e->state == EPOCH_CLEARING && !unit_any(st->s, &e->instance, e->epoch - 1))
             grant(st, e);
         if (e->state == EPOCH_LIVE)
             answer_leases(st, e, RESULT_DONE, "", "The memory is promised.");

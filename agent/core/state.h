@@ -138,7 +138,8 @@ struct unit *unit_standing(struct state *s);             /* NULL: there is none 
 struct unit *unit_coordinator(struct state *s, const struct id128 *instance, uint64_t epoch);
 struct unit *unit_rank(struct state *s, const struct id128 *instance, uint64_t epoch, int32_t rank);
 bool unit_serves(const struct unit *u, const struct id128 *instance, uint64_t up_to_epoch);
-bool unit_is_free(const struct unit *u); /* serves nobody */
+bool unit_any(const struct state *s, const struct id128 *instance, uint64_t up_to_epoch); /* of those that serve it */
+bool unit_is_free(const struct unit *u);                                                  /* serves nobody */
 bool unit_is_gone(const struct unit *u); /* no process, and none on its way */
 
 /* A new one in UNIT_IDLE with an id of its own, at the end of the list; NULL: there are PROTO_UNITS_MAX. */

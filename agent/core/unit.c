@@ -61,6 +61,15 @@ bool unit_serves(const struct unit *u, const struct id128 *instance, uint64_t up
     return !unit_is_free(u) && u->facts.epoch <= up_to_epoch && id128_equal(&u->facts.instance, instance);
 }
 
+bool unit_any(const struct state *s, const struct id128 *instance, uint64_t up_to_epoch)
+{
+    for (size_t i = 0; i < s->n_units; i++) {
+        if (unit_serves(&s->unit[i], instance, up_to_epoch))
+            return true;
+    }
+    return false;
+}
+
 bool unit_is_gone(const struct unit *u)
 {
     switch (u->facts.state) {

@@ -288,6 +288,26 @@ static void test_a_stop_that_came_before_its_lease(void **state)
     EXPECT("result 5 refused stale_epoch newest 9\n");
 }
 
+/* Written, and the agent died before it could refuse it. */
+static void test_a_lease_that_was_never_granted(void **state)
+{
+    const struct agent_epoch epochs[] = {
+        {.instance = instance_of("a"), .epoch = 4, .leased = true, .lease_bytes = 600},
+        {.instance = instance_of("b"), .epoch = 2, .leased = true, .lease_bytes = 600},
+        {.instance = instance_of("c"), .epoch = 1, .leased = true, .lease_bytes = 400}};
+
+    (void)state;
+    h.config.memory_limit_bytes = 1000;
+    boot_with(epochs, 3);
+    found("w4", UNIT_WORKER, UNIT_RUNNING, true, "a", 4, 0);
+    simple(AGENT_EV_BEGIN);
+    EXPECT("persist b/2 #1\n"
+           "advertise w4 port 20052 leased\n");
+    sample(5000);
+    simple(AGENT_EV_LINK_UP);
+    EXPECT("report full devices 1 units 1 models 0 lease a/4 600 lease c/1 400\n");
+}
+
 static void adopt_many(size_t n, enum unit_state state)
 {
     for (size_t i = 0; i < n; i++) {
@@ -340,6 +360,7 @@ int main(void)
         TEST(test_case_03_a_record_that_outlived_its_epoch),
         TEST(test_case_03_a_living_worker_is_kept_over_its_record),
         TEST(test_a_stop_that_came_before_its_lease),
+        TEST(test_a_lease_that_was_never_granted),
         TEST(test_case_03_more_children_than_can_be_held),
         TEST(test_case_03_records_of_the_dead_make_room_for_the_living),
     };
