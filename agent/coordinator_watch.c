@@ -28,6 +28,7 @@ struct coordinator_watch {
     struct event_base *base;
     char unit_id[PROTO_NAME_MAX];
     char addr[PROTO_ADDR_MAX];
+    char key_path[PROTO_PATH_MAX];
     uint16_t port;
     coordinator_told *told;
     void *ctx;
@@ -35,8 +36,8 @@ struct coordinator_watch {
     struct event *on_log, *on_health_due;
     struct httpc_request *health;
     uint32_t health_ms;
-    int status; /* of the answer under way */
-    bool listening;
+    int status;                   /* of the answer under way */
+    struct metrics_poll *metrics; /* from when it listens */
     struct coordinator_log log;
 };
 
@@ -118,6 +119,27 @@ static void health_data(void *ctx, const void *buf, size_t n_bytes)
     (void)n_bytes;
 }
 
+/* "" where it cannot be read: then it answers that it does not know us, which is an answer. */
+static void read_key(const char *path, char key[PROTO_KEY_MAX])
+{
+    CLEANUP(cleanup_close) int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -1 : read(fd, key, PROTO_KEY_MAX - 1);
+
+    key[n > 0 ? n : 0] = '\0';
+    key[strcspn(key, "\r\n")] = '\0';
+}
+
+static void follow_metrics(struct coordinator_watch *w)
+{
+    char key[PROTO_KEY_MAX];
+    int r;
+
+    read_key(w->key_path, key);
+    r = metrics_poll_new(w->base, w->addr, w->port, key, &w->metrics);
+    if (r < 0)
+        log_failure(LOG_LEVEL_WARN, "coordinator.metrics", r, "unit=%s", w->unit_id);
+}
+
 static void health_done(void *ctx, int r)
 {
     struct coordinator_watch *w = ctx;
@@ -129,9 +151,9 @@ static void health_done(void *ctx, int r)
         return;
     }
     read_log(w); /* the last figures come before the word that it serves */
-    w->listening = true;
     evtimer_del(w->on_health_due);
     stop_following(w);
+    follow_metrics(w);
     tell(w, AGENT_EVENT_LISTENING);
 }
 
@@ -186,8 +208,9 @@ static int follow(struct coordinator_watch *w, const char *log_path)
     return 0;
 }
 
-int coordinator_watch_new(struct event_base *base, const char *unit_id, const char *log_path, const char *addr,
-                          uint16_t port, coordinator_told *told, void *ctx, struct coordinator_watch **ret)
+int coordinator_watch_new(struct event_base *base, const char *unit_id, const char *log_path, const char *key_path,
+                          const char *addr, uint16_t port, coordinator_told *told, void *ctx,
+                          struct coordinator_watch **ret)
 {
     CLEANUP(coordinator_watch_destroy) struct coordinator_watch *w = calloc(1, sizeof(*w));
     int r;
@@ -202,6 +225,7 @@ int coordinator_watch_new(struct event_base *base, const char *unit_id, const ch
     w->health_ms = HEALTH_MIN_MS;
     snprintf(w->unit_id, sizeof(w->unit_id), "%s", unit_id);
     snprintf(w->addr, sizeof(w->addr), "%s", addr);
+    snprintf(w->key_path, sizeof(w->key_path), "%s", key_path);
     coordinator_log_init(&w->log);
     w->on_health_due = evtimer_new(base, ask_health, w);
     if (!w->on_health_due)
@@ -220,12 +244,21 @@ void coordinator_watch_destroy(struct coordinator_watch **w)
     if (!*w)
         return;
     httpc_cancel(&(*w)->health);
+    metrics_poll_destroy(&(*w)->metrics);
     stop_following(*w);
     if ((*w)->on_health_due)
         event_free((*w)->on_health_due);
     cleanup_close(&(*w)->log_fd);
     free(*w);
     *w = NULL;
+}
+
+bool coordinator_watch_figures(const struct coordinator_watch *w, struct metrics_figures *ret)
+{
+    if (!w->metrics)
+        return false;
+    metrics_poll_figures(w->metrics, ret);
+    return true;
 }
 
 const char *coordinator_watch_cause(struct coordinator_watch *w)

@@ -12,56 +12,17 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "agent/sockets.h"
 #include "common/cleanup.h"
 #include "common/core/err.h"
 #include "common/core/procfs.h"
 
-enum { READ_BYTES = 16 * 1024, HOLDERS_SHOWN = 4 };
+enum { HOLDERS_SHOWN = 4 };
 
 static void close_dir(DIR **d)
 {
     if (*d)
         closedir(*d);
-}
-
-/* Calls visit for each listening socket in a file like /proc/net/tcp. A kernel without IPv6 has no tcp6. */
-static int each_listener(const char *path, void (*visit)(void *ctx, const struct procfs_socket *s), void *ctx)
-{
-    CLEANUP(cleanup_close) int fd = open(path, O_RDONLY | O_CLOEXEC);
-    CLEANUP(cleanup_free) char *buf = malloc(READ_BYTES);
-    size_t used = 0;
-    ssize_t n;
-
-    if (fd < 0)
-        return errno == ENOENT ? 0 : err_raise(-errno);
-    if (!buf)
-        return err_raise(-ENOMEM);
-    while ((n = read(fd, buf + used, READ_BYTES - used)) > 0) {
-        char *line = buf, *end = buf + used + n, *eol;
-
-        while ((eol = memchr(line, '\n', (size_t)(end - line)))) {
-            struct procfs_socket s;
-
-            if (procfs_socket_parse(line, (size_t)(eol - line), &s) && s.listening)
-                visit(ctx, &s);
-            line = eol + 1;
-        }
-        used = (size_t)(end - line);
-        if (used == READ_BYTES)
-            return err_raise(-EPROTO);
-        memmove(buf, line, used);
-    }
-    return n < 0 ? err_raise(-errno) : 0;
-}
-
-static int all_listeners(void (*visit)(void *ctx, const struct procfs_socket *s), void *ctx)
-{
-    int r = each_listener("/proc/net/tcp", visit, ctx);
-
-    if (r < 0)
-        return err_pass(r);
-    r = each_listener("/proc/net/tcp6", visit, ctx);
-    return r < 0 ? err_pass(r) : 0;
 }
 
 struct holder_scan {
@@ -75,11 +36,11 @@ static void take_holder(void *ctx, const struct procfs_socket *s)
     struct holder_scan *scan = ctx;
     struct port_holder *h;
 
-    if (s->port != scan->port || scan->n == scan->max)
+    if (s->local.port != scan->port || scan->n == scan->max)
         return;
     h = &scan->holder[scan->n++];
-    *h = (struct port_holder){.port = s->port, .uid = s->uid, .inode = s->inode};
-    inet_ntop(s->v6 ? AF_INET6 : AF_INET, s->addr, h->addr, sizeof(h->addr));
+    *h = (struct port_holder){.port = s->local.port, .uid = s->uid, .inode = s->inode};
+    inet_ntop(s->local.v6 ? AF_INET6 : AF_INET, s->local.addr, h->addr, sizeof(h->addr));
 }
 
 /* The command line, arguments apart by spaces, anything that is not printable ASCII as '?'. */
@@ -142,7 +103,7 @@ static void find_processes(struct holder_scan *scan)
 int port_holders(uint16_t port, struct port_holder *ret, size_t max)
 {
     struct holder_scan scan = {.port = port, .holder = ret, .max = max};
-    int r = all_listeners(take_holder, &scan);
+    int r = sockets_each(0, SOCKETS_LISTENING, true, take_holder, &scan);
 
     if (r < 0)
         return err_pass(r);
@@ -178,8 +139,8 @@ static void mark(void *ctx, const struct procfs_socket *s)
 {
     struct range_scan *scan = ctx;
 
-    if (s->port >= scan->first && s->port <= scan->last)
-        scan->held[s->port - scan->first] = 1;
+    if (s->local.port >= scan->first && s->local.port <= scan->last)
+        scan->held[s->local.port - scan->first] = 1;
 }
 
 static bool make_address(const char *addr, uint16_t port, struct sockaddr_storage *ret, socklen_t *ret_len)
@@ -236,7 +197,7 @@ int port_pick(const struct port_request *req, uint16_t *ret)
     r = trial(req->addr, 0, &is_ours);
     if (r)
         return r < 0 ? err_pass(r) : r;
-    r = all_listeners(mark, &scan);
+    r = sockets_each(0, SOCKETS_LISTENING, true, mark, &scan);
     if (r < 0)
         return err_pass(r);
     if (req->hint >= req->first && req->hint <= req->last)

@@ -343,11 +343,11 @@ int process_forget(struct process_table *t, const char *id)
     return 0;
 }
 
-bool process_log_path(const struct process_table *t, const char *id, char *buf, size_t size)
+bool process_file_path(const struct process_table *t, const char *id, const char *name, char *buf, size_t size)
 {
     char path[UNIT_PATH_MAX];
 
-    if (!find(t, id) || unit_path(path, t->state_dir, id, "log") < 0 || strlen(path) >= size)
+    if (!find(t, id) || unit_path(path, t->state_dir, id, name) < 0 || strlen(path) >= size)
         return false;
     memcpy(buf, path, strlen(path) + 1);
     return true;

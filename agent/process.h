@@ -67,8 +67,8 @@ struct process_sample {
 /* false: unknown unit or gone. Also bounds its log. */
 bool process_sample(struct process_table *t, const char *id, struct process_sample *ret);
 
-/* Path of the unit's output file, for the log reader. false: unknown. */
-bool process_log_path(const struct process_table *t, const char *id, char *buf, size_t size);
+/* Path of a file of the unit: its output is "log", for the log reader. false: unknown unit, or too long. */
+bool process_file_path(const struct process_table *t, const char *id, const char *name, char *buf, size_t size);
 
 /* A private file (0600) in the directory of a unit that is about to be spawned, such as a coordinator's key: written
  * before process_spawn, gone with process_forget. name: plain. *ret_path: its absolute path. 0 or negative errno. */

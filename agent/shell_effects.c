@@ -15,6 +15,8 @@
 #include "common/core/text.h"
 #include "common/log.h"
 
+static const char API_KEY_FILE[] = "api-key"; /* of a coordinator, beside its record */
+
 /* ---- starting ---------------------------------------------------------------------------------------------------- */
 
 __attribute__((format(printf, 4, 5))) static void spawn_failed(struct shell *s, const char *unit_id, const char *reason,
@@ -153,7 +155,7 @@ static void spawn_coordinator(struct shell *s, const struct agent_fx *fx, const 
         return;
     }
     snprintf(key, sizeof(key), "%s\n", spec->api_key);
-    r = process_write_file(s->processes, unit->id, "api-key", key, strlen(key), key_path, sizeof(key_path));
+    r = process_write_file(s->processes, unit->id, API_KEY_FILE, key, strlen(key), key_path, sizeof(key_path));
     if (r == 0)
         r = coordinator_command_make(&s->llama, unit, spec, model->path, key_path, &command);
     if (r < 0) {
@@ -190,11 +192,12 @@ static void on_coordinator_told(void *ctx, const char *unit_id, const struct age
 
 void shell_watch_coordinator(struct shell *s, struct child *c, const char *addr)
 {
-    char path[PROTO_PATH_MAX];
+    char path[PROTO_PATH_MAX], key_path[PROTO_PATH_MAX];
     int r = -ENAMETOOLONG;
 
-    if (process_log_path(s->processes, c->id, path, sizeof(path)))
-        r = coordinator_watch_new(s->base, c->id, path, addr, c->port, on_coordinator_told, s, &c->watch);
+    if (process_file_path(s->processes, c->id, "log", path, sizeof(path)) &&
+        process_file_path(s->processes, c->id, API_KEY_FILE, key_path, sizeof(key_path)))
+        r = coordinator_watch_new(s->base, c->id, path, key_path, addr, c->port, on_coordinator_told, s, &c->watch);
     if (r < 0) /* the core gives it up when it says nothing */
         log_failure(LOG_LEVEL_ERROR, "coordinator.watch", r, "unit=%s", c->id);
 }

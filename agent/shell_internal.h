@@ -12,6 +12,7 @@
 #include "agent/peers.h"
 #include "agent/probe.h"
 #include "agent/process.h"
+#include "agent/rank_sockets.h"
 #include "agent/state.h"
 #include "common/knock.h"
 #include "common/mdns.h"
@@ -27,6 +28,8 @@ struct child {
     bool ended;
     struct coordinator_watch *watch;
     struct probe *probe;
+    bool knows_sockets; /* sockets has been made for it */
+    struct rank_sockets sockets;
 };
 
 /* An outcome of an effect, waiting until all effects of its step are carried out. */

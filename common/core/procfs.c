@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-enum { PF_EXITING_FLAG = 0x4, TCP_LISTEN_STATE = 0x0a };
+enum { PF_EXITING_FLAG = 0x4 };
 
 bool procfs_uint(const char **p, const char *end, uint64_t *ret)
 {
@@ -131,16 +131,61 @@ static bool address(const char **p, const char *end, uint8_t ret[16], size_t *re
     return true;
 }
 
+bool procfs_end_equal(const struct procfs_end *a, const struct procfs_end *b)
+{
+    return a->v6 == b->v6 && a->port == b->port && !memcmp(a->addr, b->addr, sizeof(a->addr));
+}
+
+bool procfs_end_is_any(const struct procfs_end *e)
+{
+    static const uint8_t zero[16];
+
+    return !memcmp(e->addr, zero, sizeof(zero));
+}
+
+void procfs_end_unmap(struct procfs_end *e)
+{
+    static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
+
+    if (!e->v6 || memcmp(e->addr, mapped, sizeof(mapped)) != 0)
+        return;
+    memmove(e->addr, e->addr + 12, 4);
+    memset(e->addr + 4, 0, 12);
+    e->v6 = false;
+}
+
+/* "0100007F:4E54" */
+static bool socket_end(const char **p, const char *end, struct procfs_end *ret)
+{
+    size_t n_addr;
+    uint32_t port;
+
+    if (!address(p, end, ret->addr, &n_addr) || !literal(p, end, ':') || !hex(p, end, 4, &port))
+        return false;
+    ret->port = (uint16_t)port;
+    ret->v6 = n_addr == 16;
+    procfs_end_unmap(ret);
+    return true;
+}
+
+/* "00:00000000": the timer and when it is due, which grows by more digits */
+static bool timer(const char **p, const char *end)
+{
+    uint32_t which;
+
+    if (!hex(p, end, 2, &which) || !literal(p, end, ':'))
+        return false;
+    while (*p < end && **p != ' ')
+        (*p)++;
+    return true;
+}
+
 /* "  0: 0100007F:4E54 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 12345 1 ..." */
 bool procfs_socket_parse(const char *line, size_t n_bytes, struct procfs_socket *ret)
 {
-    static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
-    static const uint8_t zero[16];
     const char *end = line + n_bytes, *p = line;
     struct procfs_socket s = {0};
-    uint8_t remote[16];
-    size_t n_addr, n_remote;
-    uint32_t port, remote_port, state;
+    uint32_t state, unsent;
     uint64_t slot;
     int64_t uid, timeout, inode;
 
@@ -148,27 +193,17 @@ bool procfs_socket_parse(const char *line, size_t n_bytes, struct procfs_socket 
     if (!procfs_uint(&p, end, &slot) || !literal(&p, end, ':'))
         return false;
     skip_spaces(&p, end);
-    if (!address(&p, end, s.addr, &n_addr) || !literal(&p, end, ':') || !hex(&p, end, 4, &port) ||
-        !literal(&p, end, ' ') || !address(&p, end, remote, &n_remote) || !literal(&p, end, ':') ||
-        !hex(&p, end, 4, &remote_port) || !literal(&p, end, ' ') || !hex(&p, end, 2, &state))
+    if (!socket_end(&p, end, &s.local) || !literal(&p, end, ' ') || !socket_end(&p, end, &s.remote) ||
+        !literal(&p, end, ' ') || !hex(&p, end, 2, &state) || !literal(&p, end, ' '))
         return false;
-    for (int i = 0; i < 3; i++) { /* queues, timer, retransmits: hex and colons */
-        skip_spaces(&p, end);
-        while (p < end && *p != ' ')
-            p++;
-    }
+    if (!hex(&p, end, 8, &unsent) || !literal(&p, end, ':') || !hex(&p, end, 8, &s.unread_bytes) ||
+        !literal(&p, end, ' ') || !timer(&p, end) || !literal(&p, end, ' ') || !hex(&p, end, 8, &s.retransmits))
+        return false;
     if (!field(&p, end, &uid) || !field(&p, end, &timeout) || !field(&p, end, &inode) || uid < 0 || uid > UINT32_MAX ||
         inode < 0)
         return false;
-    s.v6 = n_addr == 16;
-    if (s.v6 && !memcmp(s.addr, mapped, sizeof(mapped))) {
-        memmove(s.addr, s.addr + 12, 4);
-        memset(s.addr + 4, 0, 12);
-        s.v6 = false;
-    }
-    s.any = !memcmp(s.addr, zero, sizeof(zero));
-    s.port = (uint16_t)port;
-    s.listening = state == TCP_LISTEN_STATE;
+    s.any = procfs_end_is_any(&s.local);
+    s.state = (uint8_t)state;
     s.uid = (uint32_t)uid;
     s.inode = (uint64_t)inode;
     *ret = s;

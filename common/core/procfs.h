@@ -28,15 +28,36 @@ struct procfs_stat {
 /* The name in parentheses may hold spaces, parentheses and newlines: what counts follows the last ')'. */
 bool procfs_stat_parse(const char *text, size_t n_bytes, struct procfs_stat *ret);
 
+/* States of a socket that anybody here asks for. */
+enum {
+    PROCFS_TCP_ESTABLISHED = 0x01,
+    PROCFS_TCP_FIN_WAIT1 = 0x04,
+    PROCFS_TCP_FIN_WAIT2 = 0x05,
+    PROCFS_TCP_TIME_WAIT = 0x06,
+    PROCFS_TCP_CLOSE_WAIT = 0x08,
+    PROCFS_TCP_LISTEN = 0x0a
+};
+
+/* An address and a port, of either end. */
+struct procfs_end {
+    bool v6;          /* false: v4, or v4 mapped into v6 */
+    uint8_t addr[16]; /* in network order; the first 4 bytes where v6 is false, the rest is zero */
+    uint16_t port;
+};
+
+bool procfs_end_equal(const struct procfs_end *a, const struct procfs_end *b);
+bool procfs_end_is_any(const struct procfs_end *e); /* no address: every one of its own */
+void procfs_end_unmap(struct procfs_end *e);        /* a v4 address that stands in a v6 one becomes that */
+
 /* One line of /proc/net/tcp or tcp6. */
 struct procfs_socket {
-    bool v6;          /* false: v4, or v4 mapped into v6 */
-    uint8_t addr[16]; /* local address in network order; the first 4 bytes where v6 is false */
-    bool any;         /* listens on every address */
-    uint16_t port;
-    bool listening;
+    struct procfs_end local, remote;
+    bool any; /* listens on every address */
+    uint8_t state;
+    uint32_t unread_bytes; /* in its receive queue; of a listening one: connections that nobody has accepted */
+    uint32_t retransmits;  /* of the oldest bytes that the other end has not acknowledged */
     uint32_t uid;
-    uint64_t inode; /* of the socket, as in /proc/PID/fd: "socket:[N]" */
+    uint64_t inode; /* as in /proc/PID/fd: "socket:[N]"; 0: no process has it: not accepted yet, or closed */
 };
 
 /* false: the heading, or no such line. */

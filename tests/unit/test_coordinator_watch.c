@@ -73,7 +73,8 @@ static void test_one_question_at_a_time(void **state)
     log_set_level(LOG_LEVEL_ERROR);
     assert_int_equal(write(log, loaded, sizeof(loaded) - 1), sizeof(loaded) - 1);
     listener = listen_on_loopback(&port);
-    assert_int_equal(coordinator_watch_new(base, "c1", path, "127.0.0.1", port, on_told, &n_told, &w), 0);
+    assert_int_equal(coordinator_watch_new(base, "c1", path, "/nonexistent", "127.0.0.1", port, on_told, &n_told, &w),
+                     0);
     event_base_loopexit(base, &(struct timeval){.tv_usec = 300000}); /* what is not answered lasts 2 s */
     event_base_dispatch(base);
     assert_int_equal(accept_all(listener), 1);

@@ -126,23 +126,31 @@ static void test_sockets(void **state)
          .ok = false},
         {"   0: 0100007F:4E54 00000000:0000 0A 00000000:00000000 00:00000000 00000000  4294967296  0 12345 1",
          .ok = false},
+        {"   0: 0100007F:4E54 00000000:0000 0A 00000000:0000000 00:00000000 00000000     0        0 12345 1",
+         .ok = false},
+        {"   0: 0100007F:4E54 00000000:0000 0A 00000000-00000000 00:00000000 00000000     0        0 12345 1",
+         .ok = false},
+        {"   0: 0100007F:4E54 00000000:0000 0A 00000000:00000000 0000000000 00000000     0        0 12345 1",
+         .ok = false},
+        {"   0: 0100007F:4E54 00000000:0000 0A 00000000:00000000 00:00000000 0000000g     0        0 12345 1",
+         .ok = false},
     };
 
     (void)state;
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-        struct procfs_socket s = {.port = 1};
+        struct procfs_socket s = {.local.port = 1};
 
         assert_int_equal(parse_socket(rows[i].line, strlen(rows[i].line), &s), rows[i].ok);
         if (!rows[i].ok) {
-            assert_int_equal(s.port, 1);
+            assert_int_equal(s.local.port, 1);
             continue;
         }
-        assert_int_equal(s.v6, rows[i].v6);
+        assert_int_equal(s.local.v6, rows[i].v6);
         assert_int_equal(s.any, rows[i].any);
-        assert_int_equal(s.listening, rows[i].listening);
-        assert_int_equal(s.addr[0], rows[i].first);
-        assert_int_equal(s.addr[3], rows[i].fourth);
-        assert_int_equal(s.port, rows[i].port);
+        assert_int_equal(s.state == PROCFS_TCP_LISTEN, rows[i].listening);
+        assert_int_equal(s.local.addr[0], rows[i].first);
+        assert_int_equal(s.local.addr[3], rows[i].fourth);
+        assert_int_equal(s.local.port, rows[i].port);
         assert_int_equal(s.uid, rows[i].uid);
         assert_int_equal(s.inode, rows[i].inode);
         for (size_t n = 0; n < strlen(rows[i].line); n++) {
@@ -150,6 +158,42 @@ static void test_sockets(void **state)
                 assert_int_equal(s.inode, rows[i].inode);
         }
     }
+}
+
+/* A coordinator's end of a rank connection that sends again, and the worker's end that does not read. */
+static void test_socket_queues(void **state)
+{
+    static const char sends[] =
+        "   3: 0B004D0A:C350 0C004D0A:4E54 01 00002000:00000000 01:00000a0F 00000003  0  0 77 2 0";
+    static const char longer[] =
+        "   3: 0B004D0A:C350 0C004D0A:4E54 01 00002000:00000000 01:F00000A0F 00000003  0  0 77 2";
+    static const char reads[] =
+        "   4: 0000000000000000FFFF00000C004D0A:4E54 0000000000000000FFFF00000B004D0A:C350 08 00000000:00000141 "
+        "00:00000000 00000000  0  0 78 2 0";
+    struct procfs_socket a, b, c;
+
+    (void)state;
+    assert_true(parse_socket(sends, strlen(sends), &a));
+    assert_int_equal(a.state, PROCFS_TCP_ESTABLISHED);
+    assert_int_equal(a.retransmits, 3);
+    assert_int_equal(a.unread_bytes, 0);
+    assert_int_equal(a.remote.port, 20052);
+    assert_int_equal(a.remote.addr[0], 10);
+    assert_int_equal(a.remote.addr[3], 12);
+    assert_true(parse_socket(longer, strlen(longer), &c));
+    assert_int_equal(c.retransmits, 3);
+    assert_true(parse_socket(reads, strlen(reads), &b));
+    assert_int_equal(b.state, PROCFS_TCP_CLOSE_WAIT);
+    assert_int_equal(b.unread_bytes, 321);
+    assert_int_equal(b.retransmits, 0);
+    assert_true(procfs_end_equal(&a.remote, &b.local));
+    assert_true(procfs_end_equal(&a.local, &b.remote));
+    assert_false(procfs_end_equal(&a.local, &b.local));
+    b.local.port++;
+    assert_false(procfs_end_equal(&a.remote, &b.local));
+    b.local.port--;
+    b.local.v6 = true;
+    assert_false(procfs_end_equal(&a.remote, &b.local));
 }
 
 static void test_memory_load_uptime(void **state)
@@ -239,9 +283,13 @@ static void test_cgroup_figures(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_stat),         cmocka_unit_test(test_stat_hostile),
-        cmocka_unit_test(test_sockets),      cmocka_unit_test(test_memory_load_uptime),
-        cmocka_unit_test(test_cgroup_paths), cmocka_unit_test(test_cgroup_figures),
+        cmocka_unit_test(test_stat),
+        cmocka_unit_test(test_stat_hostile),
+        cmocka_unit_test(test_sockets),
+        cmocka_unit_test(test_socket_queues),
+        cmocka_unit_test(test_memory_load_uptime),
+        cmocka_unit_test(test_cgroup_paths),
+        cmocka_unit_test(test_cgroup_figures),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
