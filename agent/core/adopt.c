@@ -13,16 +13,15 @@ static void note_name(struct state *s, const char *id)
         s->last_unit_number = number;
 }
 
-/* The number on disk and the unit's own should agree. Where they do not, the newer one holds; a running unit is kept
- * over a record that calls its very epoch over (it was lost, or written by an older agent): the leader knows better. One
- * that has ended is not: the last agent had done with it, and only the end of its record was not written. */
+/* The number on disk and the unit's own should agree. Where they do not, the newer one holds. An epoch is only recorded
+ * as over when nothing of it was left: a unit that says it serves it could not have its own record written or deleted. */
 static void adopt_epoch(struct step *st, struct unit *u)
 {
     struct epoch *e = epoch_book_enter(&st->s->epochs, &u->facts.instance);
 
     if (!e)
         return;
-    if (e->epoch > u->facts.epoch || (e->epoch == u->facts.epoch && e->state == EPOCH_OVER && unit_is_gone(u))) {
+    if (e->epoch > u->facts.epoch || (e->epoch == u->facts.epoch && e->state == EPOCH_OVER)) {
         u->ending = true;
         return;
     }
@@ -82,6 +81,15 @@ static bool is_stale(struct state *s, const struct unit *u)
     return e && u->facts.epoch < e->epoch;
 }
 
+static bool has_begun(const struct state *s, const struct epoch *e)
+{
+    for (size_t i = 0; i < s->n_units; i++) {
+        if (s->unit[i].facts.epoch == e->epoch && unit_serves(&s->unit[i], &e->instance, e->epoch))
+            return true;
+    }
+    return false;
+}
+
 /* An epoch is written before it is granted, so after a restart in between more may be on record than was ever promised:
  * over this node's limit, one that nobody serves was not. */
 static void end_ungranted(struct step *st)
@@ -94,9 +102,22 @@ static void end_ungranted(struct step *st)
 
         if (!limit_bytes || lease_book_sum(&s->leases) <= limit_bytes)
             return;
-        if (e->state == EPOCH_LIVE && !unit_any(s, &e->instance, e->epoch)) {
+        if (e->state == EPOCH_LIVE && !has_begun(s, e)) {
             lease_book_release(&s->leases, &e->instance, e->epoch);
             e->state = EPOCH_ENDING;
+        }
+    }
+}
+
+/* The last agent was still ending the older epochs of these, so they were not granted yet. */
+static void go_on_clearing(struct state *s)
+{
+    for (size_t i = 0; i < s->epochs.n; i++) {
+        struct epoch *e = &s->epochs.epoch[i];
+
+        if (e->state == EPOCH_LIVE && !has_begun(s, e) && unit_any(s, &e->instance, e->epoch)) {
+            e->state = EPOCH_CLEARING;
+            lease_book_release(&s->leases, &e->instance, e->epoch);
         }
     }
 }
@@ -119,5 +140,6 @@ void adopt_end(struct step *st)
         else
             u->ending = true;
     }
+    go_on_clearing(st->s);
     end_ungranted(st);
 }

@@ -233,6 +233,25 @@ static void test_case_03_of_two_epochs_the_newer_is_kept(void **state)
            "spawn w1000 standing worker nobody\n");
 }
 
+static void test_case_03_the_older_epoch_ends_first(void **state)
+{
+    const struct agent_epoch leased = {.instance = instance_of("a"), .epoch = 5, .leased = true, .lease_bytes = 100};
+
+    (void)state;
+    boot_with(&leased, 1);
+    found("w4", UNIT_WORKER, UNIT_RUNNING, false, "a", 4, 0);
+    simple(AGENT_EV_BEGIN);
+    skip_output();
+    lease(1, "a", 5, 100);
+    EXPECT("");
+    start_worker(2, "a", 5, 0);
+    EXPECT("result 2 refused no_lease\n");
+    exited("w4", 15, "");
+    EXPECT("w4 stopping -> exited\n"
+           "forget w4\n"
+           "result 1 done\n");
+}
+
 static void test_case_03_a_record_that_outlived_its_epoch(void **state)
 {
     const struct agent_epoch over = {.instance = instance_of("a"), .epoch = 4};
@@ -249,8 +268,8 @@ static void test_case_03_a_record_that_outlived_its_epoch(void **state)
     EXPECT("report full devices 1 units 1 models 0\n");
 }
 
-/* The leader knows better than a record that a living process contradicts. */
-static void test_case_03_a_living_worker_is_kept_over_its_record(void **state)
+/* It was emptied, but the disk was full when that was to be written. */
+static void test_case_03_a_worker_of_an_epoch_that_is_over(void **state)
 {
     const struct agent_epoch over = {.instance = instance_of("a"), .epoch = 4};
 
@@ -258,7 +277,14 @@ static void test_case_03_a_living_worker_is_kept_over_its_record(void **state)
     boot_with(&over, 1);
     found("w4", UNIT_WORKER, UNIT_RUNNING, true, "a", 4, 0);
     simple(AGENT_EV_BEGIN);
-    EXPECT("advertise w4 port 20052 leased\n");
+    EXPECT("probe w4 1000\n"
+           "advertise w4 port 20052 leased\n");
+    start_worker(1, "a", 4, 0);
+    EXPECT("result 1 refused stale_epoch newest 4\n");
+    probed("w4", true);
+    EXPECT("w4 running -> running\n"
+           "assign w4 standing worker nobody #1\n"
+           "advertise w4 port 20052 idle\n");
 }
 
 /* A STOP may be for an epoch that has not come here yet; after a restart too it must not. */
@@ -357,8 +383,9 @@ int main(void)
         TEST(test_a_stopped_standing_worker_is_not_taken),
         TEST(test_a_stop_that_could_not_be_written_is_written_by_the_next),
         TEST(test_case_03_of_two_epochs_the_newer_is_kept),
+        TEST(test_case_03_the_older_epoch_ends_first),
         TEST(test_case_03_a_record_that_outlived_its_epoch),
-        TEST(test_case_03_a_living_worker_is_kept_over_its_record),
+        TEST(test_case_03_a_worker_of_an_epoch_that_is_over),
         TEST(test_a_stop_that_came_before_its_lease),
         TEST(test_a_lease_that_was_never_granted),
         TEST(test_case_03_more_children_than_can_be_held),
