@@ -1,301 +1,16 @@
-/* An agent's core against a world that does anything in any order: processes that come late, die, ignore SIGTERM or
- * hang, disks that fail, commands doubled, reordered and for dead epochs, links that flap, probes answered by chance.
- * Whatever comes, these hold:
+/* An agent's core against a world that does anything in any order: processes that come late, die, ignore SIGTERM, hang or
+ * outlive SIGKILL, disks that fail, commands doubled, reordered and for dead epochs, links and neighbours that flap, probes
+ * answered by chance, sleep, and the agent itself killed at any moment and started again. agent_world.h says what holds
+ * meanwhile; in the end
  *
- *   - two processes never serve one rank of one epoch, and no id is spawned while its process lives;
- *   - nothing is started for an epoch that is not on disk, is over, or has a newer one written;
- *   - a worker of a live epoch is never probed once it runs;
- *   - the leases reported never exceed the limit;
- *   - each command gets its result, and never another one;
- *   - once everything is answered nobody is left in stopping; after a stop of everything only the standing worker lives.
+ *   - each command has its result after a minute's patience, though processes hang and spawns go unanswered;
+ *   - once everything is answered nobody is left in stopping;
+ *   - after a stop of everything only the standing worker lives, and no memory is promised to anybody.
  *
  * CARAVAN_SEED=n runs one seed; CARAVAN_SEEDS=n runs that many. A failing seed is printed. */
-#include <inttypes.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+#include "tests/property/agent_world.h"
 
-#include <cmocka.h>
-
-#include "agent/core/agent.h"
-
-enum {
-    SEEDS = 2000,
-    STEPS = 200,
-    INSTANCES = 3,
-    EPOCHS = 6,
-    COMMANDS_MAX = 256, /* as many as results are kept */
-    PROCESSES_MAX = 64,
-    WRITES_MAX = 512,
-    LIMIT_BYTES = 1000
-};
-
-struct process {
-    char id[PROTO_NAME_MAX];
-    enum { ABSENT, SPAWNING, ALIVE, GONE } life;
-    enum unit_role role;
-    enum unit_state state; /* as its transitions told */
-    bool terminated, killed, probed;
-    struct id128 instance;
-    uint64_t epoch;
-    int32_t rank;
-    uint64_t token; /* of its last ASSIGN */
-};
-
-struct write {
-    uint64_t token;
-    bool is_epoch;
-    struct agent_epoch epoch;
-    char unit_id[PROTO_NAME_MAX];
-};
-
-struct sent {
-    struct message command;
-    unsigned n_sent, n_results;
-    struct result result;
-};
-
-static struct world {
-    uint64_t seed, rng, now_ms;
-    struct agent *agent;
-    size_t n_processes, n_writes, n_sent;
-    struct process process[PROCESSES_MAX];
-    struct write write[WRITES_MAX];
-    struct sent sent[COMMANDS_MAX];
-    uint64_t written[INSTANCES + 1];   /* newest epoch whose lease is on disk */
-    uint64_t stopped[INSTANCES + 1];   /* newest epoch that a stop was sent for */
-    uint64_t overtaken[INSTANCES + 1]; /* all epochs up to this are over: a newer one is on disk, or a stop came */
-    bool linked;
-} w;
-
-#define check(condition)                                          \
-    do {                                                          \
-        if (!(condition))                                         \
-            fail_msg("seed %" PRIu64 ": %s", w.seed, #condition); \
-    } while (0)
-
-static unsigned below(unsigned n)
-{
-    w.rng ^= w.rng << 13;
-    w.rng ^= w.rng >> 7;
-    w.rng ^= w.rng << 17;
-    return (unsigned)((w.rng >> 33) % n);
-}
-
-static struct process *process_of(const char *id)
-{
-    for (size_t i = 0; i < w.n_processes; i++) {
-        if (strcmp(w.process[i].id, id) == 0)
-            return &w.process[i];
-    }
-    return NULL;
-}
-
-/* ---- what the agent does --------------------------------------------------------------------------------------- */
-
-static void check_may_serve(const struct unit_facts *u)
-{
-    unsigned i = u->instance.b[0];
-
-    if (!i)
-        return;
-    check(w.written[i] == u->epoch);  /* on disk, and no newer one */
-    check(w.overtaken[i] < u->epoch); /* not stopped */
-}
-
-static void on_spawn(const struct agent_fx *fx)
-{
-    const struct unit_facts *u = &fx->unit;
-    struct process *p = process_of(u->id);
-
-    check_may_serve(u);
-    check((u->role == UNIT_COORDINATOR) == (fx->coordinator != NULL));
-    if (!p) {
-        check(w.n_processes < PROCESSES_MAX);
-        p = &w.process[w.n_processes++];
-        memset(p, 0, sizeof(*p));
-        p->state = UNIT_STARTING; /* its first transition came before */
-    }
-    check(p->life == ABSENT);
-    for (size_t i = 0; u->instance.b[0] && i < w.n_processes; i++) {
-        const struct process *other = &w.process[i];
-
-        if (other != p && (other->life == SPAWNING || other->life == ALIVE) && other->role == u->role &&
-            other->epoch == u->epoch && other->rank == u->rank)
-            check(!id128_equal(&other->instance, &u->instance));
-    }
-    memcpy(p->id, u->id, sizeof(p->id));
-    p->life = SPAWNING;
-    p->role = u->role;
-    p->instance = u->instance;
-    p->epoch = u->epoch;
-    p->rank = u->rank;
-    p->terminated = p->killed = p->probed = false;
-}
-
-static void on_assign(const struct agent_fx *fx)
-{
-    struct process *p = process_of(fx->unit_id);
-
-    check(p && p->life == ALIVE);
-    check_may_serve(&fx->unit);
-    p->instance = fx->unit.instance;
-    p->epoch = fx->unit.epoch;
-    p->rank = fx->unit.rank;
-    p->token = fx->token;
-}
-
-static void on_probe(const struct agent_fx *fx)
-{
-    struct process *p = process_of(fx->unit_id);
-
-    check(p && p->life == ALIVE && p->role == UNIT_WORKER && !p->probed);
-    if (p->state != UNIT_STARTING && p->instance.b[0]) {
-        check(w.overtaken[p->instance.b[0]] >= p->epoch);
-        for (size_t i = 0; i < w.n_processes; i++) { /* and its coordinator is gone */
-            const struct process *c = &w.process[i];
-
-            if (c->role == UNIT_COORDINATOR && c->epoch == p->epoch && id128_equal(&c->instance, &p->instance))
-                check(c->life == ABSENT || c->life == GONE);
-        }
-    }
-    p->probed = true;
-}
-
-static bool lives(const struct process *p, const struct id128 *instance, uint64_t up_to_epoch)
-{
-    return (p->life == SPAWNING || p->life == ALIVE) && p->epoch <= up_to_epoch && id128_equal(&p->instance, instance);
-}
-
-/* Done is said of what is so. */
-static void check_done(const struct message *m, enum command_kind kind)
-{
-    const struct process *p = process_of(m->result.unit);
-
-    switch (kind) {
-    case COMMAND_LEASE:
-    case COMMAND_STOP:
-        for (size_t i = 0; i < w.n_processes; i++)
-            check(!lives(&w.process[i], &m->instance, kind == COMMAND_STOP ? m->epoch : m->epoch - 1));
-        check(kind == COMMAND_STOP || w.written[m->instance.b[0]] == m->epoch);
-        return;
-    case COMMAND_START_WORKER:
-    case COMMAND_START_COORDINATOR:
-        check(p && p->life == ALIVE && p->epoch == m->epoch && lives(p, &m->instance, m->epoch));
-        for (size_t i = 0; i < w.n_writes; i++) /* its record says so */
-            check(w.write[i].is_epoch || strcmp(w.write[i].unit_id, p->id) != 0);
-        return;
-    case COMMAND_KNOCK:
-        break;
-    }
-}
-
-static void on_result(const struct message *m)
-{
-    for (size_t i = 0; i < w.n_sent; i++) {
-        struct sent *s = &w.sent[i];
-
-        if (s->command.command_id != m->command_id)
-            continue;
-        check(s->command.epoch == m->epoch && id128_equal(&s->command.instance, &m->instance));
-        check(s->n_results < s->n_sent); /* one each time that it came */
-        if (!s->n_results && m->result.code == RESULT_DONE)
-            check_done(m, s->command.command.kind);
-        if (s->n_results++)
-            check(memcmp(&s->result, &m->result, sizeof(s->result)) == 0);
-        s->result = m->result;
-        check(m->result.text[0] && (m->result.code == RESULT_DONE || m->result.reason[0]));
-        return;
-    }
-    check(false && "a result for a command that was never sent");
-}
-
-static void on_report(const struct report *r)
-{
-    uint64_t sum = 0;
-
-    check(w.linked);
-    for (size_t i = 0; i < r->n_leases; i++)
-        sum += r->lease[i].bytes;
-    check(sum <= LIMIT_BYTES);
-}
-
-static void on_write(const struct agent_fx *fx, bool is_epoch)
-{
-    check(w.n_writes < WRITES_MAX);
-    w.write[w.n_writes] = (struct write){.token = fx->token, .is_epoch = is_epoch, .epoch = fx->epoch};
-    memcpy(w.write[w.n_writes++].unit_id, fx->unit_id, sizeof(fx->unit_id));
-}
-
-static void on_effect(const struct agent_fx *fx)
-{
-    struct process *p = process_of(fx->unit_id);
-
-    switch (fx->kind) {
-    case AGENT_FX_SEND:
-        if (fx->message->kind == MESSAGE_RESULT)
-            on_result(fx->message);
-        else if (fx->message->kind == MESSAGE_REPORT)
-            on_report(fx->message->report);
-        break;
-    case AGENT_FX_PERSIST_EPOCH:
-        on_write(fx, true);
-        break;
-    case AGENT_FX_SPAWN:
-        on_spawn(fx);
-        break;
-    case AGENT_FX_ASSIGN:
-        on_assign(fx);
-        on_write(fx, false);
-        break;
-    case AGENT_FX_SIGNAL:
-        if (p && p->life == ALIVE) { /* one that does not exist yet gets none */
-            p->killed = p->killed || fx->signal == 9;
-            p->terminated = p->terminated || fx->signal == 15;
-        }
-        break;
-    case AGENT_FX_PROBE:
-        on_probe(fx);
-        break;
-    case AGENT_FX_FORGET:
-        if (p) {
-            check(p->life == GONE);
-            p->life = ABSENT;
-        }
-        break;
-    case AGENT_FX_ADVERTISE:
-        check(!fx->advertise || (p && p->life == ALIVE));
-        break;
-    case AGENT_FX_TRANSITION:
-        if (p) {
-            check(strcmp(fx->transition.from, unit_state_name(p->state)) == 0);
-            for (enum unit_state s = UNIT_IDLE; s <= UNIT_FAILED; s++) {
-                if (strcmp(fx->transition.to, unit_state_name(s)) == 0)
-                    p->state = s;
-            }
-        }
-        break;
-    case AGENT_FX_PEERS:
-    case AGENT_FX_PEER_SEND:
-    case AGENT_FX_KNOCK:
-        break;
-    }
-}
-
-static void step(const struct agent_ev *ev)
-{
-    struct agent_effects *fx = agent_step(w.agent, ev, w.now_ms);
-
-    check(fx != NULL);
-    for (size_t i = 0; i < fx->n; i++)
-        on_effect(&fx->item[i]);
-    agent_effects_destroy(&fx);
-    check(agent_deadline_ms(w.agent) > w.now_ms); /* else the shell would spin */
-}
+enum { SEEDS = 2000, STEPS = 200 };
 
 /* ---- what the world does ---------------------------------------------------------------------------------------- */
 
@@ -320,6 +35,7 @@ static void spawn_of(struct process *p, bool ok)
 {
     if (ok) {
         p->life = ALIVE;
+        p->undead = !below(12);
         step(&(struct agent_ev){
             .kind = AGENT_EV_SPAWNED, .unit_id = p->id, .pid = 5, .addr = "10.0.0.1", .port = 20052});
         return;
@@ -351,6 +67,8 @@ static void advance(struct process *p, bool settled)
         spawn_of(p, settled || below(8));
         return;
     case ALIVE:
+        if (p->undead && !settled)
+            return;
         if (p->killed || (p->terminated && (settled || below(3))))
             exit_of(p);
         else if (p->probed)
@@ -364,6 +82,16 @@ static void advance(struct process *p, bool settled)
     }
 }
 
+static void to_disk(const struct write *done)
+{
+    struct process *p = process_of(done->unit_id);
+
+    if (done->is_epoch)
+        w.disk[done->epoch.instance.b[0]] = done->epoch;
+    else if (p)
+        p->record = done->record;
+}
+
 static void finish_write(size_t at, bool ok)
 {
     struct process *p;
@@ -372,6 +100,8 @@ static void finish_write(size_t at, bool ok)
 
     memmove(&w.write[at], &w.write[at + 1], (w.n_writes - at - 1) * sizeof(done));
     w.n_writes--;
+    if (ok)
+        to_disk(&done);
     if (done.is_epoch && ok && done.epoch.epoch >= w.written[i]) {
         w.written[i] = done.epoch.epoch;
         if (w.overtaken[i] < done.epoch.epoch - 1)
@@ -385,6 +115,18 @@ static void finish_write(size_t at, bool ok)
     step(&(struct agent_ev){.kind = AGENT_EV_PERSISTED, .token = done.token, .ok = ok});
 }
 
+/* Over the way that there is; where there is none, over a link that the agent does not know to be down. */
+static void deliver(struct message *command)
+{
+    const char *via = agent_via(w.agent);
+    struct message m = {.kind = MESSAGE_RELAY, .relay = {.key = "me", .inner = command}};
+
+    if (via)
+        step(&(struct agent_ev){.kind = AGENT_EV_PEER_MESSAGE, .key = via, .message = &m});
+    else
+        step(&(struct agent_ev){.kind = AGENT_EV_MESSAGE, .message = command});
+}
+
 static void send_command(struct sent *s)
 {
     unsigned i = s->command.instance.b[0];
@@ -392,7 +134,7 @@ static void send_command(struct sent *s)
     s->n_sent++;
     if (s->command.command.kind == COMMAND_STOP && w.overtaken[i] < s->command.epoch)
         w.overtaken[i] = s->command.epoch;
-    step(&(struct agent_ev){.kind = AGENT_EV_MESSAGE, .message = &s->command});
+    deliver(&s->command);
 }
 
 static struct sent *new_command(unsigned instance, uint64_t epoch, enum command_kind kind)
@@ -404,7 +146,7 @@ static struct sent *new_command(unsigned instance, uint64_t epoch, enum command_
     s->command.kind = MESSAGE_COMMAND;
     s->command.instance.b[0] = (uint8_t)instance;
     s->command.epoch = epoch;
-    s->command.command_id = w.n_sent;
+    s->command.command_id = ++w.last_command;
     c->kind = kind;
     if (kind == COMMAND_LEASE) {
         c->lease.n_devices = 1;
@@ -430,7 +172,7 @@ static void repeat_command(void)
     if (s->n_results == s->n_sent)
         send_command(s);
     else
-        step(&(struct agent_ev){.kind = AGENT_EV_MESSAGE, .message = &s->command});
+        deliver(&s->command);
 }
 
 /* Mostly the command that comes next for the newest epoch; now and then any. */
@@ -446,6 +188,10 @@ static void random_command(void)
         kind = COMMAND_START_WORKER;
     if (kind == COMMAND_LEASE && below(3))
         epoch = newest + 1;
+    if (!below(10)) {
+        send_command(new_command(0, 0, COMMAND_KNOCK));
+        return;
+    }
     send_command(new_command(instance, epoch ? epoch : 1, kind));
 }
 
@@ -455,8 +201,145 @@ static void sample(void)
 
     strcpy(s.device[0].name, "CPU");
     s.device[0].kind = DEVICE_CPU;
+    for (size_t i = 0; i < w.n_processes && s.n_units < PROTO_UNITS_MAX; i++) {
+        struct agent_unit_sample *u = &s.unit[s.n_units];
+
+        if (w.process[i].life != ALIVE)
+            continue;
+        memcpy(u->id, w.process[i].id, sizeof(u->id));
+        u->proc_state = "SSSRDT"[below(6)];
+        u->has_sockets = below(4) != 0;
+        u->unread_bytes = below(2) * 321;
+        s.n_units++;
+    }
     step(&(struct agent_ev){.kind = AGENT_EV_SAMPLE, .sample = &s});
 }
+
+/* ---- neighbours ------------------------------------------------------------------------------------------------- */
+
+static void tell_neighbours(void)
+{
+    struct neighbours n = {.n_peers = 1, .n_guests = below(4) ? 1 : 0, .peer = {{.key = "b"}}, .guest = {"d"}};
+    struct message m = {.kind = MESSAGE_NEIGHBOURS, .neighbours = &n};
+
+    step(&(struct agent_ev){.kind = AGENT_EV_MESSAGE, .message = &m});
+    w.peer[1].up = w.peer[1].up && n.n_guests;
+}
+
+static void peer_says(const struct peer_seen *p, const char *key, struct message *inner)
+{
+    struct message m = {.kind = MESSAGE_RELAY, .relay.inner = inner};
+
+    strcpy(m.relay.key, key);
+    step(&(struct agent_ev){.kind = AGENT_EV_PEER_MESSAGE, .key = p->key, .message = &m});
+}
+
+static void controller_says(const char *key)
+{
+    struct message inner = {.kind = MESSAGE_WELCOME}, m = {.kind = MESSAGE_RELAY, .relay.inner = &inner};
+
+    strcpy(m.relay.key, key);
+    if (w.linked)
+        step(&(struct agent_ev){.kind = AGENT_EV_MESSAGE, .message = &m});
+}
+
+static void peer_event(void)
+{
+    struct peer_seen *p = &w.peer[below(2)];
+    struct message health = {.kind = MESSAGE_HEALTH, .health.linked = below(4) != 0}, inner = {0};
+
+    switch (below(8)) {
+    case 0:
+        tell_neighbours();
+        return;
+    case 1:
+        p->up = below(3) != 0;
+        p->linked = p->asked = false;
+        step(&(struct agent_ev){.kind = p->up ? AGENT_EV_PEER_UP : AGENT_EV_PEER_DOWN, .key = p->key});
+        return;
+    case 2:
+    case 3:
+        p->linked = health.health.linked;
+        p->heard_ms = w.now_ms;
+        step(&(struct agent_ev){.kind = AGENT_EV_PEER_MESSAGE, .key = p->key, .message = &health});
+        return;
+    case 4:
+    case 5:
+        inner.kind = MESSAGE_WELCOME; /* asked for or not */
+        peer_says(p, "me", &inner);
+        return;
+    case 6:
+        inner.kind = below(2) ? MESSAGE_HELLO : MESSAGE_RESULT;
+        peer_says(p, below(8) ? p->key : "x", &inner);
+        return;
+    default:
+        controller_says(below(8) ? p->key : "x");
+        return;
+    }
+}
+
+/* ---- the agent dies --------------------------------------------------------------------------------------------- */
+
+/* What was on its way to disk is there up to some point. */
+static void lose_writes(void)
+{
+    size_t kept = w.n_writes ? below((unsigned)w.n_writes + 1) : 0;
+
+    for (size_t i = 0; i < kept; i++)
+        to_disk(&w.write[i]);
+    w.n_writes = 0;
+}
+
+static void adopt(struct process *p)
+{
+    struct unit_facts u = {.role = p->role, .standing = p->standing, .pid = 5, .addr = "10.0.0.1", .port = 20052};
+
+    memcpy(u.id, p->id, sizeof(u.id));
+    u.state = p->state = p->life == ALIVE ? UNIT_RUNNING : UNIT_EXITED;
+    u.instance = p->instance = p->record.instance;
+    u.epoch = p->epoch = p->record.epoch;
+    u.rank = p->rank = p->record.rank;
+    p->probed = false;
+    p->token = 0;
+    step(&(struct agent_ev){.kind = AGENT_EV_ADOPT, .unit = &u});
+}
+
+static void begin(void);
+
+/* Those that were being started did, or never will. Of the others no trace is left, and their names may come again. */
+static void lose_processes(void)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < w.n_processes; i++) {
+        struct process *p = &w.process[i];
+
+        if (p->life == SPAWNING)
+            p->life = below(2) ? ALIVE : ABSENT;
+        if (p->life != ABSENT)
+            w.process[kept++] = *p;
+    }
+    w.n_processes = kept;
+}
+
+/* Who asked is not told; the controllers of this world do not ask again. */
+static void restart(void)
+{
+    lose_writes();
+    lose_processes();
+    w.n_sent = w.n_knocks = 0;
+    w.linked = false;
+    for (size_t i = 0; i < 2; i++)
+        w.peer[i].up = w.peer[i].asked = false;
+    for (unsigned i = 1; i <= INSTANCES; i++) {
+        w.written[i] = w.disk[i].epoch;
+        w.overtaken[i] = w.disk[i].epoch && w.disk[i].leased ? w.disk[i].epoch - 1 : w.disk[i].epoch;
+    }
+    agent_destroy(&w.agent);
+    begin();
+}
+
+/* ---- anything --------------------------------------------------------------------------------------------------- */
 
 /* What nobody asked for. */
 static void stray_event(void)
@@ -488,7 +371,21 @@ static void random_step(void)
     struct process *p = w.n_processes ? &w.process[below((unsigned)w.n_processes)] : NULL;
 
     w.now_ms += below(3) ? 0 : below(800);
-    switch (below(16)) {
+    switch (below(20)) {
+    case 19:
+    case 18:
+        peer_event();
+        return;
+    case 17:
+        if (w.n_knocks)
+            step(&(struct agent_ev){.kind = AGENT_EV_KNOCKED, .token = w.knock[--w.n_knocks], .knock = KNOCK_ANSWERED});
+        return;
+    case 16:
+        if (!below(8))
+            restart();
+        else if (!below(8))
+            step(&(struct agent_ev){.kind = AGENT_EV_RESUMED});
+        return;
     case 0:
     case 1:
     case 2:
@@ -528,6 +425,22 @@ static void random_step(void)
             advance(p, false);
         return;
     }
+}
+
+/* Disks answer, but nobody ends and no start is answered: whoever waits is told so. */
+static void lose_patience(void)
+{
+    while (w.n_writes)
+        finish_write(0, true);
+    for (unsigned i = 0; i < 3; i++) { /* a start, its stop, its kill */
+        w.now_ms += AGENT_STUCK_MS;
+        step(&(struct agent_ev){.kind = AGENT_EV_TICK});
+        while (w.n_writes)
+            finish_write(0, true);
+    }
+    w.n_knocks = 0;
+    for (size_t i = 0; i < w.n_sent; i++)
+        check(w.sent[i].n_results == w.sent[i].n_sent);
 }
 
 /* The world calms down: everything outstanding comes to its end. */
@@ -577,6 +490,7 @@ static void check_only_the_standing_worker_is_left(void)
     }
 }
 
+/* With what is on disk and whom the last life has left. */
 static void begin(void)
 {
     struct agent_config config = {.addr = "10.0.0.1",
@@ -584,12 +498,15 @@ static void begin(void)
                                   .can_run = true,
                                   .n_devices = 1,
                                   .memory_limit_bytes = LIMIT_BYTES,
+                                  .key = "me",
                                   .device = {"CPU"}};
     struct model_facts *m = calloc(1, sizeof(*m));
 
     assert_non_null(m);
     strcpy(m->name, "m");
-    assert_int_equal(agent_new(&config, NULL, 0, &w.agent), 0);
+    assert_int_equal(agent_new(&config, w.disk + 1, INSTANCES, &w.agent), 0);
+    for (size_t i = 0; i < w.n_processes; i++)
+        adopt(&w.process[i]);
     step(&(struct agent_ev){.kind = AGENT_EV_MODELS, .model = m, .n_models = 1});
     step(&(struct agent_ev){.kind = AGENT_EV_BEGIN});
 }
@@ -600,9 +517,15 @@ static void run_seed(uint64_t seed)
     w.seed = seed;
     w.rng = seed * 0x9e3779b97f4a7c15u + 1;
     w.now_ms = 1000;
+    strcpy(w.peer[0].key, "b");
+    strcpy(w.peer[1].key, "d");
+    for (unsigned i = 1; i <= INSTANCES; i++)
+        w.disk[i].instance.b[0] = (uint8_t)i;
     begin();
     for (unsigned i = 0; i < STEPS && w.n_processes < PROCESSES_MAX - 8; i++)
         random_step();
+    if (below(2))
+        lose_patience();
     calm_down();
     check_calm();
     check_only_the_standing_worker_is_left();
