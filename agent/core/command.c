@@ -47,15 +47,12 @@ void command_answer(struct step *st, const struct command_key *key, enum result_
     command_finish(st, key, &r);
 }
 
-#define refuse(st, key, reason, ...) command_answer((st), (key), RESULT_REFUSED, (reason), __VA_ARGS__)
-
-/* true: its result will come. false: it was refused. */
-static bool hold(struct step *st, const struct command_key *key, enum command_kind kind, const char *unit_id)
+bool command_hold(struct step *st, const struct command_key *key, enum command_kind kind, const char *unit_id)
 {
     struct pending *p;
 
     if (st->s->n_pending == AGENT_COMMANDS_MAX) {
-        refuse(st, key, "busy", "This node has %d commands under way already.", AGENT_COMMANDS_MAX);
+        command_refuse(st, key, "busy", "This node has %d commands under way already.", AGENT_COMMANDS_MAX);
         return false;
     }
     p = &st->s->pending[st->s->n_pending++];
@@ -75,7 +72,7 @@ void command_persist(struct step *st, const struct epoch *e, bool leased)
         .instance = e->instance, .epoch = e->epoch, .leased = leased, .lease_bytes = leased ? e->bytes : 0};
 }
 
-static void refuse_stale(struct step *st, const struct command_key *key, uint64_t newest)
+void command_refuse_stale(struct step *st, const struct command_key *key, uint64_t newest)
 {
     struct result r = {.code = RESULT_REFUSED, .reason = "stale_epoch", .newest_epoch = newest};
 
@@ -130,7 +127,7 @@ static void refuse_overtaken(struct step *st, const struct id128 *instance, uint
         const struct command_key key = st->s->pending[i].key;
 
         if (st->s->pending[i].kind == COMMAND_LEASE && key.epoch < below && id128_equal(&key.instance, instance))
-            refuse(st, &key, reason, "%s", text);
+            command_refuse(st, &key, reason, "%s", text);
     }
 }
 
@@ -142,7 +139,7 @@ static void refuse_older(struct step *st, const struct command_key *newest)
 
         if (st->s->pending[i].kind == COMMAND_LEASE && key.epoch < newest->epoch &&
             id128_equal(&key.instance, &newest->instance))
-            refuse_stale(st, &key, newest->epoch);
+            command_refuse_stale(st, &key, newest->epoch);
     }
 }
 
@@ -152,19 +149,19 @@ static void on_lease(struct step *st, const struct command_key *key, const struc
 
     if (e &&
         (key->epoch < e->epoch || (key->epoch == e->epoch && (e->state == EPOCH_OVER || e->state == EPOCH_ENDING)))) {
-        refuse_stale(st, key, e->epoch);
+        command_refuse_stale(st, key, e->epoch);
         return;
     }
     if (e && key->epoch == e->epoch) { /* promised, or on its way: settle answers */
-        hold(st, key, COMMAND_LEASE, NULL);
+        command_hold(st, key, COMMAND_LEASE, NULL);
         return;
     }
     e = epoch_book_enter(&st->s->epochs, &key->instance);
     if (!e) {
-        refuse(st, key, "busy", "This node has %d instances under way already.", AGENT_EPOCHS_MAX);
+        command_refuse(st, key, "busy", "This node has %d instances under way already.", AGENT_EPOCHS_MAX);
         return;
     }
-    if (!hold(st, key, COMMAND_LEASE, NULL))
+    if (!command_hold(st, key, COMMAND_LEASE, NULL))
         return;
     refuse_older(st, key);
     write_epoch(st, e, m);
@@ -217,190 +214,6 @@ void command_on_persisted(struct step *st, uint64_t token, bool ok)
         if (s->unit[i].token == token)
             on_assigned(st, &s->unit[i], ok);
     }
-}
-
-/* ---- starts ----------------------------------------------------------------------------------------------------- */
-
-static bool may_start(struct step *st, const struct command_key *key)
-{
-    const struct epoch *e = epoch_book_find(&st->s->epochs, &key->instance);
-
-    if (e &&
-        (key->epoch < e->epoch || (key->epoch == e->epoch && (e->state == EPOCH_OVER || e->state == EPOCH_ENDING)))) {
-        refuse_stale(st, key, e->epoch);
-        return false;
-    }
-    if (!e || key->epoch != e->epoch || e->state != EPOCH_LIVE) {
-        refuse(st, key, "no_lease", "This node has promised nothing to epoch %" PRIu64 " of the instance.", key->epoch);
-        return false;
-    }
-    return true;
-}
-
-static bool can_run(struct step *st, const struct command_key *key)
-{
-    if (!st->config->can_run)
-        refuse(st, key, "no_llama", "%s",
-               st->config->build_problem[0] ? st->config->build_problem : "llama.cpp was not found on this node.");
-    return st->config->can_run;
-}
-
-/* Several may wait for one unit: the second start of the same is the first's. */
-static void join(struct step *st, const struct command_key *key, enum command_kind kind, const struct unit *u)
-{
-    if (unit_is_gone(u) || u->facts.state == UNIT_STOPPING)
-        refuse(st, key, u->reason[0] ? u->reason : "stopped", "Process %s of this epoch has ended: %s", u->facts.id,
-               u->why[0] ? u->why : "it was stopped.");
-    else
-        hold(st, key, kind, u->facts.id);
-}
-
-static bool same_devices(const struct unit_facts *f, size_t n, const char device[][PROTO_DEVICE_MAX])
-{
-    if (f->n_devices != n)
-        return false;
-    for (size_t i = 0; i < n; i++) {
-        if (strcmp(f->device[i], device[i]) != 0)
-            return false;
-    }
-    return true;
-}
-
-static bool has_devices(struct step *st, const struct command_key *key, const struct message *m)
-{
-    for (size_t i = 0; i < m->command.worker.n_devices; i++) {
-        const char *wanted = m->command.worker.device[i];
-        bool found = false;
-
-        for (size_t k = 0; k < st->config->n_devices; k++)
-            found = found || strcmp(st->config->device[k], wanted) == 0;
-        if (!found) {
-            refuse(st, key, "no_device", "This node has no device \"%s\" that a worker could use.", wanted);
-            return false;
-        }
-    }
-    return true;
-}
-
-/* The idle standing worker, if it is the one wanted. */
-static struct unit *take_standing(struct step *st, const struct command_key *key, const struct message *m)
-{
-    struct unit *u = unit_standing(st->s);
-
-    if (!u || u->facts.state != UNIT_RUNNING || !unit_is_free(u) || u->probing || u->facts.dying ||
-        u->facts.proc_state == 'T' /* somebody stopped it; it would take its rank and hang */ ||
-        !same_devices(&u->facts, m->command.worker.n_devices, m->command.worker.device))
-        return NULL;
-    unit_assign(st, u, &key->instance, key->epoch, m->command.worker.rank);
-    return u;
-}
-
-static struct unit *start_own(struct step *st, const struct command_key *key, const struct message *m)
-{
-    struct unit *u = unit_new(st, UNIT_WORKER);
-
-    if (!u) {
-        refuse(st, key, "busy", "This node runs %d processes already.", PROTO_UNITS_MAX);
-        return NULL;
-    }
-    u->facts.instance = key->instance;
-    u->facts.epoch = key->epoch;
-    u->facts.rank = m->command.worker.rank;
-    u->facts.n_devices = m->command.worker.n_devices;
-    memcpy(u->facts.device, m->command.worker.device, sizeof(u->facts.device));
-    unit_start(st, u, NULL);
-    return u;
-}
-
-static void on_start_worker(struct step *st, const struct command_key *key, const struct message *m)
-{
-    int32_t rank = m->command.worker.rank;
-    struct unit *u;
-
-    if (!may_start(st, key))
-        return;
-    if (rank < 0 || rank >= PROTO_RANKS_MAX || !m->command.worker.n_devices) {
-        refuse(st, key, "bad_command", "A worker needs a rank from 0 to %d and a device.", PROTO_RANKS_MAX - 1);
-        return;
-    }
-    u = unit_rank(st->s, &key->instance, key->epoch, rank);
-    if (u) {
-        if (same_devices(&u->facts, m->command.worker.n_devices, m->command.worker.device))
-            join(st, key, COMMAND_START_WORKER, u);
-        else
-            refuse(st, key, "rank_taken", "Rank %d of this epoch runs here already, with other devices.", rank);
-        return;
-    }
-    if (!can_run(st, key) || !has_devices(st, key, m))
-        return;
-    u = take_standing(st, key, m);
-    if (!u)
-        u = start_own(st, key, m);
-    if (u)
-        hold(st, key, COMMAND_START_WORKER, u->facts.id);
-}
-
-static const struct model_facts *find_model(struct step *st, const struct command_key *key,
-                                            const struct coordinator_spec *spec)
-{
-    const struct model_facts *named = NULL;
-
-    for (size_t i = 0; i < st->s->n_models; i++) {
-        const struct model_facts *m = &st->s->model[i];
-
-        if (strcmp(m->name, spec->model) != 0)
-            continue;
-        named = m;
-        if (!m->problem[0] && m->header_hash == spec->header_hash)
-            return m;
-    }
-    if (!named)
-        refuse(st, key, "no_file", "This node has no model \"%s\" in its model directories.", spec->model);
-    else if (named->problem[0])
-        refuse(st, key, "no_file", "%s", named->problem);
-    else
-        refuse(st, key, "no_file", "The file of \"%s\" on this node is not the one that was planned with.",
-               spec->model);
-    return NULL;
-}
-
-/* RPC0, RPC1, ... stand for the ranks; what else is named is a device of this node. */
-static void note_local_devices(struct unit_facts *f, const struct coordinator_spec *spec)
-{
-    for (size_t i = 0; i < spec->n_devices && f->n_devices < PROTO_DEVICES_MAX; i++) {
-        if (strncmp(spec->device[i], "RPC", 3) != 0)
-            text_copy(f->device[f->n_devices++], PROTO_DEVICE_MAX, spec->device[i]);
-    }
-}
-
-static void on_start_coordinator(struct step *st, const struct command_key *key, const struct message *m)
-{
-    const struct coordinator_spec *spec = &m->command.coordinator;
-    struct unit *u;
-
-    if (!may_start(st, key))
-        return;
-    u = unit_coordinator(st->s, &key->instance, key->epoch);
-    if (u) {
-        join(st, key, COMMAND_START_COORDINATOR, u);
-        return;
-    }
-    if (!can_run(st, key) || !find_model(st, key, spec))
-        return;
-    u = unit_new(st, UNIT_COORDINATOR);
-    if (!u) {
-        refuse(st, key, "busy", "This node runs %d processes already.", PROTO_UNITS_MAX);
-        return;
-    }
-    if (!hold(st, key, COMMAND_START_COORDINATOR, u->facts.id)) {
-        unit_drop(st, u);
-        return;
-    }
-    u->facts.instance = key->instance;
-    u->facts.epoch = key->epoch;
-    note_local_devices(&u->facts, spec);
-    settle_standing(st); /* its device context goes before ours comes */
-    unit_start(st, unit_coordinator(st->s, &key->instance, key->epoch), spec);
 }
 
 /* ---- stop ------------------------------------------------------------------------------------------------------- */
@@ -466,7 +279,7 @@ static void on_stop(struct step *st, const struct command_key *key, const struct
     struct epoch *e = epoch_book_find(&st->s->epochs, &key->instance);
     uint32_t grace_ms = m->command.stop.grace_ms ? m->command.stop.grace_ms : AGENT_STOP_GRACE_MS;
 
-    if (!hold(st, key, COMMAND_STOP, NULL))
+    if (!command_hold(st, key, COMMAND_STOP, NULL))
         return;
     if (!e || e->epoch <= key->epoch || e->state == EPOCH_OVER) {
         e = epoch_book_enter(&st->s->epochs, &key->instance);
@@ -499,7 +312,7 @@ void command_on_message(struct step *st, const struct message *m)
         return;
     }
     if (id128_is_zero(&key.instance) || !key.epoch || key.epoch == UINT64_MAX) {
-        refuse(st, &key, "bad_command", "A command needs an instance and an epoch from 1 up.");
+        command_refuse(st, &key, "bad_command", "A command needs an instance and an epoch from 1 up.");
         return;
     }
     switch (m->command.kind) {
@@ -507,10 +320,10 @@ void command_on_message(struct step *st, const struct message *m)
         on_lease(st, &key, m);
         return;
     case COMMAND_START_WORKER:
-        on_start_worker(st, &key, m);
+        command_start_worker(st, &key, m);
         return;
     case COMMAND_START_COORDINATOR:
-        on_start_coordinator(st, &key, m);
+        command_start_coordinator(st, &key, m);
         return;
     case COMMAND_STOP:
         on_stop(st, &key, m);
@@ -518,5 +331,5 @@ void command_on_message(struct step *st, const struct message *m)
     case COMMAND_KNOCK: /* was before: it is of no instance */
         break;
     }
-    refuse(st, &key, "unknown_command", "This agent (Caravan %s) does not know that command.", CARAVAN_VERSION);
+    command_refuse(st, &key, "unknown_command", "This agent (Caravan %s) does not know that command.", CARAVAN_VERSION);
 }

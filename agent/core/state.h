@@ -131,7 +131,7 @@ struct step {
 void adopt_unit(struct step *st, const struct unit_facts *facts);
 void adopt_end(struct step *st);
 
-/* ---- unit.c: one process ---------------------------------------------------------------------------------------- */
+/* ---- units.c: the list of processes ------------------------------------------------------------------------------ */
 
 struct unit *unit_find(struct state *s, const char *id); /* NULL id: NULL */
 struct unit *unit_standing(struct state *s);             /* NULL: there is none */
@@ -145,9 +145,10 @@ bool unit_is_gone(const struct unit *u); /* no process, and none on its way */
 /* A new one in UNIT_IDLE with an id of its own, at the end of the list; NULL: there are PROTO_UNITS_MAX. */
 struct unit *unit_new(struct step *st, enum unit_role role);
 void unit_drop(struct step *st, struct unit *u); /* its record too; later units move up */
-/* A process that is in no list of ours: it is ended, or its record deleted where that has happened. */
-void unit_disown(struct step *st, const char *id, bool gone);
-void unit_on_unknown(struct step *st, const struct agent_ev *ev);
+/* As effects_add, about this unit. */
+struct agent_fx *unit_effect(struct step *st, const struct unit *u, enum agent_fx_kind kind);
+
+/* ---- unit.c: one process ---------------------------------------------------------------------------------------- */
 
 /* spec: of a coordinator, copied; else NULL. */
 void unit_start(struct step *st, struct unit *u, const struct coordinator_spec *spec);
@@ -155,6 +156,10 @@ void unit_stop(struct step *st, struct unit *u);
 void unit_back_off(struct step *st, struct unit *u);
 void unit_ask_empty(struct step *st, struct unit *u);
 void unit_assign(struct step *st, struct unit *u, const struct id128 *instance, uint64_t epoch, int32_t rank);
+
+/* A process that is in no list of ours: it is ended, or its record deleted where that has happened. */
+void unit_disown(struct step *st, const char *id, bool gone);
+void unit_on_unknown(struct step *st, const struct agent_ev *ev);
 
 /* What happened to it. */
 void unit_on_spawned(struct step *st, struct unit *u, const struct agent_ev *ev);
@@ -176,11 +181,20 @@ void command_finish(struct step *st, const struct command_key *key, const struct
 __attribute__((format(printf, 5, 6))) void command_answer(struct step *st, const struct command_key *key,
                                                           enum result_code code, const char *reason, const char *format,
                                                           ...);
+#define command_refuse(st, key, reason, ...) command_answer((st), (key), RESULT_REFUSED, (reason), __VA_ARGS__)
+void command_refuse_stale(struct step *st, const struct command_key *key, uint64_t newest);
+/* true: its result will come. false: it was refused. */
+bool command_hold(struct step *st, const struct command_key *key, enum command_kind kind, const char *unit_id);
 /* A process that SIGKILL does not end: nobody waits for it any longer. */
 void command_give_up(struct step *st, const struct unit *u);
 /* Ends what the instance has here up to this epoch: marks its units, answers what waits for them. */
 void command_end_epochs(struct step *st, const struct id128 *instance, uint64_t up_to_epoch, uint32_t grace_ms);
 void command_persist(struct step *st, const struct epoch *e, bool leased);
+
+/* ---- start.c ---------------------------------------------------------------------------------------------------- */
+
+void command_start_worker(struct step *st, const struct command_key *key, const struct message *m);
+void command_start_coordinator(struct step *st, const struct command_key *key, const struct message *m);
 
 /* ---- knock.c: what a witness is asked --------------------------------------------------------------------------- */
 

@@ -1,6 +1,4 @@
 /* One supervised process: what each move of the Process machine entails. */
-#include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -8,146 +6,6 @@
 #include "common/core/text.h"
 
 enum { SIGNAL_KILL = 9, SIGNAL_TERM = 15 }; /* a core has no <signal.h> */
-
-/* ---- finding ---------------------------------------------------------------------------------------------------- */
-
-struct unit *unit_find(struct state *s, const char *id)
-{
-    for (size_t i = 0; id && i < s->n_units; i++) {
-        if (strcmp(s->unit[i].facts.id, id) == 0)
-            return &s->unit[i];
-    }
-    return NULL;
-}
-
-struct unit *unit_standing(struct state *s)
-{
-    for (size_t i = 0; i < s->n_units; i++) {
-        if (s->unit[i].facts.standing)
-            return &s->unit[i];
-    }
-    return NULL;
-}
-
-struct unit *unit_coordinator(struct state *s, const struct id128 *instance, uint64_t epoch)
-{
-    for (size_t i = 0; i < s->n_units; i++) {
-        const struct unit_facts *f = &s->unit[i].facts;
-
-        if (f->role == UNIT_COORDINATOR && f->epoch == epoch && id128_equal(&f->instance, instance))
-            return &s->unit[i];
-    }
-    return NULL;
-}
-
-struct unit *unit_rank(struct state *s, const struct id128 *instance, uint64_t epoch, int32_t rank)
-{
-    for (size_t i = 0; i < s->n_units; i++) {
-        const struct unit_facts *f = &s->unit[i].facts;
-
-        if (f->role == UNIT_WORKER && f->rank == rank && f->epoch == epoch && id128_equal(&f->instance, instance))
-            return &s->unit[i];
-    }
-    return NULL;
-}
-
-bool unit_is_free(const struct unit *u)
-{
-    return id128_is_zero(&u->facts.instance);
-}
-
-bool unit_serves(const struct unit *u, const struct id128 *instance, uint64_t up_to_epoch)
-{
-    return !unit_is_free(u) && u->facts.epoch <= up_to_epoch && id128_equal(&u->facts.instance, instance);
-}
-
-bool unit_any(const struct state *s, const struct id128 *instance, uint64_t up_to_epoch)
-{
-    for (size_t i = 0; i < s->n_units; i++) {
-        if (unit_serves(&s->unit[i], instance, up_to_epoch))
-            return true;
-    }
-    return false;
-}
-
-bool unit_is_gone(const struct unit *u)
-{
-    switch (u->facts.state) {
-    case UNIT_EXITED:
-    case UNIT_BACKOFF:
-    case UNIT_FAILED:
-        return true;
-    case UNIT_IDLE:
-    case UNIT_STARTING:
-    case UNIT_RUNNING:
-    case UNIT_STOPPING:
-        break;
-    }
-    return false;
-}
-
-/* ---- making and dropping ---------------------------------------------------------------------------------------- */
-
-/* Numbers follow the monotonic clock: unique over restarts of the agent, for the clock does not start anew with it; and
- * they go on above those of adopted units. */
-static void name_unit(struct step *st, struct unit_facts *f)
-{
-    uint64_t next = st->s->last_unit_number + 1;
-
-    st->s->last_unit_number = next > st->now_ms ? next : st->now_ms;
-    snprintf(f->id, sizeof(f->id), "%c%" PRIu64, f->role == UNIT_WORKER ? 'w' : 'c', st->s->last_unit_number);
-}
-
-struct unit *unit_new(struct step *st, enum unit_role role)
-{
-    struct unit *u;
-
-    if (st->s->n_units == PROTO_UNITS_MAX)
-        return NULL;
-    u = &st->s->unit[st->s->n_units];
-    memset(u, 0, sizeof(*u));
-    u->facts.role = role;
-    u->facts.state = UNIT_IDLE;
-    u->facts.rank = -1;
-    u->facts.proc_state = '?';
-    u->due_ms = UINT64_MAX;
-    u->grace_ms = AGENT_STOP_GRACE_MS;
-    memcpy(u->facts.addr, st->config->addr, sizeof(u->facts.addr));
-    name_unit(st, &u->facts);
-    st->s->n_units++;
-    st->s->units_changed = true;
-    return u;
-}
-
-static struct agent_fx *add_effect(struct step *st, const struct unit *u, enum agent_fx_kind kind)
-{
-    struct agent_fx *fx = effects_add(&st->fx, kind);
-
-    if (fx)
-        memcpy(fx->unit_id, u->facts.id, sizeof(fx->unit_id));
-    return fx;
-}
-
-void unit_drop(struct step *st, struct unit *u)
-{
-    size_t at = (size_t)(u - st->s->unit);
-
-    if (u->facts.state == UNIT_EXITED || u->facts.state == UNIT_FAILED) /* else it has no record, or none any more */
-        add_effect(st, u, AGENT_FX_FORGET);
-    memmove(u, u + 1, (st->s->n_units - at - 1) * sizeof(*u));
-    st->s->n_units--;
-    st->s->units_changed = true;
-}
-
-void unit_disown(struct step *st, const char *id, bool gone)
-{
-    struct agent_fx *fx = effects_add(&st->fx, gone ? AGENT_FX_FORGET : AGENT_FX_SIGNAL);
-
-    if (!fx)
-        return;
-    text_copy(fx->unit_id, sizeof(fx->unit_id), id);
-    fx->signal = gone ? 0 : SIGNAL_KILL;
-}
 
 /* ---- moves ------------------------------------------------------------------------------------------------------ */
 
@@ -173,7 +31,7 @@ static void wait_ms(struct step *st, struct unit *u, uint64_t ms)
 
 static void send_signal(struct step *st, const struct unit *u, int signal)
 {
-    struct agent_fx *fx = add_effect(st, u, AGENT_FX_SIGNAL);
+    struct agent_fx *fx = unit_effect(st, u, AGENT_FX_SIGNAL);
 
     if (fx)
         fx->signal = signal;
@@ -181,7 +39,7 @@ static void send_signal(struct step *st, const struct unit *u, int signal)
 
 static void probe(struct step *st, struct unit *u, uint64_t deadline_ms)
 {
-    struct agent_fx *fx = add_effect(st, u, AGENT_FX_PROBE);
+    struct agent_fx *fx = unit_effect(st, u, AGENT_FX_PROBE);
 
     u->probing = true;
     if (fx)
@@ -221,7 +79,7 @@ void unit_start(struct step *st, struct unit *u, const struct coordinator_spec *
     u->facts.exit = (struct exit_facts){0};
     u->facts.port = 0;
     u->facts.adopted = false;
-    fx = add_effect(st, u, AGENT_FX_SPAWN);
+    fx = unit_effect(st, u, AGENT_FX_SPAWN);
     if (!fx)
         return;
     fx->unit = u->facts;
@@ -271,7 +129,7 @@ void unit_back_off(struct step *st, struct unit *u)
     u->port_hint = u->facts.port;
     if (u->quick_exits >= 2) /* the range is the shell's: it begins anew where it ends; 65535 wraps to "the first" */
         u->port_hint = (uint16_t)(u->facts.port + 1);
-    add_effect(st, u, AGENT_FX_FORGET);
+    unit_effect(st, u, AGENT_FX_FORGET);
 }
 
 void unit_ask_empty(struct step *st, struct unit *u)
@@ -292,11 +150,21 @@ void unit_assign(struct step *st, struct unit *u, const struct id128 *instance, 
     hang_watch_restart(&u->hang);
     u->token = ++st->s->last_token;
     st->s->units_changed = true;
-    fx = add_effect(st, u, AGENT_FX_ASSIGN);
+    fx = unit_effect(st, u, AGENT_FX_ASSIGN);
     if (!fx)
         return;
     fx->unit = u->facts;
     fx->token = u->token;
+}
+
+void unit_disown(struct step *st, const char *id, bool gone)
+{
+    struct agent_fx *fx = effects_add(&st->fx, gone ? AGENT_FX_FORGET : AGENT_FX_SIGNAL);
+
+    if (!fx)
+        return;
+    text_copy(fx->unit_id, sizeof(fx->unit_id), id);
+    fx->signal = gone ? 0 : SIGNAL_KILL;
 }
 
 /* ---- what happened ---------------------------------------------------------------------------------------------- */
