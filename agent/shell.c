@@ -136,10 +136,22 @@ bool shell_feed(struct shell *s, const struct agent_ev *ev)
     return ok;
 }
 
+/* Before every tick and sample: what was due while the machine slept is not decided before the core knows that it did. */
+static void look_at_clocks(struct shell *s)
+{
+    uint64_t mono_ms = clock_now_ms();
+
+    if (!wake_seen(&s->wake, clock_ms(CLOCK_BOOTTIME), mono_ms))
+        return;
+    log_warn("host.resumed", "text=\"the machine was suspended\"");
+    shell_feed(s, &(struct agent_ev){.kind = AGENT_EV_RESUMED});
+}
+
 static void on_tick(evutil_socket_t fd, short what, void *ctx)
 {
     (void)fd;
     (void)what;
+    look_at_clocks(ctx);
     shell_feed(ctx, &(struct agent_ev){.kind = AGENT_EV_TICK});
 }
 
@@ -147,6 +159,7 @@ static void on_sample(evutil_socket_t fd, short what, void *ctx)
 {
     (void)fd;
     (void)what;
+    look_at_clocks(ctx);
     shell_sample(ctx);
 }
 

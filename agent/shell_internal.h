@@ -17,6 +17,7 @@
 #include "common/knock.h"
 #include "common/mdns.h"
 
+#include "common/wake.h"
 struct event;
 struct event_base;
 
@@ -78,6 +79,7 @@ struct shell {
     struct outcome *first_outcome, **last_outcome;
     bool short_of_memory; /* the loop is to end */
     struct event *on_tick, *on_sample, *on_term, *on_int;
+    struct wake wake;
 };
 
 /* shell.c: gives the event to the core and carries out what follows, to the end. What ev points to: borrowed, but for
