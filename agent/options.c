@@ -27,6 +27,7 @@ enum {
     OPT_STANDING,
     OPT_CONTROL_PORT,
     OPT_NEIGHBOUR_PORT,
+    OPT_SOCKET,
     OPT_SHIM,
     OPT_LOG_LEVEL,
     OPT_PRINT_KEY,
@@ -123,6 +124,12 @@ const struct option_def agent_option_table[] = {
                             .help =
                                 "Port for other agents' links and for knocks, on `address`, else on all addresses. "
                                 "Where it is taken, the next free one of the 31 after it: agents may share a machine."},
+    [OPT_SOCKET] = {.name = "socket",
+                    .type = OPTION_STRING,
+                    .def = "/run/caravan/agent.sock",
+                    .arg = "FILE",
+                    .help = "Unix socket that answers `caravan nodes` and `caravan instances`, read-only, while no "
+                            "controller can be reached. Empty: none."},
     [OPT_SHIM] = {.name = "shim",
                   .type = OPTION_STRING,
                   .arg = "FILE",
@@ -261,8 +268,9 @@ static int take_paths(struct agent_options *o)
     o->state_dir = options_string(o->values, OPT_STATE_DIR);
     o->llama_dir = options_string(o->values, OPT_LLAMA_DIR);
     o->shim = options_string(o->values, OPT_SHIM);
+    o->socket = options_string(o->values, OPT_SOCKET);
     o->n_models = options_list(o->values, OPT_MODELS, &models);
-    o->made = calloc(o->n_models + 4, sizeof(*o->made));
+    o->made = calloc(o->n_models + 5, sizeof(*o->made));
     o->made_models = calloc(o->n_models + 1, sizeof(*o->made_models));
     o->models = o->made_models;
     if (!o->made || !o->made_models)
@@ -272,6 +280,8 @@ static int take_paths(struct agent_options *o)
         r = make_absolute(o, &n_made, &o->llama_dir);
     if (r == 0)
         r = make_absolute(o, &n_made, &o->shim);
+    if (r == 0)
+        r = make_absolute(o, &n_made, &o->socket);
     for (size_t i = 0; r == 0 && i < o->n_models; i++) {
         o->made_models[i] = models[i];
         r = make_absolute(o, &n_made, &o->made_models[i]);

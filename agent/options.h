@@ -33,7 +33,7 @@ struct agent_options {
     const char **made_models;
     enum agent_action action;
     char name[PROTO_NAME_MAX];
-    const char *state_dir, *address, *llama_dir, *shim;
+    const char *state_dir, *address, *llama_dir, *shim, *socket; /* socket: "" is none */
     const char *const *models, *const *interfaces, *const *worker_devices;
     size_t n_models, n_interfaces, n_worker_devices;
     size_t n_controllers;

@@ -233,8 +233,10 @@ static void on_message(void *ctx, const struct message *m)
 
 static void on_snapshot(void *ctx, struct snapshot *snapshot)
 {
-    (void)ctx;
-    (void)snapshot;
+    struct shell *s = ctx;
+
+    if (s->local)
+        local_api_take(s->local, snapshot);
 }
 
 static void on_controller(void *ctx, const uint8_t *key)
@@ -316,6 +318,7 @@ static void shell_clear(struct shell *s)
     if (s->link)
         link_destroy(&s->link);
     shell_close_peers(s);
+    local_api_destroy(&s->local);
     if (s->processes)
         process_table_destroy(&s->processes);
     agent_destroy(&s->core);
@@ -355,8 +358,11 @@ static int make_rooms(struct shell *s, const char *shim_path)
     struct process_callbacks process_cb = {on_exited, on_dying, s};
     struct link_callbacks link_cb = {on_link_up, on_link_down, on_message, on_snapshot, on_controller, s};
     struct mdns_callbacks mdns_cb = {on_service, on_mdns_state, s};
-    int r = process_table_new(s->base, state_dir_path(s->state), shim_path, &process_cb, &s->processes);
+    int r = s->options->socket[0] ? local_api_new(s->base, s->options->socket, &s->local) : 0;
 
+    if (r < 0)
+        return err_pass(r); /* that the place cannot be used has been said */
+    r = process_table_new(s->base, state_dir_path(s->state), shim_path, &process_cb, &s->processes);
     if (r < 0)
         return err_pass(r);
     r = link_new(s->base, s->options, s->state, s->identity, &s->hello, &link_cb, &s->link);

@@ -8,6 +8,7 @@
 #include "agent/inventory.h"
 #include "agent/link.h"
 #include "agent/llama.h"
+#include "agent/local_api.h"
 #include "agent/options.h"
 #include "agent/peers.h"
 #include "agent/probe.h"
@@ -16,8 +17,8 @@
 #include "agent/state.h"
 #include "common/knock.h"
 #include "common/mdns.h"
-
 #include "common/wake.h"
+
 struct event;
 struct event_base;
 
@@ -66,6 +67,7 @@ struct shell {
     struct process_table *processes;
     struct link *link;
     struct peers *peers;
+    struct local_api *local; /* NULL: none */
     struct shell_knock knock[SHELL_KNOCKS_MAX];
     struct mdns *mdns;
     struct inventory_room *inventory;
@@ -77,9 +79,9 @@ struct shell {
     struct model_place *model;
     struct child child[PROTO_UNITS_MAX];
     struct outcome *first_outcome, **last_outcome;
+    struct wake wake;
     bool short_of_memory; /* the loop is to end */
     struct event *on_tick, *on_sample, *on_term, *on_int;
-    struct wake wake;
 };
 
 /* shell.c: gives the event to the core and carries out what follows, to the end. What ev points to: borrowed, but for

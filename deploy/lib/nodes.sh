@@ -100,7 +100,7 @@ nodes_start_agents() { # N
     if [ "$(nodes_mode)" = lab ]; then
         for node in $(seq "$1"); do
             nodes_spawn "$node" "$(nodes_log "$node")" "$bin/caravan-agent" "${common[@]}" --name "node$node" \
-                --state-dir /run/node/agent
+                --state-dir /run/node/agent --socket /run/node/agent.sock
         done
         return
     fi
@@ -108,7 +108,8 @@ nodes_start_agents() { # N
         mkdir -p "$(nodes_dir "$node")"
         # (one machine has one set of ports, so each node gets some of its own)
         nodes_spawn "$node" "$(nodes_log "$node")" "$bin/caravan-agent" "${common[@]}" --name "node$node" \
-            --state-dir "$(nodes_dir "$node")/agent" --controllers "127.0.0.1:7420 $nodes_key" \
+            --state-dir "$(nodes_dir "$node")/agent" --socket "$(nodes_dir "$node")/agent.sock" \
+            --controllers "127.0.0.1:7420 $nodes_key" \
             --address "127.0.0.$((node + 1))" \
             --worker-ports $((20042 + 10 * node))-$((20051 + 10 * node)) \
             --coordinator-ports $((18070 + 10 * node))-$((18079 + 10 * node))

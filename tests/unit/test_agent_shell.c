@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -38,7 +39,7 @@ struct world {
     struct wire_server *server;
     pid_t agent;
     uint8_t agent_key[CRYPTO_KEY_BYTES];
-    bool waited_in_vain, badly;
+    bool waited_in_vain, badly, no_socket;
     /* the newest of what the agent said */
     size_t n_hello, n_units, n_models;
     struct hello hello;
@@ -48,6 +49,9 @@ struct world {
     size_t n_results;
     struct result result;
     uint64_t result_id;
+    char answer[1024]; /* of its own socket */
+    size_t n_answer;
+    bool answered;
     size_t n_events[AGENT_EVENT_PORT_CLASH + 1];
     struct agent_event_facts event[AGENT_EVENT_PORT_CLASH + 1];
 };
@@ -155,13 +159,14 @@ static void start_badly(void)
 
 static int run_agent(struct world *w, const char *flag)
 {
-    char path[1024], state[128], models[128], controller[128], key[CRYPTO_KEY_HEX], log[128];
+    char path[1024], state[128], models[128], controller[128], key[CRYPTO_KEY_HEX], log[128], local[128];
     pid_t pid;
 
     program(path, "caravan-agent");
     snprintf(state, sizeof(state), "%s/state", w->dir);
     snprintf(models, sizeof(models), "%s/models", w->dir);
     snprintf(log, sizeof(log), "%s/log", w->dir);
+    snprintf(local, sizeof(local), "%s/agent.sock", w->dir);
     snprintf(controller, sizeof(controller), "127.0.0.1:%u %s", w->port,
              crypto_key_format(w->identity.public_key, key));
     pid = fork();
@@ -174,7 +179,8 @@ static int run_agent(struct world *w, const char *flag)
         if (w->badly)
             start_badly();
         execl(path, path, "--state-dir", state, "--models", models, "--controllers", controller, "--llama-dir",
-              w->llama_dir, "--interfaces", "lo", "--address", "127.0.0.1", "--name", "node1", flag, (char *)NULL);
+              w->llama_dir, "--interfaces", "lo", "--address", "127.0.0.1", "--name", "node1", "--socket",
+              w->no_socket ? "" : local, flag, (char *)NULL);
         _exit(99);
     }
     w->agent = pid;
@@ -232,10 +238,16 @@ static uint16_t free_port(void)
     return ntohs(a.sin_port);
 }
 
+static void serve(struct world *w)
+{
+    struct wire_server_callbacks cb = {on_message, on_refused, w};
+
+    assert_int_equal(wire_server_new(w->base, &w->identity, "127.0.0.1", w->port, true, &cb, &w->server), 0);
+}
+
 static int set_up(void **state)
 {
     struct world *w = calloc(1, sizeof(*w));
-    struct wire_server_callbacks cb = {on_message, on_refused, w};
     char command[256];
 
     assert_non_null(w);
@@ -248,7 +260,7 @@ static int set_up(void **state)
     assert_int_equal(crypto_identity_load(w->dir, &w->identity), 0);
     w->base = event_base_new();
     w->port = free_port();
-    assert_int_equal(wire_server_new(w->base, &w->identity, "127.0.0.1", w->port, true, &cb, &w->server), 0);
+    serve(w);
     w->llama_dir = "/nonexistent";
     *state = w;
     return 0;
@@ -355,14 +367,81 @@ static void test_started_badly(void **state)
 static void test_controller_restarts(void **state)
 {
     struct world *w = *state;
-    struct wire_server_callbacks cb = {on_message, on_refused, w};
 
     run_agent(w, NULL);
     AWAIT(w, w->n_models == 1);
     wire_server_destroy(&w->server);
     w->n_models = 0;
-    assert_int_equal(wire_server_new(w->base, &w->identity, "127.0.0.1", w->port, true, &cb, &w->server), 0);
+    serve(w);
     AWAIT(w, w->n_hello == 2 && w->n_models == 1);
+}
+
+static void on_answer(evutil_socket_t fd, short what, void *ctx)
+{
+    struct world *w = ctx;
+    ssize_t n = recv(fd, w->answer + w->n_answer, sizeof(w->answer) - 1 - w->n_answer, 0);
+
+    (void)what;
+    if (n > 0)
+        w->n_answer += (size_t)n;
+    else
+        w->answered = true;
+}
+
+static const char *ask_locally(struct world *w, const char *request)
+{
+    struct sockaddr_un sa = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    struct event *on_read;
+
+    snprintf(sa.sun_path, sizeof(sa.sun_path), "%s/agent.sock", w->dir);
+    assert_int_equal(connect(fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
+    assert_int_equal(send(fd, request, strlen(request), 0), strlen(request));
+    w->n_answer = 0;
+    w->answered = false;
+    on_read = event_new(w->base, fd, EV_READ | EV_PERSIST, on_answer, w);
+    event_add(on_read, NULL);
+    AWAIT(w, w->answered);
+    event_free(on_read);
+    close(fd);
+    w->answer[w->n_answer] = '\0';
+    return w->answer;
+}
+
+/* What the controller told last is answered while it is away; with `socket =` empty nobody is. */
+static void test_answers_while_the_controller_is_away(void **state)
+{
+    struct message snapshot = {.kind = MESSAGE_SNAPSHOT,
+                               .snapshot = {.n_nodes_bytes = 12,
+                                            .nodes = (char[]){"{\"nodes\":[]}"},
+                                            .n_instances_bytes = 2,
+                                            .instances = (char[]){"{}"}}};
+    CLEANUP(cleanup_free) uint8_t *buf = NULL;
+    static const char request[] = "GET /api/nodes HTTP/1.1\r\n\r\n";
+    struct world *w = *state;
+    char path[96];
+    size_t n;
+
+    run_agent(w, NULL);
+    AWAIT(w, w->n_models);
+    assert_non_null(strstr(ask_locally(w, request), "HTTP/1.1 503 "));
+    snapshot.cluster = (struct id128){{7}};
+    assert_int_equal(message_pack(&snapshot, &buf, &n), 0);
+    assert_int_equal(wire_server_send(w->server, w->agent_key, buf, n), 0);
+    while (!strstr(ask_locally(w, request), "HTTP/1.1 200 "))
+        ;
+    wire_server_destroy(&w->server);
+    assert_non_null(strstr(ask_locally(w, request), ",\"nodes\":[]}"));
+    end_agent(w, SIGTERM);
+    snprintf(path, sizeof(path), "%s/agent.sock", w->dir);
+    assert_int_equal(access(path, F_OK), -1);
+
+    w->no_socket = true;
+    w->n_models = 0;
+    serve(w);
+    run_agent(w, NULL);
+    AWAIT(w, w->n_models);
+    assert_int_equal(access(path, F_OK), -1);
 }
 
 static void on_knocked(void *ctx, enum knock_outcome outcome)
@@ -525,6 +604,7 @@ int main(void)
         IN_WORLD(test_started_badly),
         IN_WORLD(test_controller_restarts),
         IN_WORLD(test_knocked_at),
+        IN_WORLD(test_answers_while_the_controller_is_away),
         IN_WORLD(case_03_an_instance_outlives_its_agent),
         IN_WORLD(case_14_a_killed_worker_is_told),
     };
