@@ -282,8 +282,11 @@ int process_spawn(struct process_table *t, const struct unit_facts *unit, const 
         r = err_raise(-EPROTO); /* it said that the record stands */
         goto undo;
     }
-    pidfd = process_open(record.child_pid, record.child_start_ticks);
-    r = unit_watch(t, unit->id, &record, &pidfd, &shim_pidfd);
+    r = process_open(record.child_pid, record.child_start_ticks, &pidfd);
+    if (r < 0)
+        kill(-record.child_pid, SIGKILL); /* by number, which is its own until its shim has seen it end */
+    else
+        r = unit_watch(t, unit->id, &record, &pidfd, &shim_pidfd);
     if (r < 0) {
         end_unit(&record, pidfd, shim_pidfd);
         goto undo;
@@ -418,11 +421,12 @@ static int adopt(struct adoption *a, const char *id, const struct record *record
 {
     CLEANUP(cleanup_close) int pidfd = -1, shim_pidfd = -1;
     struct process_table *t = a->table;
-    int r;
+    int r = process_open(record->shim_pid, record->shim_start_ticks, &shim_pidfd);
 
-    shim_pidfd = process_open(record->shim_pid, record->shim_start_ticks);
-    if (!record->ended)
-        pidfd = process_open(record->child_pid, record->child_start_ticks);
+    if (r == 0 && !record->ended)
+        r = process_open(record->child_pid, record->child_start_ticks, &pidfd);
+    if (r < 0)
+        return err_pass(r);
     if (pidfd < 0 || process_gone(pidfd)) {
         if (shim_pidfd >= 0)
             process_wait_gone(shim_pidfd, ADOPT_SHIM_MS); /* it is about to write the status */
@@ -439,17 +443,20 @@ static int adopt(struct adoption *a, const char *id, const struct record *record
 }
 
 /* Its record is there, but what it is for is lost: nobody could ever lead it, and its memory is promised to nobody. */
-static void end_stranger(const char *id, const struct record *record)
+static int end_stranger(const char *id, const struct record *record)
 {
-    CLEANUP(cleanup_close) int shim_pidfd = process_open(record->shim_pid, record->shim_start_ticks);
-    CLEANUP(cleanup_close) int pidfd = -1;
+    CLEANUP(cleanup_close) int shim_pidfd = -1, pidfd = -1;
+    int r = process_open(record->shim_pid, record->shim_start_ticks, &shim_pidfd);
 
-    if (!record->ended)
-        pidfd = process_open(record->child_pid, record->child_start_ticks);
+    if (r == 0 && !record->ended)
+        r = process_open(record->child_pid, record->child_start_ticks, &pidfd);
+    if (r < 0)
+        return err_pass(r);
     if (pidfd >= 0)
         log_warn("unit.lost", "unit=%s pid=%d text=\"what it is for cannot be read: it is ended\"", id,
                  (int)record->child_pid);
     end_unit(record, pidfd, shim_pidfd);
+    return 0;
 }
 
 static void adopt_one(void *ctx, const char *id)
@@ -469,7 +476,9 @@ static void adopt_one(void *ctx, const char *id)
     if (r == 0) {
         r = unit_read_spec(a->table->state_dir, id, &unit);
         if (r > 0)
-            end_stranger(id, &record);
+            a->r = end_stranger(id, &record);
+        if (a->r < 0)
+            return;
     }
     if (r > 0) {
         set_aside(a->table, id);

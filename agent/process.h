@@ -53,7 +53,7 @@ int process_signal(struct process_table *t, const char *id, int signal);
 
 /* Reads every record of this boot: for each unit found calls `found` with state RUNNING (now watched) or EXITED (with
  * exit; the record stays until process_forget). Unreadable records are logged and moved aside; a unit of which only the
- * record can be read is ended first. 0 or negative errno. */
+ * record can be read is ended first. 0 or negative errno: not all were told, and none was taken for ended that may live. */
 int process_adopt(struct process_table *t, void (*found)(void *ctx, const struct unit_facts *unit), void *ctx);
 
 /* Deletes the unit's directory. Refused (PROCESS_E_EXISTS) while it runs. */

@@ -26,6 +26,7 @@ struct victim {
 struct purge {
     const char *state_dir;
     char boot_id[RECORD_BOOT_ID_MAX];
+    int r; /* of a unit that had to be left */
     size_t n;
     struct victim victim[PURGE_UNITS_MAX];
 };
@@ -58,9 +59,16 @@ static void collect(void *ctx, const char *id)
     if (r || strcmp(record.boot_id, p->boot_id) != 0)
         return;
     v->child_pid = record.child_pid;
-    if (!record.ended)
-        v->child = process_open(record.child_pid, record.child_start_ticks);
-    v->shim = process_open(record.shim_pid, record.shim_start_ticks);
+    r = process_open(record.shim_pid, record.shim_start_ticks, &v->shim);
+    if (r == 0 && !record.ended)
+        r = process_open(record.child_pid, record.child_start_ticks, &v->child);
+    if (r == 0)
+        return;
+    log_error("purge.unknown", "unit=%s pid=%d text=\"whether it runs cannot be found out: left as it is: %s\"", id,
+              (int)record.child_pid, strerrordesc_np(-r));
+    cleanup_close(&v->shim);
+    p->r = r;
+    p->n--;
 }
 
 /* Until all children are gone, or the time is over. */
@@ -116,5 +124,5 @@ int process_purge(const char *state_dir, uint32_t grace_ms)
         if (r < 0)
             log_failure(LOG_LEVEL_WARN, "purge.remove", r, "unit=%s", v->id);
     }
-    return n_ended;
+    return p->r < 0 ? err_pass(p->r) : n_ended;
 }

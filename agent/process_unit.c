@@ -151,7 +151,8 @@ int boot_id_read(char ret[RECORD_BOOT_ID_MAX])
     return 0;
 }
 
-bool process_stat_read(int32_t pid, struct procfs_stat *ret)
+/* 0, UNIT_E_ABSENT, negative errno. */
+static int read_stat(int32_t pid, struct procfs_stat *ret)
 {
     CLEANUP(cleanup_close) int fd = -1;
     char path[64], text[PROCFS_STAT_MAX];
@@ -160,21 +161,34 @@ bool process_stat_read(int32_t pid, struct procfs_stat *ret)
     snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
     fd = open(path, O_RDONLY | O_CLOEXEC);
     n = fd < 0 ? -1 : read(fd, text, sizeof(text));
-    return n > 0 && procfs_stat_parse(text, (size_t)n, ret);
+    if (n < 0)
+        return errno == ENOENT || errno == ESRCH ? UNIT_E_ABSENT : err_raise(-errno);
+    return procfs_stat_parse(text, (size_t)n, ret) ? 0 : err_raise(-EPROTO);
 }
 
-int process_open(int32_t pid, uint64_t start_ticks)
+bool process_stat_read(int32_t pid, struct procfs_stat *ret)
+{
+    return read_stat(pid, ret) == 0;
+}
+
+int process_open(int32_t pid, uint64_t start_ticks, int *ret)
 {
     CLEANUP(cleanup_close) int fd = pidfd_open(pid, 0);
     struct procfs_stat stat;
-    int ret = -1;
+    int r;
 
+    *ret = -1;
+    if (fd < 0) /* EINVAL: no pid at all */
+        return errno == ESRCH || errno == EINVAL ? 0 : err_raise(-errno);
     /* In this order: from here on the number cannot come to mean another process without our noticing. */
-    if (fd >= 0 && process_stat_read(pid, &stat) && stat.start_ticks == start_ticks) {
-        ret = fd;
+    r = read_stat(pid, &stat);
+    if (r < 0)
+        return err_pass(r);
+    if (r == 0 && stat.start_ticks == start_ticks) {
+        *ret = fd;
         fd = -1;
     }
-    return ret;
+    return 0;
 }
 
 bool process_wait_gone(int pidfd, int timeout_ms)

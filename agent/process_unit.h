@@ -31,9 +31,10 @@ int unit_each(const char *state_dir, void (*visit)(void *ctx, const char *id), v
 int boot_id_read(char ret[RECORD_BOOT_ID_MAX]);
 bool process_stat_read(int32_t pid, struct procfs_stat *ret);
 
-/* Opens a pidfd and then makes sure that it is the one which was recorded: another start time is another process.
- * Returns the pidfd, or -1: gone. A zombie is still the one; its pidfd is readable: process_gone. */
-int process_open(int32_t pid, uint64_t start_ticks);
+/* Opens a pidfd and then makes sure that it is the one which was recorded: another start time is another process. *ret: the
+ * pidfd, or -1: gone. A zombie is still the one; its pidfd is readable: process_gone. 0; negative errno: it could not be
+ * found out (too few descriptors), which is no death; *ret is then -1, too. */
+int process_open(int32_t pid, uint64_t start_ticks, int *ret);
 bool process_gone(int pidfd);
 /* Waits until it is gone. false: not within timeout_ms. */
 bool process_wait_gone(int pidfd, int timeout_ms);

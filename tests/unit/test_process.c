@@ -10,8 +10,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -42,6 +44,18 @@ static long event_allocs_until_failure = -1;
 static void *event_malloc(size_t n)
 {
     return event_allocs_until_failure >= 0 && event_allocs_until_failure-- == 0 ? NULL : malloc(n);
+}
+
+/* The system's, which may have no descriptor left at the call after the next so many; -1: always has. */
+static long pidfds_until_failure = -1;
+
+int pidfd_open(pid_t pid, unsigned int flags)
+{
+    if (pidfds_until_failure >= 0 && pidfds_until_failure-- == 0) {
+        errno = EMFILE;
+        return -1;
+    }
+    return (int)syscall(SYS_pidfd_open, pid, flags);
 }
 
 static void on_exited(void *ctx, const char *id, const struct exit_facts *exit, const char *tail)
@@ -163,7 +177,7 @@ static void await_gone(int32_t pid)
 
     if (!process_stat_read(pid, &stat))
         return;
-    fd = process_open(pid, stat.start_ticks);
+    assert_int_equal(process_open(pid, stat.start_ticks, &fd), 0);
     if (fd < 0)
         return;
     assert_true(process_wait_gone(fd, 20000));
@@ -485,6 +499,60 @@ static void test_adopts_nobody_else(void **state)
 }
 
 /* A zombie keeps its pid and start time: only its pidfd says that it is gone. */
+/* What cannot be looked at for want of a descriptor is not dead: neither taken for ended nor forgotten. */
+static void test_no_descriptors(void **state)
+{
+    struct fixture *f = *state;
+    struct procfs_stat stat;
+    struct record record;
+    int32_t pid;
+
+    assert_int_equal(spawn(f, "w1", "exec sleep 1000", &pid), 0);
+    assert_int_equal(unit_read_record(f->dir, "w1", &record), 0);
+    process_table_destroy(&f->table);
+    for (long n = 0; n < 2; n++) { /* of the shim, of the child */
+        open_table(f);
+        pidfds_until_failure = n;
+        assert_int_equal(process_adopt(f->table, on_found, f), -EMFILE);
+        assert_int_equal(f->n_found, 0);
+        process_table_destroy(&f->table);
+        pidfds_until_failure = n;
+        assert_int_equal(process_purge(f->dir, 0), -EMFILE);
+        assert_true(process_stat_read(pid, &stat));
+    }
+    pidfds_until_failure = -1;
+    open_table(f);
+    assert_int_equal(process_adopt(f->table, on_found, f), 0);
+    assert_int_equal(f->n_found, 1);
+    assert_int_equal(f->found.state, UNIT_RUNNING);
+    assert_int_equal(f->found.pid, pid);
+}
+
+/* Nothing is left of what could not be watched. */
+static void test_spawn_without_descriptors(void **state)
+{
+    struct fixture *f = *state;
+    char script[160], path[128], text[16] = "";
+    int32_t pid;
+
+    snprintf(path, sizeof(path), "%s/pid", f->dir);
+    snprintf(script, sizeof(script), "echo $$ >%s; exec sleep 1000", path);
+    for (long n = 0; n < 2; n++) {
+        int fd;
+
+        pidfds_until_failure = n;
+        assert_int_equal(spawn(f, "w1", script, &pid), -EMFILE);
+        pidfds_until_failure = -1;
+        fd = open(path, O_RDONLY);
+        if (fd >= 0 && read(fd, text, sizeof(text) - 1) > 0)
+            await_gone((int32_t)strtol(text, NULL, 10));
+        if (fd >= 0)
+            close(fd);
+    }
+    assert_int_equal(spawn(f, "w1", "exit 0", &pid), 0);
+    await(f, &f->n_exited, 1);
+}
+
 static void test_adopts_no_zombie(void **state)
 {
     struct fixture *f = *state;
@@ -665,6 +733,8 @@ static void test_spec_text(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        WITH_TABLE(test_no_descriptors),
+        WITH_TABLE(test_spawn_without_descriptors),
         cmocka_unit_test(test_tail),
         cmocka_unit_test(test_spec_text),
         WITH_TABLE(test_exit_code_and_tail),
