@@ -115,8 +115,10 @@ static int put_on(struct step *s, uint64_t from_ms, const char *event, const cha
 {
     int r = change(s, true, event, text);
 
+    if (r)
+        return err_fold(r);
     s->c->brake.from_ms = from_ms;
-    return err_fold(r);
+    return 0;
 }
 
 /* Silence counts again: whoever is silent is asked once more. */

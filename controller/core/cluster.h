@@ -1,8 +1,10 @@
 /* Everything that the leader decides, as a pure function: (state, event, now) -> effects.
  *
- * Rooms: cluster (the step: who is asked), node_machine, instance_machine, task_machine (the tables), nodes, wishes (what
- * people ask for), planning, placement, offers (memory), lifecycle (the way to ready), loading (its proof), release (the
- * way down), hearing (what nodes say), deadlines, restore, tasks, commands, effects, journal (all or nothing), view. */
+ * Rooms: cluster (the step: who is asked), node_machine, instance_machine, task_machine (the tables), nodes, hello (who
+ * joins), knocks (who is lost), brake (when nobody is called so), neighbours (who reaches whom), retire (what operators say
+ * of nodes), detector and hang (what is dead though it lives), wishes (what people ask for), planning, placement, offers
+ * (memory), lifecycle (the way to ready), loading (its proof), release (the way down), hearing (what nodes say), deadlines,
+ * restore, tasks, commands, effects, journal (all or nothing), view. */
 #ifndef CARAVAN_CONTROLLER_CORE_CLUSTER_H
 #define CARAVAN_CONTROLLER_CORE_CLUSTER_H
 
@@ -92,8 +94,9 @@ enum cluster_ev_kind {
 
 /* What the gateway sees of a coordinator. */
 struct cluster_traffic {
-    uint32_t in_flight; /* requests that it has and has not ended */
-    uint64_t progress;  /* grows with each token or other sign of progress that came back */
+    uint32_t
+        in_flight; /* requests that it has and has not ended, but for those that only wait for their client to read */
+    uint64_t progress; /* grows with each token or other sign of progress that came back */
 };
 
 enum cluster_upstream {

@@ -52,25 +52,12 @@ static int evict_from(struct step *s, struct instance *i, struct node *unused)
     return 0;
 }
 
-static bool awaited_by_any(const struct cluster *c, const struct node *n)
-{
-    size_t member;
-
-    for (size_t k = 0; k < c->instances.n; k++) {
-        const struct instance *i = CLUSTER_INSTANCE(c, k);
-
-        if (instance_state_runs(i->state) && run_member(&i->run, &n->id, &member))
-            return true;
-    }
-    return false;
-}
-
-/* The node's own eviction: nobody waits for it any more, and it has had its time. */
+/* The node's own eviction. No unit waits longer than that, so none does any more. */
 static uint64_t eviction_due_ms(const struct cluster *c, const struct node *n)
 {
     uint64_t after_ms = c->config.evict_after_ms ? c->config.evict_after_ms : EVICT_MAX_MS;
 
-    return n->state == NODE_LOST && !awaited_by_any(c, n) ? n->last_seen_ms + after_ms : UINT64_MAX;
+    return n->state == NODE_LOST ? n->last_seen_ms + after_ms : UINT64_MAX;
 }
 
 static int evict_nodes(struct step *s)

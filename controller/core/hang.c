@@ -263,8 +263,6 @@ static void take_sample(const struct cluster *c, struct instance *i, uint64_t no
         h->late_ms = now_ms;
     if (first || moved || works)
         h->still_ms = now_ms;
-    if (is_disturbed(c, i))
-        restart(h, now_ms);
 }
 
 int hang_sample(struct step *s, struct instance *i)
@@ -275,9 +273,12 @@ int hang_sample(struct step *s, struct instance *i)
     if (r)
         return err_fold(r);
     take_sample(s->c, i, s->now_ms);
+    r = hang_check_ranks(s, i);
+    if (r || !hang_watches(i))
+        return err_fold(r);
     if (s->now_ms - h->still_ms >= HANG_MS)
         return err_fold(trouble_hung(s, i));
     if (s->now_ms - h->late_ms >= s->c->config.graph_max_ms)
         return err_fold(trouble_slow(s, i));
-    return err_fold(hang_check_ranks(s, i));
+    return 0;
 }

@@ -253,7 +253,7 @@ int node_event(struct step *s, struct node *n, enum node_event event, const stru
         if (r)
             return err_fold(r);
         n->state = cell->to;
-        if (cell->to != from)
+        if (cell->to != from || (cause && cause->text))
             node_entered(n, cause);
     }
     if (cell->verdict != GO || cell->to != from)

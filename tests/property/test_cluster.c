@@ -324,7 +324,8 @@ static void check_effect(const struct cluster_fx *fx)
         }
         break;
     case CLUSTER_FX_WARM_UP:
-        assert_int_equal(st.instance_state[instance_index(&fx->instance)], INSTANCE_LOADING);
+        assert_true(st.instance_state[instance_index(&fx->instance)] == INSTANCE_LOADING ||
+                    st.instance_state[instance_index(&fx->instance)] == INSTANCE_READY);
         w.instance = fx->instance;
         w.epoch = fx->epoch;
         break;
@@ -554,11 +555,56 @@ static void half_a_second(void)
     time_passes(chance(500));
 }
 
+static void our_link(bool up)
+{
+    const struct cluster_host host = {.carrier = up};
+    struct cluster_ev ev = {.kind = CLUSTER_EV_HOST, .host = &host};
+
+    prop_step(&ev);
+}
+
+/* What our own machine and its links tell. */
+static void we_notice(void)
+{
+    struct cluster_ev closed = event_from(1 + (int)chance(HOSTS), CLUSTER_EV_CLOSED, NULL);
+    struct cluster_ev resumed = {.kind = CLUSTER_EV_RESUMED}, lift = {.kind = CLUSTER_EV_LIFT_BRAKE};
+
+    switch (chance(8)) {
+    case 0:
+        our_link(chance(3) != 0);
+        break;
+    case 1:
+        prop_step(&resumed);
+        break;
+    case 2:
+        if (st.n_requests + 2 >= REQUESTS_MAX)
+            break;
+        lift.request_id = ++st.n_requests;
+        prop_step(&lift);
+        break;
+    default:
+        prop_step(&closed);
+        break;
+    }
+}
+
+static void the_gateway_says(void)
+{
+    struct cluster_ev ev = {.kind = CLUSTER_EV_TRAFFIC, .instance = w.instance, .epoch = w.epoch};
+
+    ev.traffic = (struct cluster_traffic){.in_flight = chance(3), .progress = chance(1000)};
+    prop_step(&ev);
+    ev.kind = CLUSTER_EV_UPSTREAM;
+    ev.upstream = chance(8) ? UPSTREAM_BROKEN : UPSTREAM_REFUSED;
+    if (chance(6) == 0)
+        prop_step(&ev);
+}
+
 static void something_happens(void)
 {
     int node = 1 + (int)chance(HOSTS);
 
-    switch (chance(12)) {
+    switch (chance(14)) {
     case 0:
         somebody_deploys();
         break;
@@ -595,6 +641,12 @@ static void something_happens(void)
     case 8:
         settle_commits();
         break;
+    case 9:
+        we_notice();
+        break;
+    case 10:
+        the_gateway_says();
+        break;
     default:
         half_a_second();
         break;
@@ -606,6 +658,7 @@ static void something_happens(void)
 static void heal(void)
 {
     st.healed = true;
+    our_link(true);
     for (int n = 1; n <= HOSTS; n++) {
         st.down[n] = false;
         say_hello(n);

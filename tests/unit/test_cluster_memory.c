@@ -81,6 +81,7 @@ static void take_picture(struct picture *p, const struct message *m)
     picture_table(p, &c->pending, sizeof(struct pending));
     picture_table(p, &c->answers, sizeof(struct pending_answer));
     picture_add(p, &c->numbers, sizeof(c->numbers));
+    picture_add(p, &c->brake, sizeof(c->brake));
     picture_add(p, c->node_refused, sizeof(c->node_refused));
     picture_add(p, c->instance_refused, sizeof(c->instance_refused));
     picture_add(p, c->task_refused, sizeof(c->task_refused));
@@ -174,7 +175,7 @@ static void test_what_goes_wrong(void **state)
     commit();
     deploy(4, "m", 2); /* takes the failed one's place */
     commit();
-    pass(6000); /* both nodes are lost */
+    pass(6000); /* both nodes are silent */
     commit();
     report(1);
     report(2);
@@ -185,6 +186,67 @@ static void test_what_goes_wrong(void **state)
     stop(6, "m");
     commit_all(false);
     stop(7, "nothing");
+    assert_true(n_failed > 100);
+}
+
+static void test_nodes_that_go_silent(void **state)
+{
+    struct cluster_host host = {.carrier = false};
+    struct message *m = message_from(1, MESSAGE_RELAY);
+
+    (void)state;
+    make_ready(7, 3);
+    pass_reporting(1000, 3); /* neighbours are told */
+    vanish(3, 3);
+    pass(0); /* its unit is recovered without it */
+    done(1, COMMAND_STOP);
+    commit();
+    strcpy(m->relay.key, "k3");
+    m->relay.inner = hello_of(3);
+    hear(1, m);
+    m = message_from(1, MESSAGE_RELAY);
+    strcpy(m->relay.key, "k3");
+    m->relay.inner = report_of(3);
+    hear(1, m);
+    pass(1000); /* everybody at once */
+    step(&(struct cluster_ev){.kind = CLUSTER_EV_LIFT_BRAKE, .request_id = 1});
+    step(&(struct cluster_ev){.kind = CLUSTER_EV_HOST, .host = &host});
+    step(&(struct cluster_ev){.kind = CLUSTER_EV_RESUMED});
+    step(&(struct cluster_ev){.kind = CLUSTER_EV_CLOSED, .peer_addr = "10.0.0.1"});
+    pass(11000);
+    knocked(1, KNOCK_REFUSED);
+    assert_true(n_failed > 100);
+}
+
+static void test_a_unit_that_hangs(void **state)
+{
+    const struct cluster_ev traffic = {
+        .kind = CLUSTER_EV_TRAFFIC, .instance = id_of(107), .epoch = 1, .traffic = {.in_flight = 1}};
+    struct cluster_ev ev = traffic;
+
+    (void)state;
+    make_ready(7, 2);
+    step(&ev);
+    ev.kind = CLUSTER_EV_UPSTREAM;
+    ev.upstream = UPSTREAM_BROKEN;
+    step(&ev);
+    warmed(true, "");
+    pass_reporting(11000, 2);
+    commit();
+    assert_true(n_failed > 100);
+}
+
+static void test_an_operators_word(void **state)
+{
+    struct cluster_ev ev = {.kind = CLUSTER_EV_RETIRE, .request_id = 5, .target = "n2"};
+    struct record rec = {.kind = RECORD_NODE, .instance = id_of(5), .node = {.name = "n5", .draining = true}};
+
+    (void)state;
+    step(&(struct cluster_ev){.kind = CLUSTER_EV_RESTORE, .record = &rec});
+    join(5);
+    make_ready(7, 2);
+    step(&ev);
+    commit();
     assert_true(n_failed > 100);
 }
 
@@ -218,6 +280,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_a_whole_life, setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_what_goes_wrong, setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_nodes_that_go_silent, setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_a_unit_that_hangs, setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_an_operators_word, setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_a_controller_that_begins, setup, world_teardown),
     };
 
