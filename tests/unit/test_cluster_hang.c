@@ -167,11 +167,11 @@ static void test_a_request_that_stands_still_for_ten_seconds(void **state)
 {
     (void)state;
     make_ready(7, 2);
-    watch(5000, NULL);
+    watch(5500, NULL);
     traffic(1, 0);
     watch(9500, NULL);
     EXPECT("");
-    watch(500, NULL);
+    watch(1000, NULL);
     EXPECT(
         "instance m ready -> recovering (trouble): a request stood still for 10 s and no process of it did anything; "
         "which of them hangs is unknown\n"
@@ -271,11 +271,11 @@ static void test_then_a_stopped_worker(void **state)
     (void)state;
     make_ready(7, 2);
     traffic(1, 0);
-    worker_on(1)->frozen_ms = 8000;
-    worker_on(2)->proc_state = 'T';
+    worker_on(1)->proc_state = 'T';
+    worker_on(2)->frozen_ms = 8000;
     watch(11000, NULL);
     assert_non_null(
-        strstr(w.log, "a request stood still for 10 s: rank 1 on n2 hangs, its process is stopped (state T)\n"));
+        strstr(w.log, "a request stood still for 10 s: rank 0 on n1 hangs, its process is stopped (state T)\n"));
 }
 
 static void test_then_a_rank_that_does_not_read(void **state)
@@ -295,6 +295,8 @@ static void test_then_a_rank_on_a_stuck_node(void **state)
     (void)state;
     make_ready(7, 2);
     traffic(1, 0);
+    worker_on(2)->proc_state = 'D';
+    report(2);
     for (int half = 0; half < 28; half++) {
         pass(500);
         report(1);
@@ -326,6 +328,34 @@ static void test_a_gpu_that_works_or_cannot_be_read_is_no_hang(void **state)
         }
         EXPECT("");
     }
+}
+
+/* Of the CPU its processes' own time is asked, whatever the device as a whole does. */
+static void test_a_busy_cpu_is_not_the_workers(void **state)
+{
+    struct message *m;
+
+    (void)state;
+    make_ready(7, 2);
+    traffic(1, 0);
+    for (uint64_t t = 0; t < 11000; t += 500) {
+        pass(500);
+        for (int node = 1; node <= 2; node++) {
+            m = report_of(node);
+            m->report->device[0].utilization_permille = -1;
+            hear(node, m);
+        }
+    }
+    assert_non_null(strstr(w.log, "a request stood still for 10 s"));
+}
+
+static void test_nobody_hangs_while_nobody_is_heard(void **state)
+{
+    (void)state;
+    make_ready(7, 2);
+    traffic(1, 0);
+    pass(30000);
+    assert_null(strstr(w.log, "instance"));
 }
 
 /* ---- late ----------------------------------------------------------------------------------------------------------- */
@@ -376,6 +406,18 @@ static void test_case_14_a_rank_connection_that_was_closed_is_noticed_idle(void 
         "instance m ready -> recovering (trouble): coordinator on n1: 1 of its rank connections were closed by the other "
         "side\n"
         "n1 < stop e1\n");
+}
+
+/* While it loads, its own exit tells. */
+static void test_a_connection_that_is_closed_in_a_load_says_nothing(void **state)
+{
+    (void)state;
+    begin_load(7, 2);
+    done(1, COMMAND_START_COORDINATOR);
+    quiet();
+    the_coordinator()->closed_streams = 1;
+    report(1);
+    EXPECT("");
 }
 
 static void test_a_refused_port_is_an_exit(void **state)
@@ -479,9 +521,12 @@ int main(void)
         TEST(test_then_a_rank_that_does_not_read),
         TEST(test_then_a_rank_on_a_stuck_node),
         TEST(test_a_gpu_that_works_or_cannot_be_read_is_no_hang),
+        TEST(test_a_busy_cpu_is_not_the_workers),
+        TEST(test_nobody_hangs_while_nobody_is_heard),
         TEST(test_a_slow_rank_is_shown_and_not_killed),
         TEST(test_a_slow_rank_is_bounded_by_graph_max),
         TEST(test_case_14_a_rank_connection_that_was_closed_is_noticed_idle),
+        TEST(test_a_connection_that_is_closed_in_a_load_says_nothing),
         TEST(test_a_refused_port_is_an_exit),
         TEST(test_errors_are_a_reason_to_ask_for_a_token_of_our_own),
         TEST(test_a_token_that_nobody_asked_for_says_nothing),

@@ -1,4 +1,5 @@
 /* Knocks: what becomes of a node that nothing is heard of. */
+#include "controller/core/detector.h"
 #include "tests/unit/cluster_harness.h"
 
 static enum node_state state_of(int node)
@@ -8,6 +9,14 @@ static enum node_state state_of(int node)
 
     view_unref(&v);
     return state;
+}
+
+static void assert_reason(int node, const char *reason)
+{
+    struct view *v = view_now();
+
+    assert_string_equal(v->node[node - 1].reason, reason);
+    view_unref(&v);
 }
 
 static void reports(int from, int to)
@@ -52,6 +61,8 @@ static void test_two_rounds_without_an_answer_and_it_is_lost(void **state)
     EXPECT("knock n1\n"
            "n2 < knock n1\n"
            "n3 < knock n1\n");
+    step(&(struct cluster_ev){
+        .kind = CLUSTER_EV_KNOCKED, .node = id_of(1), .token = w.round - 1, .knock = KNOCK_ANSWERED}); /* late */
     w.now += 500;
     knocked(1, KNOCK_UNANSWERED);
     witnessed(2, KNOCK_UNANSWERED);
@@ -67,7 +78,8 @@ static void test_one_answer_is_enough_and_it_is_knocked_at_again(void **state)
     knocked(1, KNOCK_UNANSWERED);
     witnessed(3, KNOCK_ANSWERED);
     assert_int_equal(state_of(1), NODE_SUSPECT); /* alive, but it cannot be told anything */
-    witnessed(2, KNOCK_UNANSWERED);              /* of a round that is over */
+    assert_reason(1, "it answers a knock, but its reports do not come");
+    witnessed(2, KNOCK_UNANSWERED); /* of a round that is over */
     EXPECT("");
     silent_1(500, 3);
     EXPECT("");
@@ -77,6 +89,7 @@ static void test_one_answer_is_enough_and_it_is_knocked_at_again(void **state)
            "n3 < knock n1\n");
     report(1);
     EXPECT("node n1 suspect -> ready (report)\n");
+    assert_reason(1, "");
     silent_1(500, 3);
     knocked(1, KNOCK_UNANSWERED);
     EXPECT("");
@@ -130,16 +143,19 @@ static void test_a_knocker_without_a_carrier_does_not_count(void **state)
 
 static void test_a_witness_that_could_not_knock_does_not_count(void **state)
 {
-    struct message *m = message_from(2, MESSAGE_RESULT);
+    struct message *m;
 
     (void)state;
     begin_silence(2);
-    m->command_id = w.round;
-    m->result.code = RESULT_REFUSED;
-    strcpy(m->result.reason, "unanswered");
-    hear(2, m);
-    knocked(1, KNOCK_ANSWERED);
-    EXPECT("");
+    for (int round = 0; round < 3; round++) {
+        m = message_from(2, MESSAGE_RESULT);
+        m->command_id = w.round;
+        m->result.code = RESULT_REFUSED;
+        strcpy(m->result.reason, "unanswered");
+        hear(2, m);
+        knocked(1, KNOCK_NO_CARRIER);
+    }
+    assert_int_equal(state_of(1), NODE_SUSPECT);
 }
 
 static void test_a_refused_knock_is_a_stuck_agent(void **state)
@@ -232,31 +248,24 @@ static void test_a_node_without_a_door_stays_suspect(void **state)
 static void test_members_of_its_instances_are_the_first_witnesses(void **state)
 {
     (void)state;
-    for (int node = 1; node <= 3; node++)
-        join(node);
+    join(3);
     join(4);
+    deploy(7, "m", 2);
+    commit();
+    join(1);
+    join(2);
     pass(0);
-    begin_load(7, 2); /* over n1 and n2 */
-    pass(500);
-    for (int node = 1; node <= 4; node++)
-        report(node);
     quiet();
-    for (int half = 0; half < 2; half++) {
-        pass(500);
-        for (int node = 1; node <= 3; node++)
-            report(node);
-    }
-    assert_non_null(strstr(w.log, "knock n4\nn1 < knock n4\nn2 < knock n4\n"));
-    quiet();
-    report(4);
-    quiet();
-    for (int half = 0; half < 2; half++) {
-        pass(500);
-        report(1);
-        report(3);
-        report(4);
-    }
-    assert_non_null(strstr(w.log, "knock n2\nn1 < knock n2\nn3 < knock n2\n"));
+    step(&(struct cluster_ev){.kind = CLUSTER_EV_CLOSED, .peer_addr = "10.0.0.4"});
+    EXPECT("node n4 ready -> suspect (silent): its link was closed\n"
+           "knock n4\n"
+           "n3 < knock n4\n"
+           "n1 < knock n4\n");
+    step(&(struct cluster_ev){.kind = CLUSTER_EV_CLOSED, .peer_addr = "10.0.0.2"});
+    EXPECT("node n2 ready -> suspect (silent): its link was closed\n"
+           "knock n2\n"
+           "n1 < knock n2\n"
+           "n3 < knock n2\n");
 }
 
 /* ---- lost is not evicted ------------------------------------------------------------------------------------------ */
@@ -336,6 +345,47 @@ static void test_the_time_counts_from_the_last_sign_of_life(void **state)
                            "ms ago\n"));
 }
 
+/* A knock that its kernel answers is a sign of life too. */
+static void test_an_answered_knock_begins_the_time_anew(void **state)
+{
+    (void)state;
+    evict_after(15000);
+    make_ready(7, 2);
+    vanish(2, 2);
+    for (uint64_t t = 0; t < 8000; t += 500) {
+        pass(500);
+        report(1);
+        knocked(2, KNOCK_ANSWERED);
+    }
+    assert_int_equal(state_of(2), NODE_SUSPECT); /* 10 s after its last word */
+    for (uint64_t t = 0; t < 8000; t += 500) {
+        pass(500);
+        report(1);
+        witnessed(1, KNOCK_UNANSWERED);
+        knocked(2, KNOCK_UNANSWERED);
+    }
+    assert_int_equal(state_of(2), NODE_LOST);
+    assert_null(strstr(w.log, "instance"));
+    pass_reporting(8000, 1);
+    assert_non_null(strstr(w.log, "instance m ready -> recovering (trouble): node n2 is lost"));
+}
+
+static void test_how_long_a_unit_waits(void **state)
+{
+    static const struct {
+        uint64_t key_ms, load_ms, wait_ms;
+    } is[] = {{0, 0, 2000},       {0, 8000, 2000},    {0, 8004, 2001},   {0, 60000, 15000},
+              {0, 120000, 30000}, {0, 600000, 30000}, {15000, 0, 15000}, {500, 60000, 500}};
+
+    (void)state;
+    for (size_t k = 0; k < sizeof(is) / sizeof(is[0]); k++) {
+        struct instance i = {.load_ms = is[k].load_ms};
+
+        evict_after(is[k].key_ms);
+        assert_int_equal(detector_evict_after_ms(w.c, &i), is[k].wait_ms);
+    }
+}
+
 static void test_a_node_is_evicted_when_nobody_waits_for_it(void **state)
 {
     (void)state;
@@ -401,6 +451,12 @@ static void test_a_boot_is_no_duplicate(void **state)
     step(&ev);
     EXPECT("node n1 suspect -> joining (hello)\n"
            "n1 < welcome\n");
+    step(&(struct cluster_ev){.kind = CLUSTER_EV_CLOSED, .peer_addr = "10.0.0.1"});
+    quiet();
+    ev = event_from(1, CLUSTER_EV_HELLO, hello_of(1));
+    step(&ev);
+    EXPECT("node n1 suspect -> joining (hello)\n"
+           "n1 < welcome\n");
 }
 
 /* ---- our own suspend ---------------------------------------------------------------------------------------------- */
@@ -456,6 +512,8 @@ int main(void)
         TEST(test_a_unit_is_recovered_when_its_time_to_come_back_is_over),
         TEST(test_a_lost_node_that_is_back_in_time_costs_nothing),
         TEST(test_the_time_counts_from_the_last_sign_of_life),
+        TEST(test_an_answered_knock_begins_the_time_anew),
+        TEST(test_how_long_a_unit_waits),
         TEST(test_a_node_is_evicted_when_nobody_waits_for_it),
         TEST(test_a_node_is_not_evicted_while_a_unit_waits_for_it),
         TEST(test_a_release_goes_on_without_a_stuck_node),

@@ -292,6 +292,7 @@ static void test_the_owner_of_an_id_takes_it_back(void **state)
     (void)state;
     join(3);
     strcpy(m->hello.name, "thief");
+    strcpy(m->hello.boot_id, "another");
     carries(3, "k9", m);
     quiet();
     hello(2); /* by its own link: the id follows from the key */
@@ -328,6 +329,25 @@ static void test_one_key_on_two_machines_one_of_them_carried(void **state)
     assert_non_null(strstr(w.log, "\nn2 < lease"));
 }
 
+static void test_one_key_on_two_machines_the_first_of_them_carried(void **state)
+{
+    struct cluster_ev ev;
+
+    (void)state;
+    begin_cut();
+    quiet();
+    ev = event_from(2, CLUSTER_EV_HELLO, hello_of(2));
+    strcpy(ev.message->hello.boot_id, "another");
+    strcpy(ev.peer_addr, "10.0.0.99");
+    step(&ev);
+    EXPECT(
+        "node n2 ready bad_hello: refuse: duplicate_identity: 10.0.0.2 by way of n3 and 10.0.0.99 use the same key at "
+        "the same time; remove the state directory of the copy\n"
+        "n2 < welcome refused: duplicate_identity: 10.0.0.2 by way of n3 and 10.0.0.99 use the same key at the same "
+        "time; remove the state directory of the copy\n");
+    assert_string_equal(via_of(2), "n3");
+}
+
 static void test_words_that_nobody_may_carry(void **state)
 {
     struct message *m;
@@ -337,6 +357,7 @@ static void test_words_that_nobody_may_carry(void **state)
     quiet();
     carries_for(1, 2, report_of(2)); /* of a stranger */
     carries_for(1, 1, report_of(1)); /* of itself */
+    carries_for(1, 1, hello_of(1));
     carries_for(1, 2, NULL);
     m = message_from(2, MESSAGE_RELAY);
     carries_for(1, 2, m);
@@ -364,6 +385,7 @@ int main(void)
         TEST(test_a_carried_hello_cannot_take_another_nodes_id),
         TEST(test_the_owner_of_an_id_takes_it_back),
         TEST(test_one_key_on_two_machines_one_of_them_carried),
+        TEST(test_one_key_on_two_machines_the_first_of_them_carried),
         TEST(test_words_that_nobody_may_carry),
     };
 

@@ -1,4 +1,5 @@
 /* An operator's word on nodes: retired for good, durable, and known again after a restart. */
+#include "controller/core/state.h"
 #include "tests/unit/cluster_harness.h"
 
 static void retire(uint64_t request_id, const char *target)
@@ -88,6 +89,7 @@ static void test_a_word_that_cannot_be_written_is_not_followed(void **state)
     commit_all(false);
     assert_non_null(strstr(w.log, "answer 5: refused store_failed"));
     assert_int_equal(state_of(1), NODE_READY);
+    assert_false(CLUSTER_NODE(w.c, 0)->retired);
     hello(1);
     assert_int_equal(state_of(1), NODE_JOINING);
 }
