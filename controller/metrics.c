@@ -255,6 +255,11 @@ static void print_instance_progress(const struct page *p, const char *name)
     }
 }
 
+static void print_audit_lost(const struct page *p, const char *name)
+{
+    fprintf(p->out, "%s %" PRIu64 "\n", name, p->control->audit_lost);
+}
+
 static void print_starts(const struct page *p, const char *name)
 {
     fprintf(p->out, "%s %" PRIu64 "\n", name, p->view ? p->view->coordinator_starts : 0);
@@ -345,6 +350,7 @@ static const struct {
     {"caravan_http_refused_total", "counter", "HTTP requests that were refused before any handler saw them.",
      print_refused},
     {"caravan_link_messages_dropped_total", "counter", "Messages of agents that could not be read.", print_malformed},
+    {"caravan_audit_lost_total", "counter", "Audit rows that the store could not take.", print_audit_lost},
     {"caravan_store_commit_seconds", "histogram", "Time from an append to its durable commit.", print_store_commit},
 };
 

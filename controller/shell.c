@@ -11,16 +11,10 @@
 #include "common/clock.h"
 #include "common/core/err.h"
 #include "common/log.h"
-#include "controller/record.h"
 #include "controller/shell_state.h"
 
-enum { BOOT_RETRY_MS = 30000 };
-
-/* Request ids of the HTTP thread count from 1; those of models.conf have this bit and the section's index. */
-#define BOOT_REQUEST (UINT64_C(1) << 63)
-
 /* The core could not go on, or what it decided could not be kept: better to start again from the store than to guess. */
-static void give_up(struct shell *s, const char *what, int r)
+void shell_give_up(struct shell *s, const char *what, int r)
 {
     log_failure(LOG_LEVEL_ERROR, "controller.give_up", r, "doing=%s", what);
     s->failure = r;
@@ -49,12 +43,12 @@ void shell_on_turn(evutil_socket_t fd, short what, void *ctx)
     }
 }
 
-static void tell_later(struct shell *s, const struct cluster_ev *ev)
+void shell_tell_later(struct shell *s, const struct cluster_ev *ev)
 {
     struct late *l = calloc(1, sizeof(*l));
 
     if (!l) {
-        give_up(s, "tell_later", -ENOMEM);
+        shell_give_up(s, "tell_later", -ENOMEM);
         return;
     }
     l->ev = *ev;
@@ -63,168 +57,43 @@ static void tell_later(struct shell *s, const struct cluster_ev *ev)
     event_active(s->turn, EV_TIMEOUT, 0);
 }
 
-/* ---- the picture ---- */
-
-static void send_note(struct shell *s, struct front_note *note)
+/* Somebody waits for what this says: it must be in the picture before he is told. What was refused has changed nothing. */
+static bool is_urgent(const struct cluster_fx *fx)
 {
-    int r = front_send(s->front, note);
-
-    if (r < 0)
-        log_failure(LOG_LEVEL_WARN, "controller.http_behind", r, "effect=note_dropped");
+    if (fx->kind == CLUSTER_FX_ANSWER)
+        return fx->answer.accepted;
+    return fx->kind == CLUSTER_FX_TRANSITION && strcmp(fx->transition.verdict, "go") == 0 &&
+           strcmp(fx->transition.machine, "node") != 0;
 }
 
-static struct front_note *new_note(struct shell *s, enum front_note_kind kind)
-{
-    struct front_note *n = calloc(1, sizeof(*n));
-
-    if (!n) {
-        give_up(s, "note", -ENOMEM);
-        return NULL;
-    }
-    n->kind = kind;
-    n->wall_ms = clock_wall_ms();
-    return n;
-}
-
-static void send_backends(struct shell *s)
-{
-    struct front_note *n;
-
-    if (!discovery_changed(s->discovery) || !(n = new_note(s, FRONT_NOTE_BACKENDS)))
-        return;
-    if (discovery_snapshot(s->discovery, &n->backends) < 0)
-        front_note_destroy(&n);
-    else
-        send_note(s, n);
-}
-
-static void ask_boot(struct shell *s, const struct view *v);
-
-void shell_show(struct shell *s)
-{
-    CLEANUP(front_note_destroy) struct front_note *n = new_note(s, FRONT_NOTE_VIEW);
-    int r = n ? cluster_view(s->cluster, clock_now_ms(), n->wall_ms, &n->view) : -ENOMEM;
-
-    if (r < 0) { /* the old picture stands a little longer */
-        log_failure(LOG_LEVEL_WARN, "controller.view", r, "effect=stale");
-        return;
-    }
-    s->stale = false;
-    event_del(s->show);
-    link_counts(s->link, &s->counters.messages_malformed, &s->counters.messages_unknown);
-    n->control = s->counters;
-    discovery_view(s->discovery, n->view);
-    ask_boot(s, n->view);
-    send_note(s, n);
-    n = NULL;
-    send_backends(s);
-}
-
-void shell_on_show(evutil_socket_t fd, short what, void *ctx)
-{
-    struct shell *s = ctx;
-
-    (void)fd;
-    (void)what;
-    if (s->stale)
-        shell_show(s);
-}
-
-static void mark_stale(struct shell *s)
-{
-    struct timeval tv = {.tv_usec = SHELL_VIEW_MS * 1000};
-
-    s->stale = true;
-    if (!event_pending(s->show, EV_TIMEOUT, NULL))
-        event_add(s->show, &tv);
-}
-
-/* Somebody waits for what these effects say: it must be in the picture before he is told. */
-static bool is_urgent(const struct cluster_effects *fx)
+static bool any_urgent(const struct cluster_effects *fx)
 {
     for (size_t i = 0; i < fx->n; i++)
-        if (fx->item[i].kind == CLUSTER_FX_ANSWER ||
-            (fx->item[i].kind == CLUSTER_FX_TRANSITION && strcmp(fx->item[i].transition.machine, "node") != 0))
+        if (is_urgent(&fx->item[i]))
             return true;
     return false;
 }
 
 /* ---- carrying out ---- */
 
+/* The epoch's key is known to the shell alone. */
+static void fill_key(const struct shell *s, struct message *m)
+{
+    if (m->kind == MESSAGE_COMMAND && m->command.kind == COMMAND_START_COORDINATOR)
+        upstream_key(s->secret, &m->instance, m->epoch, m->command.coordinator.api_key);
+}
+
 static void send_message(struct shell *s, struct cluster_fx *fx)
 {
     struct message *m = fx->message;
     int r;
 
-    if (m->kind == MESSAGE_COMMAND && m->command.kind == COMMAND_START_COORDINATOR)
-        upstream_key(s->secret, &m->instance, m->epoch, m->command.coordinator.api_key);
+    fill_key(s, m->kind == MESSAGE_RELAY ? m->relay.inner : m);
     r = link_send(s->link, fx->key, m);
     if (r == LINK_E_NOT_SENT)
         log_debug("link.not_sent", "key=%.16s", fx->key); /* its silence will tell the core */
     else if (r < 0)
         log_failure(LOG_LEVEL_WARN, "link.send", r, "key=%.16s", fx->key);
-}
-
-static void note_commit(struct shell *s)
-{
-    if (s->n_commits == COMMITS_MAX) /* slower than ever measured: the figure of the oldest is lost */
-        return;
-    clock_gettime(CLOCK_MONOTONIC, &s->commit_at[(s->commit_head + s->n_commits++) % COMMITS_MAX]);
-}
-
-static void rows_clear(struct store_record *row, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        free(row[i].value);
-    free(row);
-}
-
-static int append_records(struct shell *s, const struct cluster_fx *fx)
-{
-    struct store_record *row = calloc(fx->n_records ? fx->n_records : 1, sizeof(*row));
-    int r = row ? 0 : err_raise(-ENOMEM);
-
-    for (size_t i = 0; !r && i < fx->n_records; i++)
-        r = record_to_store(&fx->record[i], s->audit_seq++, &row[i]);
-    if (!r) {
-        r = store_append(s->store, fx->token, row, fx->n_records);
-        memset(row, 0, fx->n_records * sizeof(*row)); /* the values are the store's */
-    }
-    rows_clear(row, row ? fx->n_records : 0);
-    return r < 0 ? err_pass(r) : r;
-}
-
-static void commit(struct shell *s, const struct cluster_fx *fx)
-{
-    int r = append_records(s, fx);
-
-    if (!r) {
-        note_commit(s);
-        return;
-    }
-    log_failure(LOG_LEVEL_ERROR, "store.append", r, "token=%" PRIu64, fx->token);
-    if (fx->token)
-        tell_later(s, &(struct cluster_ev){.kind = CLUSTER_EV_COMMITTED, .token = fx->token, .ok = false});
-}
-
-void shell_on_committed(void *ctx, uint64_t token, int r)
-{
-    struct shell *s = ctx;
-    struct timespec now, *at = &s->commit_at[s->commit_head];
-
-    if (s->n_commits) {
-        clock_gettime(CLOCK_MONOTONIC, &now);
-        metrics_observe(&s->counters.store_commit,
-                        (double)(now.tv_sec - at->tv_sec) + (double)(now.tv_nsec - at->tv_nsec) / 1e9);
-        s->commit_head = (s->commit_head + 1) % COMMITS_MAX;
-        s->n_commits--;
-    }
-    if (r == STORE_E_FULL)
-        log_error("store.full", "token=%" PRIu64 " do=%s", token, LOG_STR("free space for the state directory"));
-    else if (r < 0)
-        log_failure(LOG_LEVEL_ERROR, "store.commit", r, "token=%" PRIu64, token);
-    if (token)
-        shell_step(s, &(struct cluster_ev){.kind = CLUSTER_EV_COMMITTED, .token = token, .ok = r == 0});
 }
 
 static void on_warmed(void *ctx, const struct upstream_target *target, bool ok, const char *text)
@@ -255,42 +124,30 @@ static void warm_up(struct shell *s, const struct cluster_fx *fx)
         return;
     }
     free(w);
-    tell_later(s, &(struct cluster_ev){.kind = CLUSTER_EV_WARMED,
-                                       .instance = fx->instance,
-                                       .epoch = fx->epoch,
-                                       .ok = false,
-                                       .text = upstream_failure_text(r)});
-}
-
-static void answer_boot(struct shell *s, size_t i, const struct cluster_answer *a)
-{
-    struct boot *b = &s->boot[i];
-    const char *section = s->models->entry[i].section;
-
-    if (a->accepted) {
-        b->state = BOOT_DONE;
-        log_info("models_conf.deployed", "model=%s task=%" PRIu64, LOG_STR(section), a->task_id);
-        return;
-    }
-    b->state = BOOT_WAITS;
-    b->next_ms = clock_now_ms() + BOOT_RETRY_MS;
-    log_warn("models_conf.refused", "model=%s code=%s text=%s", LOG_STR(section), a->code, LOG_STR(a->text));
+    shell_tell_later(s, &(struct cluster_ev){.kind = CLUSTER_EV_WARMED,
+                                             .instance = fx->instance,
+                                             .epoch = fx->epoch,
+                                             .ok = false,
+                                             .text = upstream_failure_text(r)});
 }
 
 static void answer(struct shell *s, const struct cluster_fx *fx)
 {
     struct front_note *n;
 
-    if (fx->request_id & BOOT_REQUEST) {
-        answer_boot(s, fx->request_id & ~BOOT_REQUEST, &fx->answer);
+    if (fx->request_id & SHELL_BOOT_REQUEST) {
+        shell_boot_answer(s, fx->request_id, &fx->answer);
         return;
     }
-    n = new_note(s, FRONT_NOTE_ANSWER);
+    n = shell_note_new(s, FRONT_NOTE_ANSWER);
     if (!n)
         return;
     n->request_id = fx->request_id;
     n->answer = fx->answer;
-    send_note(s, n);
+    if (fx->answer.accepted)
+        shell_note_send(s, n);
+    else
+        shell_hold_answer(s, n);
 }
 
 /* One line per transition, its message named after the machine: "node.state", or "node.refused". */
@@ -308,13 +165,16 @@ static void log_transition(const struct cluster_transition *t)
 
 static void transition(struct shell *s, const struct cluster_transition *t)
 {
-    struct front_note *n = new_note(s, FRONT_NOTE_TRANSITION);
+    struct front_note *n = shell_note_new(s, FRONT_NOTE_TRANSITION);
+    bool refused = strcmp(t->verdict, "refuse") == 0;
 
     log_transition(t);
+    if (refused || (strcmp(t->verdict, "go") == 0 && strcmp(t->machine, "task") != 0)) /* tasks are kept themselves */
+        shell_audit(s, t);
     if (!n)
         return;
     n->transition = *t;
-    send_note(s, n);
+    shell_note_send(s, n);
 }
 
 static void carry_out(struct shell *s, struct cluster_fx *fx)
@@ -324,7 +184,7 @@ static void carry_out(struct shell *s, struct cluster_fx *fx)
         send_message(s, fx);
         return;
     case CLUSTER_FX_COMMIT:
-        commit(s, fx);
+        shell_commit(s, fx);
         return;
     case CLUSTER_FX_WARM_UP:
         warm_up(s, fx);
@@ -336,7 +196,7 @@ static void carry_out(struct shell *s, struct cluster_fx *fx)
         transition(s, &fx->transition);
         return;
     case CLUSTER_FX_CHANGED:
-        mark_stale(s);
+        shell_mark_stale(s);
         return;
     case CLUSTER_FX_KNOCK:
         return;
@@ -364,13 +224,14 @@ void shell_step(struct shell *s, struct cluster_ev *ev)
     ev->wall_ms = clock_wall_ms();
     fx = cluster_step(s->cluster, ev, clock_now_ms());
     if (!fx) {
-        give_up(s, "step", err_raise(-ENOMEM));
+        shell_give_up(s, "step", err_raise(-ENOMEM));
         return;
     }
-    if (is_urgent(fx))
+    if (any_urgent(fx))
         shell_show(s);
     for (size_t i = 0; i < fx->n; i++)
         carry_out(s, &fx->item[i]);
+    shell_settle_answers(s);
     arm_tick(s);
 }
 
@@ -401,7 +262,7 @@ void shell_on_service(void *ctx, const struct mdns_service *service)
 
     discovery_service(s->discovery, service, clock_wall_ms());
     if (discovery_changed(s->discovery))
-        mark_stale(s);
+        shell_mark_stale(s);
 }
 
 void shell_on_mdns_state(void *ctx, bool running)
@@ -431,7 +292,7 @@ static int plan_other(struct shell *s, const struct place_request *req, const st
 
 static void do_plan(struct shell *s, const struct front_order *o)
 {
-    struct front_note *n = new_note(s, FRONT_NOTE_PLANNED);
+    struct front_note *n = shell_note_new(s, FRONT_NOTE_PLANNED);
     struct front_planned *p;
 
     if (!n)
@@ -441,7 +302,7 @@ static void do_plan(struct shell *s, const struct front_order *o)
     p->r = cluster_plan(s->cluster, &o->request, clock_now_ms(), &p->plan, p->why, sizeof(p->why));
     if (p->r >= 0 && p->r < CLUSTER_E_UNKNOWN_MODEL && plan_other(s, &o->request, p, &p->other) < 0)
         p->r = -ENOMEM;
-    send_note(s, n);
+    shell_note_send(s, n);
 }
 
 void shell_on_order(void *ctx, struct front_order *order)
@@ -452,7 +313,7 @@ void shell_on_order(void *ctx, struct front_order *order)
 
     if ((o->kind == FRONT_ORDER_DEPLOY || o->kind == FRONT_ORDER_PLAN) && !o->plan &&
         models_conf_apply(s->models, &o->request) < 0) {
-        give_up(s, "order", -ENOMEM);
+        shell_give_up(s, "order", -ENOMEM);
         return;
     }
     switch (o->kind) {
@@ -480,33 +341,5 @@ void shell_on_order(void *ctx, struct front_order *order)
         ev.upstream = o->upstream;
         shell_step(s, &ev);
         return;
-    }
-}
-
-/* ---- start = boot ---- */
-
-static bool is_there(const struct view *v, const char *model)
-{
-    for (size_t i = 0; i < v->n_models; i++)
-        if (strcmp(v->model[i].name, model) == 0)
-            return !*v->model[i].problem;
-    return false;
-}
-
-/* Asks for each section that is to be served and whose model has appeared. */
-static void ask_boot(struct shell *s, const struct view *v)
-{
-    uint64_t now_ms = clock_now_ms();
-
-    for (size_t i = 0; i < s->models->n; i++) {
-        const struct models_conf_entry *e = &s->models->entry[i];
-        struct cluster_ev ev = {.kind = CLUSTER_EV_DEPLOY, .request_id = BOOT_REQUEST | i, .request = &e->request};
-
-        if (e->start != MODELS_START_BOOT || s->boot[i].state != BOOT_WAITS || now_ms < s->boot[i].next_ms ||
-            !is_there(v, e->request.model))
-            continue;
-        s->boot[i].state = BOOT_ASKED;
-        ev.new_instance = crypto_random_id();
-        tell_later(s, &ev);
     }
 }

@@ -187,7 +187,8 @@ static int make_timers(struct shell *s)
     s->tick = evtimer_new(s->base, shell_on_tick, s);
     s->show = evtimer_new(s->base, shell_on_show, s);
     s->turn = event_new(s->base, -1, 0, shell_on_turn, s);
-    return s->tick && s->show && s->turn ? 0 : err_raise(-ENOMEM);
+    s->audit_due = evtimer_new(s->base, shell_on_audit_due, s);
+    return s->tick && s->show && s->turn && s->audit_due ? 0 : err_raise(-ENOMEM);
 }
 
 static int make_boot(struct shell *s)
@@ -254,6 +255,7 @@ int shell_new(struct event_base *base, const struct shell_config *config, struct
     s->base = base;
     s->models = config->models;
     STAILQ_INIT(&s->late);
+    STAILQ_INIT(&s->held);
     LIST_INIT(&s->warming);
     r = start(s, config, why, why_size);
     if (r)
@@ -274,6 +276,15 @@ static void cancel_warming(struct shell *s)
     }
 }
 
+static void free_timers(struct shell *s)
+{
+    struct event *all[] = {s->tick, s->show, s->turn, s->audit_due};
+
+    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+        if (all[i])
+            event_free(all[i]);
+}
+
 void shell_destroy(struct shell **shell)
 {
     struct shell *s = *shell;
@@ -284,8 +295,11 @@ void shell_destroy(struct shell **shell)
     s->failure = s->failure ? s->failure : -ECANCELED; /* no step from here on */
     mdns_destroy(&s->mdns);
     front_destroy(&s->front);
+    shell_drop_answers(s);
     link_destroy(&s->link);
     cancel_warming(s);
+    if (s->store && s->audit_due)
+        shell_audit_flush(s);
     store_close(&s->store);
     cluster_destroy(&s->cluster);
     discovery_destroy(&s->discovery);
@@ -294,12 +308,7 @@ void shell_destroy(struct shell **shell)
         STAILQ_REMOVE_HEAD(&s->late, link);
         free(l);
     }
-    if (s->tick)
-        event_free(s->tick);
-    if (s->show)
-        event_free(s->show);
-    if (s->turn)
-        event_free(s->turn);
+    free_timers(s);
     free(s->boot);
     explicit_bzero(s->secret, sizeof(s->secret));
     free(s);

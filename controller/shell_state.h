@@ -17,7 +17,10 @@
 
 struct event;
 
-enum { COMMITS_MAX = 256 };
+enum { SHELL_AUDIT_MAX = 512 };
+
+/* Request ids of the HTTP thread count from 1; those of models.conf have this bit and the section's index. */
+#define SHELL_BOOT_REQUEST (UINT64_C(1) << 63)
 
 /* An event that came up inside a step: told in the next turn of the loop, so that steps never nest. */
 struct late {
@@ -30,6 +33,13 @@ struct warming {
     LIST_ENTRY(warming) link;
     struct shell *shell;
     struct warm_up *warm_up;
+};
+
+/* A refusal that is answered once it is durable. */
+struct held_answer {
+    STAILQ_ENTRY(held_answer) link;
+    struct front_note *note;
+    uint64_t after; /* by then so many appends are committed; 0: not known yet */
 };
 
 enum boot_state { BOOT_WAITS = 1, BOOT_ASKED, BOOT_DONE };
@@ -51,13 +61,19 @@ struct shell {
     struct boot *boot; /* one per section */
     uint8_t secret[CRYPTO_KEY_BYTES];
     uint64_t warm_up_ms;
-    struct event *tick, *show, *turn;
+    struct event *tick, *show, *turn, *audit_due;
     bool stale; /* the view is out of date */
     int failure;
     uint32_t audit_seq;
     struct metrics_control counters;
-    struct timespec commit_at[COMMITS_MAX]; /* when each append left, in order; the oldest at commit_head */
-    size_t commit_head, n_commits;
+    uint64_t n_appended, n_committed;
+    struct timespec commit_at[STORE_PENDING_MAX]; /* when each append left; the n-th at n % STORE_PENDING_MAX */
+    bool store_failing;
+    size_t n_audit;
+    struct store_record audit[SHELL_AUDIT_MAX]; /* not appended yet */
+    uint64_t audit_lost;                        /* rows since the last commit that went well */
+    STAILQ_HEAD(, held_answer) held;
+    bool unsettled; /* some of them came in this step */
     STAILQ_HEAD(, late) late;
     LIST_HEAD(, warming) warming;
     /* while the store is read */
@@ -67,10 +83,45 @@ struct shell {
     char restore_why[2 * PROTO_TEXT_MAX];
 };
 
+/* The loop ends: the core could not go on. */
+void shell_give_up(struct shell *s, const char *what, int r);
 /* Tells the core, carries out what it says. Never called from inside itself. */
 void shell_step(struct shell *s, struct cluster_ev *ev);
+/* The same in the next turn of the loop, for what comes up inside a step. ev: copied, its text too. */
+void shell_tell_later(struct shell *s, const struct cluster_ev *ev);
+
+/* ---- shell_show.c: the HTTP thread ---- */
+
+/* NULL: the loop has been given up. */
+struct front_note *shell_note_new(struct shell *s, enum front_note_kind kind);
+/* note: consumed. */
+void shell_note_send(struct shell *s, struct front_note *note);
+/* The picture is out of date. */
+void shell_mark_stale(struct shell *s);
 /* Makes the picture anew and hands it to the HTTP thread. */
 void shell_show(struct shell *s);
+
+/* ---- shell_boot.c: models.conf ---- */
+
+/* Asks for each section that is to be served and whose model has appeared. */
+void shell_boot_ask(struct shell *s, const struct view *v);
+void shell_boot_answer(struct shell *s, uint64_t request_id, const struct cluster_answer *a);
+
+/* ---- shell_commit.c: the store ---- */
+
+void shell_commit(struct shell *s, const struct cluster_fx *fx);
+void shell_audit(struct shell *s, const struct cluster_transition *t);
+void shell_audit_flush(struct shell *s);
+void shell_on_audit_due(evutil_socket_t fd, short what, void *ctx);
+/* An answer that waits until what this step says is durable. note: consumed. */
+void shell_hold_answer(struct shell *s, struct front_note *note);
+/* At the end of a step. */
+void shell_settle_answers(struct shell *s);
+void shell_drop_answers(struct shell *s);
+/* Commits have piled up: whoever asks for something must wait. */
+bool shell_store_is_behind(const struct shell *s);
+
+/* ---- shell.c ---- */
 
 /* Callbacks of the loop, the store, the link, mDNS and the HTTP thread; ctx is the shell. */
 void shell_on_turn(evutil_socket_t fd, short what, void *ctx);

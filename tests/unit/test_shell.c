@@ -4,6 +4,7 @@
 #include <event2/event.h>
 #include <event2/http.h>
 #include <inttypes.h>
+#include <malloc.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -16,9 +17,11 @@
 
 #include <cmocka.h>
 
+#include "common/log.h"
 #include "common/message.h"
 #include "common/wire.h"
 #include "controller/shell.h"
+#include "controller/store.h"
 #include "controller/upstream.h"
 #include "tests/lib/http_lab.h"
 
@@ -34,6 +37,8 @@ struct lab {
     /* the agent */
     struct wire_client *wire;
     bool up, welcomed, running, stopped;
+    bool deaf; /* it does not end what it is told to end */
+    uint64_t grace_ms;
     struct message welcome;
     struct unit_facts unit[2];
     size_t n_units;
@@ -193,6 +198,8 @@ static void obey(struct lab *lab, const struct message *m)
         u = add_unit(lab, m, UNIT_COORDINATOR, lab->coordinator_port);
         break;
     case COMMAND_STOP:
+        if (lab->deaf)
+            return;
         lab->n_units = 0;
         lab->stopped = true;
         break;
@@ -256,7 +263,7 @@ static int try_start(struct lab *lab, const char *models, char *why, size_t why_
                              .evict_after_ms = 120000,
                              .load_stall_ms = 60000,
                              .warm_up_ms = 60000,
-                             .transition_grace_ms = 500};
+                             .transition_grace_ms = lab->grace_ms};
     int fd = lab_listen(&lab->http_port), r;
 
     assert_int_equal(models_conf_parse("models.conf", models, strlen(models), &lab->models, why, why_size), 0);
@@ -291,6 +298,7 @@ static void lab_open(struct lab *lab, const char *models)
     char node_dir[128];
 
     memset(lab, 0, sizeof(*lab));
+    lab->grace_ms = 500;
     assert_int_equal(crypto_init(), 0);
     snprintf(lab->dir, sizeof(lab->dir), "/tmp/caravan-test-XXXXXX");
     assert_non_null(mkdtemp(lab->dir));
@@ -469,9 +477,128 @@ static void test_boot_deploys_when_the_model_appears(void **state)
     lab_shut(&lab);
 }
 
+/* ---- refusals ---- */
+
+enum { ASKERS = 20, ASKED_AT_ONCE = 25, ROUNDS = 20, REFUSALS = ASKERS * ASKED_AT_ONCE * ROUNDS };
+
+#ifdef __SANITIZE_ADDRESS__
+size_t __sanitizer_get_current_allocated_bytes(void);
+
+static size_t live_bytes(void)
+{
+    return __sanitizer_get_current_allocated_bytes();
+}
+#else
+static size_t live_bytes(void)
+{
+    return mallinfo2().uordblks;
+}
+#endif
+
+static size_t count(const char *text, const char *word)
+{
+    size_t n = 0;
+
+    for (; (text = strstr(text, word)); text += strlen(word))
+        n++;
+    return n;
+}
+
+/* Each asker asks for what cannot be, ASKED_AT_ONCE times on one connection. */
+static void ask_in_vain(struct lab *lab)
+{
+    static const char one[] =
+        "POST /api/instances HTTP/1.1\r\nHost: x\r\nContent-Length: 16\r\n%s\r\n{\"model\":\"tiny\"}";
+    struct lab_client c[ASKERS];
+    char request[256];
+
+    for (int a = 0; a < ASKERS; a++) {
+        lab_connect(&c[a], lab->base, lab->http_port);
+        for (int i = 0; i < ASKED_AT_ONCE; i++) {
+            snprintf(request, sizeof(request), one, i == ASKED_AT_ONCE - 1 ? "Connection: close\r\n" : "");
+            lab_send(&c[a], request);
+        }
+    }
+    for (int a = 0; a < ASKERS; a++) {
+        lab_until_closed(&c[a]);
+        assert_int_equal(count(c[a].got, "HTTP/1.1 409 "), ASKED_AT_ONCE);
+        lab_close(&c[a]);
+    }
+}
+
+static void count_refused(void *ctx, const struct store_record *r)
+{
+    *(size_t *)ctx += strstr(r->value, "\"verdict\":\"refuse\"") && strstr(r->value, "\"from\":\"stopping\"") &&
+                      strstr(r->value, "\"event\":\"deploy\"");
+}
+
+static void no_row(void *ctx, const struct store_record *r)
+{
+    (void)ctx, (void)r;
+}
+
+static void no_commit(void *ctx, uint64_t token, int r)
+{
+    (void)ctx, (void)token, (void)r;
+}
+
+static size_t refusals_audited(struct lab *lab)
+{
+    const struct store_callbacks cb = {.committed = no_commit};
+    struct store *store = NULL;
+    char path[128], why[256];
+    size_t n = 0;
+
+    snprintf(path, sizeof(path), "%s/store.db", lab->dir);
+    assert_int_equal(store_open(lab->base, path, &cb, no_row, NULL, &store, why, sizeof(why)), 0);
+    assert_int_equal(store_audit_tail(store, STORE_AUDIT_MAX, count_refused, &n), 0);
+    store_close(&store);
+    return n;
+}
+
+/* Ten thousand wishes that the state forbids: each is refused, counted, and in the audit; nothing grows by them. */
+static void test_what_is_refused_costs_nothing(void **state)
+{
+    char words[160];
+    size_t early = 0;
+    struct lab lab;
+    char *text;
+
+    (void)state;
+    lab_open(&lab, "");
+    stop(&lab);
+    lab.grace_ms = 0;
+    lab.deaf = true;
+    lab.welcomed = false;
+    start(&lab, "");
+    lab_until_true(lab.base, &lab.welcomed);
+    until_shown(&lab, "/api/models", "\"name\":\"tiny\"");
+    free(post(&lab, "/api/instances", "{\"model\":\"tiny\",\"rank0\":\"rpc\"}"));
+    until_shown(&lab, "/api/instances", "\"state\":\"ready\"");
+    text = lab_ask(lab.base, lab.http_port, "DELETE /api/instances/tiny HTTP/1.0\r\n\r\n");
+    free(text);
+    until_shown(&lab, "/api/instances", "\"state\":\"stopping\"");
+    log_set_level(LOG_LEVEL_ERROR);
+    for (int round = 0; round < ROUNDS; round++) {
+        ask_in_vain(&lab);
+        if (round == ROUNDS / 4) /* the rings of events and tasks are full by now */
+            early = live_bytes();
+    }
+    assert_true(live_bytes() < early + MIB);
+    log_set_level(LOG_LEVEL_INFO);
+    snprintf(words, sizeof(words),
+             "caravan_transitions_refused_total{machine=\"instance\",state=\"stopping\",event=\"deploy\"} %d\n",
+             (int)REFUSALS);
+    until_shown(&lab, "/metrics", words);
+    stop(&lab);
+    assert_int_equal(refusals_audited(&lab), REFUSALS);
+    lab_shut(&lab);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_what_is_refused_costs_nothing),
         cmocka_unit_test(test_join_deploy_chat_stop),
         cmocka_unit_test(test_garbage_costs_a_counter),
         cmocka_unit_test(test_restart_keeps_what_was),
