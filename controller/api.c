@@ -1,9 +1,7 @@
 #include "controller/api.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <event2/event.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,9 +15,9 @@
 #include "controller/api_follow.h"
 #include "controller/api_json.h"
 #include "controller/api_names.h"
+#include "controller/api_request.h"
 #include "controller/http_json.h"
 #include "controller/json_fields.h"
-#include "controller/plan_json.h"
 
 /* Somebody who waits for the control loop. */
 struct pending {
@@ -156,7 +154,14 @@ static void reply_unknown_model(struct api *a, struct http_exchange *x, const ch
                      a->view ? api_near_names(a->view, model, names, sizeof(names)) : "none yet");
 }
 
-void api_answer(struct api *a, uint64_t request_id, const struct cluster_answer *answer)
+/* Of a wish that is not granted: 409 for good, 503 where it is worth trying again. */
+static int status_of(const char *code)
+{
+    return strcmp(code, "busy") == 0 || strcmp(code, "store_failed") == 0 ? 503 : 409;
+}
+
+void api_answer(struct api *a, uint64_t request_id, const struct cluster_answer *answer,
+                const struct front_refusal *refusal)
 {
     char model[PROTO_MODEL_MAX];
     struct http_exchange *x = take_pending(a, request_id, model);
@@ -165,13 +170,13 @@ void api_answer(struct api *a, uint64_t request_id, const struct cluster_answer 
     if (!x)
         return;
     if (answer->accepted)
-        http_reply_json(x, 202,
-                        json_pack("{s:I,s:s,s:b}", "task", (json_int_t)answer->task_id, "instance",
-                                  ID128(&answer->instance), "attached", answer->attached));
+        http_reply_json(x, answer->task_id ? 202 : 200, api_json_accepted(answer));
     else if (missing && *model)
         reply_unknown_model(a, x, model);
+    else if (refusal->machine)
+        http_reply_json(x, 409, api_json_refused(answer, refusal));
     else
-        http_reply_error(x, missing ? 404 : 409, answer->code, "%s", answer->text);
+        http_reply_error(x, missing ? 404 : status_of(answer->code), answer->code, "%s", answer->text);
 }
 
 void api_planned(struct api *a, uint64_t request_id, const struct front_planned *planned)
@@ -189,70 +194,6 @@ void api_planned(struct api *a, uint64_t request_id, const struct front_planned 
         http_reply_json(x, 200, api_json_planned(planned));
 }
 
-/* Owned flags and pinned plans are judged here too, so that a refusal needs no trip. Returns false where it answered. */
-static bool judge_deploy(struct http_exchange *x, const struct front_order *o)
-{
-    for (size_t i = 0; i < o->request.n_args; i++) {
-        const char *flag = place_owned_flag(o->request.arg[i]);
-
-        if (flag) {
-            http_reply_error(x, 409, "owned_flag", "%s is set by Caravan from the plan: leave it out of the arguments",
-                             flag);
-            return false;
-        }
-    }
-    if (!o->plan)
-        return true;
-    if (!o->plan->n_ranks) {
-        http_reply_error(x, 409, "no_fit", "the plan holds no ranks: it did not fit when it was made");
-        return false;
-    }
-    if (strcmp(o->plan->model, o->request.model) != 0) {
-        http_reply_error(x, 409, "bad_model", "the plan is for model \"%s\", not \"%s\"", o->plan->model,
-                         o->request.model);
-        return false;
-    }
-    return true;
-}
-
-/* A name is shown on one line and typed back by people. */
-static bool judge_alias(struct http_exchange *x, const char *alias)
-{
-    for (const char *p = alias; *p; p++)
-        if (iscntrl((unsigned char)*p)) {
-            http_reply_error(x, 400, "bad_request", "\"alias\" must not hold control characters");
-            return false;
-        }
-    return true;
-}
-
-/* The order from the body of POST /api/instances; false where it has answered. */
-static bool read_deploy(struct http_exchange *x, const json_t *body, struct front_order *o)
-{
-    static const char *const others[] = {"args", "plan", "replicas", "ttl", NULL};
-    static const char *const later[] = {"replicas", "ttl"};
-    const json_t *plan = json_object_get(body, "plan");
-    char why[PROTO_TEXT_MAX];
-    int r;
-
-    for (size_t i = 0; i < sizeof(later) / sizeof(later[0]); i++) {
-        const json_t *v = json_object_get(body, later[i]);
-
-        if (v && !json_is_null(v)) {
-            http_reply_error(x, 501, "not_yet", "\"%s\" acts from the gateway on: leave it out until then", later[i]);
-            return false;
-        }
-    }
-    r = place_request_read(body, others, &o->request, why, sizeof(why));
-    if (!r && plan && !json_is_null(plan))
-        r = plan_json_read(plan, &o->plan, why, sizeof(why));
-    if (r < 0)
-        http_reply_error(x, 503, "no_memory", "out of memory");
-    else if (r > 0)
-        http_reply_error(x, 400, "bad_request", "%s", why);
-    return r == 0 && judge_alias(x, o->request.alias) && judge_deploy(x, o);
-}
-
 static void handle_deploy(void *ctx, struct http_exchange *x)
 {
     CLEANUP(front_order_destroy) struct front_order *o = NULL;
@@ -266,104 +207,58 @@ static void handle_deploy(void *ctx, struct http_exchange *x)
         http_reply_error(x, 400, "bad_json", "%s", why);
         return;
     }
-    if (new_order(x, FRONT_ORDER_DEPLOY, &o) == 0 && read_deploy(x, body, o))
+    if (new_order(x, FRONT_ORDER_DEPLOY, &o) == 0 && api_read_deploy(x, body, o))
         submit(ctx, x, &o);
+}
+
+/* What is asked of the instance or node that the path names. */
+static void order_of_target(struct api *a, struct http_exchange *x, enum front_order_kind kind, const char *what)
+{
+    CLEANUP(front_order_destroy) struct front_order *o = NULL;
+
+    if (strlen(http_arg(x)) >= sizeof(o->target)) {
+        http_reply_error(x, 404, "not_found", "no %s has so long a name", what);
+        return;
+    }
+    if (new_order(x, kind, &o) < 0)
+        return;
+    snprintf(o->target, sizeof(o->target), "%s", http_arg(x));
+    submit(a, x, &o);
 }
 
 static void handle_stop(void *ctx, struct http_exchange *x)
 {
+    order_of_target(ctx, x, FRONT_ORDER_STOP, "instance");
+}
+
+static void handle_drain(void *ctx, struct http_exchange *x)
+{
+    order_of_target(ctx, x, FRONT_ORDER_DRAIN, "node");
+}
+
+static void handle_undrain(void *ctx, struct http_exchange *x)
+{
+    order_of_target(ctx, x, FRONT_ORDER_UNDRAIN, "node");
+}
+
+static void handle_retire(void *ctx, struct http_exchange *x)
+{
+    order_of_target(ctx, x, FRONT_ORDER_RETIRE, "node");
+}
+
+static void handle_lift_brake(void *ctx, struct http_exchange *x)
+{
     CLEANUP(front_order_destroy) struct front_order *o = NULL;
 
-    if (strlen(http_arg(x)) >= PROTO_MODEL_MAX) {
-        http_reply_error(x, 404, "not_found", "no instance has so long a name");
-        return;
-    }
-    if (new_order(x, FRONT_ORDER_STOP, &o) < 0)
-        return;
-    snprintf(o->target, sizeof(o->target), "%s", http_arg(x));
-    submit(ctx, x, &o);
-}
-
-/* As in a body, what is misspelt is named: a plan for something else than was meant would mislead. */
-static bool query_known(struct http_exchange *x, const char *const *keys)
-{
-    char key[64];
-
-    if (!http_query_unknown(x, keys, key, sizeof(key)))
-        return true;
-    http_reply_error(x, 400, "bad_request", "\"%s\" is not a known key", key);
-    return false;
-}
-
-/* A number or text of the query into the request. false: answered. */
-static bool query_number(struct http_exchange *x, const char *name, uint64_t max, uint32_t *ret)
-{
-    char text[32];
-    uint64_t v;
-    int r = http_query(x, name, text, sizeof(text));
-
-    if (r > 0)
-        return true;
-    if (r < 0 || !parse_uint(text, 0, max, &v)) {
-        http_reply_error(x, 400, "bad_request", "\"%s\" must be a whole number from 0 to %" PRIu64, name, max);
-        return false;
-    }
-    *ret = (uint32_t)v;
-    return true;
-}
-
-static bool query_text(struct http_exchange *x, const char *name, char *buf, size_t size)
-{
-    if (http_query(x, name, buf, size) >= 0)
-        return true;
-    http_reply_error(x, 400, "bad_request", "\"%s\" is malformed or longer than %zu bytes", name, size - 1);
-    return false;
-}
-
-static bool query_choice(struct http_exchange *x, const char *name, const char *const *words, int n, int *ret)
-{
-    char text[16] = "";
-
-    if (!query_text(x, name, text, sizeof(text)))
-        return false;
-    if (!*text)
-        return true;
-    for (int i = 0; i < n; i++)
-        if (strcmp(text, words[i]) == 0) {
-            *ret = i + 1;
-            return true;
-        }
-    http_reply_error(x, 400, "bad_request", "\"%s\" cannot be \"%s\"", name, text);
-    return false;
-}
-
-static bool read_plan_query(struct http_exchange *x, struct place_request *req)
-{
-    static const char *const policies[] = {"fit", "spread"}, *const rank0s[] = {"auto", "local", "rpc"};
-    static const char *const keys[] = {"model", "nodes", "policy", "ctx", "slots", "kv_type", "rank0", NULL};
-    int policy = 0, rank0 = 0;
-
-    if (!query_known(x, keys) || !query_text(x, "model", req->model, sizeof(req->model)) ||
-        !query_text(x, "kv_type", req->kv_type, sizeof(req->kv_type)) ||
-        !query_number(x, "nodes", PROTO_RANKS_MAX, &req->nodes) || !query_number(x, "ctx", 1 << 24, &req->ctx) ||
-        !query_number(x, "slots", 256, &req->slots) || !query_choice(x, "policy", policies, 2, &policy) ||
-        !query_choice(x, "rank0", rank0s, 3, &rank0))
-        return false;
-    req->policy = (enum place_policy)policy;
-    req->rank0 = (enum place_rank0)rank0;
-    if (*req->model && (!*req->kv_type || plan_kv_type_known(req->kv_type)))
-        return true;
-    http_reply_error(x, 400, "bad_request",
-                     *req->model ? "\"kv_type\" is none that llama-server knows"
-                                 : "\"model\" is missing: /api/plan?model=NAME");
-    return false;
+    if (new_order(x, FRONT_ORDER_LIFT_BRAKE, &o) == 0)
+        submit(ctx, x, &o);
 }
 
 static void handle_plan(void *ctx, struct http_exchange *x)
 {
     CLEANUP(front_order_destroy) struct front_order *o = NULL;
 
-    if (new_order(x, FRONT_ORDER_PLAN, &o) == 0 && read_plan_query(x, &o->request))
+    if (new_order(x, FRONT_ORDER_PLAN, &o) == 0 && api_read_plan_query(x, &o->request))
         submit(ctx, x, &o);
 }
 
@@ -462,6 +357,10 @@ const struct http_route *api_routes(void)
         {"GET", "/api/health", handle_health},
         {"GET", "/api/version", handle_version},
         {"GET", "/api/nodes", handle_nodes},
+        {"POST", "/api/nodes/:name/drain", handle_drain},
+        {"POST", "/api/nodes/:name/undrain", handle_undrain},
+        {"POST", "/api/nodes/:name/retire", handle_retire},
+        {"POST", "/api/brake/lift", handle_lift_brake},
         {"GET", "/api/models", handle_models},
         {"GET", "/api/plan", handle_plan},
         {"GET", "/api/instances", handle_instances},

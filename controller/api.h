@@ -26,7 +26,8 @@ const struct http_route *api_routes(void); /* ctx: the struct api */
 void api_set_view(struct api *a, struct view *v);
 void api_set_backends(struct api *a, struct backends *b);
 /* Answers to orders; request ids that nobody waits for any more are passed over. */
-void api_answer(struct api *a, uint64_t request_id, const struct cluster_answer *answer);
+void api_answer(struct api *a, uint64_t request_id, const struct cluster_answer *answer,
+                const struct front_refusal *refusal);
 void api_planned(struct api *a, uint64_t request_id, const struct front_planned *planned);
 
 #endif

@@ -10,12 +10,20 @@
 json_t *api_json_version(const struct view *v);
 json_t *api_json_nodes(const struct view *v, uint64_t wall_ms);
 json_t *api_json_models(const struct view *v);
-json_t *api_json_instance(const struct view_instance *in);
+/* in: of v. with_plan: false leaves "plan" null. */
+json_t *api_json_instance(const struct view *v, const struct view_instance *in, bool with_plan);
 json_t *api_json_instances(const struct view *v);
+/* The same without plans. */
+json_t *api_json_instances_brief(const struct view *v);
 json_t *api_json_task(const struct view_task *t);
 json_t *api_json_tasks(const struct view *v);
 json_t *api_json_backends(const struct backends *b);
+json_t *api_json_plan(const struct plan *p); /* null where p is NULL */
 json_t *api_json_planned(const struct front_planned *p);
+/* {"task", "instance", "attached", "text"}, null where there is none. */
+json_t *api_json_accepted(const struct cluster_answer *a);
+/* {"error": {"code", "message", "machine", "state", "event"}} */
+json_t *api_json_refused(const struct cluster_answer *a, const struct front_refusal *r);
 json_t *api_json_transition(const struct cluster_transition *t, uint64_t wall_ms);
 /* {"task": TASK, "instance": INSTANCE or null} */
 json_t *api_json_follow(const struct view *v, const struct view_task *t);

@@ -132,7 +132,7 @@ static void take_note(void *ctx, void *object)
         events_add(w->events, &n->transition, n->wall_ms);
         break;
     case FRONT_NOTE_ANSWER:
-        api_answer(w->api, n->request_id, &n->answer);
+        api_answer(w->api, n->request_id, &n->answer, &n->refusal);
         break;
     case FRONT_NOTE_PLANNED:
         api_planned(w->api, n->request_id, &n->planned);

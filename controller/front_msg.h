@@ -14,7 +14,7 @@ enum front_note_kind {
     FRONT_NOTE_VIEW = 1, /* view, control: newest wins */
     FRONT_NOTE_BACKENDS,
     FRONT_NOTE_TRANSITION,
-    FRONT_NOTE_ANSWER, /* request_id, answer */
+    FRONT_NOTE_ANSWER, /* request_id, answer, refusal */
     FRONT_NOTE_PLANNED /* request_id, planned */
 };
 
@@ -23,6 +23,11 @@ struct front_planned {
     char why[PROTO_TEXT_MAX];
     struct plan *plan;  /* owned; may be NULL */
     struct plan *other; /* owned; the plan under the other policy, or NULL */
+};
+
+/* Which cell of which table has refused; NULL where no table has. All static. */
+struct front_refusal {
+    const char *machine, *state, *event;
 };
 
 struct front_note {
@@ -34,6 +39,7 @@ struct front_note {
     struct cluster_transition transition;
     uint64_t request_id;
     struct cluster_answer answer;
+    struct front_refusal refusal;
     struct front_planned planned;
 };
 
@@ -42,6 +48,10 @@ enum front_order_kind {
     FRONT_ORDER_DEPLOY = 1,
     FRONT_ORDER_STOP,
     FRONT_ORDER_PLAN,
+    FRONT_ORDER_DRAIN,
+    FRONT_ORDER_UNDRAIN,
+    FRONT_ORDER_RETIRE,
+    FRONT_ORDER_LIFT_BRAKE,
     FRONT_ORDER_TRAFFIC, /* instance, epoch, traffic: nobody waits for an answer */
     FRONT_ORDER_UPSTREAM /* instance, epoch, upstream: the same */
 };
@@ -51,7 +61,7 @@ struct front_order {
     uint64_t request_id;
     struct place_request request; /* owned; DEPLOY, PLAN */
     struct plan *plan;            /* owned; DEPLOY: pinned, or NULL */
-    char target[PROTO_MODEL_MAX]; /* STOP */
+    char target[PROTO_MODEL_MAX]; /* STOP: an instance; DRAIN, UNDRAIN, RETIRE: a node */
     struct id128 instance;
     uint64_t epoch;
     struct cluster_traffic traffic;

@@ -225,19 +225,21 @@ int http_server_route(struct http_server *s, const struct http_route *routes, vo
     return 0;
 }
 
-/* The path itself, or its last segment in *ret_arg where the pattern ends in "/:". */
-static bool path_matches(const char *pattern, const char *path, const char **ret_arg)
+/* The path itself, or with the segment that stands where the pattern has one with ':'. */
+static bool path_matches(const char *pattern, const char *path, const char **ret_arg, size_t *ret_n)
 {
     const char *colon = strchr(pattern, ':');
-    size_t n = colon ? (size_t)(colon - pattern) : 0;
+    size_t before = colon ? (size_t)(colon - pattern) : 0, n;
 
     *ret_arg = NULL;
     if (!colon)
         return strcmp(pattern, path) == 0;
-    if (strncmp(pattern, path, n) != 0 || !path[n] || strchr(path + n, '/'))
+    if (strncmp(pattern, path, before) != 0)
         return false;
-    *ret_arg = path + n;
-    return true;
+    n = strcspn(path + before, "/");
+    *ret_arg = path + before;
+    *ret_n = n;
+    return n && strcmp(path + before + n, colon + strcspn(colon, "/")) == 0;
 }
 
 static bool method_matches(const struct http_route *route, const char *method)
@@ -246,11 +248,11 @@ static bool method_matches(const struct http_route *route, const char *method)
 }
 
 /* A segment of 1 KiB is a name of ours with everything escaped. */
-static bool take_arg(struct http_exchange *x, const char *arg)
+static bool take_arg(struct http_exchange *x, const char *arg, size_t n)
 {
     CLEANUP(cleanup_free) char *buf = malloc(1024);
 
-    if (!buf || !http_percent_decode(arg, strlen(arg), false, buf, 1024))
+    if (!buf || !http_percent_decode(arg, n, false, buf, 1024))
         return false;
     http_exchange_set_arg(x, buf);
     buf = NULL;
@@ -261,17 +263,18 @@ void http_dispatch(struct http_server *s, struct http_exchange *x)
 {
     const char *path = http_path(x), *method = http_head(x)->method, *arg;
     bool known = false;
+    size_t n = 0;
 
     if (s->errors.before && s->errors.before(s->errors.ctx, x))
         return;
     for (size_t t = 0; t < s->n_tables; t++)
         for (const struct http_route *route = s->table[t].route; route->method; route++) {
-            if (!path_matches(route->pattern, path, &arg))
+            if (!path_matches(route->pattern, path, &arg, &n))
                 continue;
             known = true;
             if (!method_matches(route, method))
                 continue;
-            if (arg && !take_arg(x, arg)) {
+            if (arg && !take_arg(x, arg, n)) {
                 s->errors.refuse(s->errors.ctx, x, 400, "the path is not valid");
                 return;
             }

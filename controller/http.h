@@ -35,7 +35,7 @@ struct http_limits {
 
 struct http_route {
     const char *method;  /* NULL ends a table. HEAD is answered by the GET route, without a body */
-    const char *pattern; /* "/api/tasks/:id": a trailing segment with ':' takes one path segment, see http_arg */
+    const char *pattern; /* "/api/tasks/:id": the segment with ':', one at most, takes any, see http_arg */
     void (*handle)(void *ctx, struct http_exchange *x);
 };
 

@@ -152,10 +152,29 @@ static void node_sample(const struct page *p, const char *name, const struct vie
     fprintf(p->out, "} %s\n", value);
 }
 
+static bool is_up(enum node_state s)
+{
+    switch (s) {
+    case NODE_READY:
+    case NODE_DRAINING:
+    case NODE_DRAINED:
+        return true;
+    case NODE_UNKNOWN:
+    case NODE_JOINING:
+    case NODE_SUSPECT:
+    case NODE_LOST:
+    case NODE_EVICTED:
+    case NODE_STUCK:
+    case NODE_RETIRED:
+        break;
+    }
+    return false;
+}
+
 static void print_node_up(const struct page *p, const char *name)
 {
     for (size_t i = 0; p->view && i < p->view->n_nodes; i++)
-        node_sample(p, name, &p->view->node[i], p->view->node[i].state == NODE_READY ? "1" : "0");
+        node_sample(p, name, &p->view->node[i], is_up(p->view->node[i].state) ? "1" : "0");
 }
 
 static void print_node_age(const struct page *p, const char *name)
@@ -255,6 +274,35 @@ static void print_instance_progress(const struct page *p, const char *name)
     }
 }
 
+/* Of ranks that an instance has now: those of an epoch that is over are gone. */
+static void print_rank_stall(const struct page *p, const char *name)
+{
+    for (size_t i = 0; p->view && i < p->view->n_instances; i++) {
+        const struct view_instance *in = &p->view->instance[i];
+
+        for (size_t r = 0; r < in->n_ranks; r++) {
+            fprintf(p->out, "%s{", name);
+            label(p->out, "model", in->name);
+            fputc(',', p->out);
+            label(p->out, "unit", ID128(&in->id));
+            fprintf(p->out, ",rank=\"%zu\"} %.3f\n", r, (double)in->rank[r].frozen_ms / 1000);
+        }
+    }
+}
+
+static void print_instance_attempts(const struct page *p, const char *name)
+{
+    for (size_t i = 0; p->view && i < p->view->n_instances; i++) {
+        instance_sample(p, name, &p->view->instance[i]);
+        fprintf(p->out, "%" PRIu32 "\n", p->view->instance[i].attempts);
+    }
+}
+
+static void print_brake(const struct page *p, const char *name)
+{
+    fprintf(p->out, "%s %d\n", name, p->view && p->view->brake.on);
+}
+
 static void print_audit_lost(const struct page *p, const char *name)
 {
     fprintf(p->out, "%s %" PRIu64 "\n", name, p->control->audit_lost);
@@ -332,7 +380,8 @@ static const struct {
 } table[] = {
     {"caravan_leader", "gauge", "1 where this controller leads.", print_leader},
     {"caravan_nodes", "gauge", "Nodes by state.", print_nodes},
-    {"caravan_node_up", "gauge", "1 while the node is ready.", print_node_up},
+    {"caravan_brake", "gauge", "1 while silence of nodes is not acted on.", print_brake},
+    {"caravan_node_up", "gauge", "1 while the node reports: ready, draining or drained.", print_node_up},
     {"caravan_node_last_report_seconds", "gauge", "Age of the node's last report.", print_node_age},
     {"caravan_device_memory_bytes", "gauge", "Memory of a node's device, by kind: total or free.", print_device_memory},
     {"caravan_device_utilization_ratio", "gauge", "Utilization of a device, where it can be read.",
@@ -344,6 +393,10 @@ static const struct {
     {"caravan_instance_epoch", "gauge", "The instance's placements so far.", print_instance_epoch},
     {"caravan_instance_load_ratio", "gauge", "How much of the instance's weights its ranks hold.",
      print_instance_progress},
+    {"caravan_instance_attempts", "gauge", "Placements in a row without five minutes of ready.",
+     print_instance_attempts},
+    {"caravan_rank_stall_seconds", "gauge", "How long a rank has not touched bytes that wait for it.",
+     print_rank_stall},
     {"caravan_coordinator_starts_total", "counter", "Coordinators started.", print_starts},
     {"caravan_transitions_refused_total", "counter", "State transitions refused.", print_refusals},
     {"caravan_gateway_requests_total", "counter", "Requests to /v1 by model and status code.", print_requests},

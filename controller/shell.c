@@ -144,6 +144,8 @@ static void answer(struct shell *s, const struct cluster_fx *fx)
         return;
     n->request_id = fx->request_id;
     n->answer = fx->answer;
+    if (s->refusal && strcmp(fx->answer.code, "invalid_transition") == 0)
+        n->refusal = (struct front_refusal){s->refusal->machine, s->refusal->from, s->refusal->event};
     if (fx->answer.accepted)
         shell_note_send(s, n);
     else
@@ -169,6 +171,8 @@ static void transition(struct shell *s, const struct cluster_transition *t)
     bool refused = strcmp(t->verdict, "refuse") == 0;
 
     log_transition(t);
+    if (refused)
+        s->refusal = t;
     if (refused || (strcmp(t->verdict, "go") == 0 && strcmp(t->machine, "task") != 0)) /* tasks are kept themselves */
         shell_audit(s, t);
     if (!n)
@@ -231,6 +235,7 @@ void shell_step(struct shell *s, struct cluster_ev *ev)
         shell_show(s);
     for (size_t i = 0; i < fx->n; i++)
         carry_out(s, &fx->item[i]);
+    s->refusal = NULL;
     shell_settle_answers(s);
     arm_tick(s);
 }
@@ -305,41 +310,81 @@ static void do_plan(struct shell *s, const struct front_order *o)
     shell_note_send(s, n);
 }
 
+/* As the core hears of it; 0: it is no event of the core's. */
+static enum cluster_ev_kind event_of(enum front_order_kind k)
+{
+    switch (k) {
+    case FRONT_ORDER_DEPLOY:
+        return CLUSTER_EV_DEPLOY;
+    case FRONT_ORDER_STOP:
+        return CLUSTER_EV_STOP;
+    case FRONT_ORDER_DRAIN:
+        return CLUSTER_EV_DRAIN;
+    case FRONT_ORDER_UNDRAIN:
+        return CLUSTER_EV_UNDRAIN;
+    case FRONT_ORDER_RETIRE:
+        return CLUSTER_EV_RETIRE;
+    case FRONT_ORDER_LIFT_BRAKE:
+        return CLUSTER_EV_LIFT_BRAKE;
+    case FRONT_ORDER_TRAFFIC:
+        return CLUSTER_EV_TRAFFIC;
+    case FRONT_ORDER_UPSTREAM:
+        return CLUSTER_EV_UPSTREAM;
+    case FRONT_ORDER_PLAN:
+        break;
+    }
+    return (enum cluster_ev_kind)0;
+}
+
+/* Somebody waits for its answer. */
+static bool is_asked(enum front_order_kind k)
+{
+    return k != FRONT_ORDER_TRAFFIC && k != FRONT_ORDER_UPSTREAM;
+}
+
+static bool fill_request(struct shell *s, struct front_order *o)
+{
+    if ((o->kind != FRONT_ORDER_DEPLOY && o->kind != FRONT_ORDER_PLAN) || o->plan)
+        return true;
+    if (models_conf_apply(s->models, &o->request) == 0)
+        return true;
+    shell_give_up(s, "order", -ENOMEM);
+    return false;
+}
+
+static void turn_away(struct shell *s, uint64_t request_id)
+{
+    struct front_note *n = shell_note_new(s, FRONT_NOTE_ANSWER);
+
+    if (!n)
+        return;
+    n->request_id = request_id;
+    n->answer = (struct cluster_answer){.code = "busy", .text = "the store is behind with its writing: try again"};
+    shell_note_send(s, n);
+}
+
 void shell_on_order(void *ctx, struct front_order *order)
 {
     CLEANUP(front_order_destroy) struct front_order *o = order;
     struct shell *s = ctx;
-    struct cluster_ev ev = {.request_id = o->request_id};
+    struct cluster_ev ev = {.kind = event_of(o->kind),
+                            .request_id = o->request_id,
+                            .request = &o->request,
+                            .plan = o->plan,
+                            .target = o->target,
+                            .instance = o->instance,
+                            .epoch = o->epoch,
+                            .traffic = o->traffic,
+                            .upstream = o->upstream};
 
-    if ((o->kind == FRONT_ORDER_DEPLOY || o->kind == FRONT_ORDER_PLAN) && !o->plan &&
-        models_conf_apply(s->models, &o->request) < 0) {
-        shell_give_up(s, "order", -ENOMEM);
+    if (!fill_request(s, o))
         return;
-    }
-    switch (o->kind) {
-    case FRONT_ORDER_DEPLOY:
-        ev.kind = CLUSTER_EV_DEPLOY;
-        ev.request = &o->request;
-        ev.plan = o->plan;
+    if (!ev.kind) {
+        do_plan(s, o);
+    } else if (is_asked(o->kind) && shell_store_is_behind(s)) {
+        turn_away(s, o->request_id);
+    } else {
         ev.new_instance = crypto_random_id();
         shell_step(s, &ev);
-        return;
-    case FRONT_ORDER_STOP:
-        ev.kind = CLUSTER_EV_STOP;
-        ev.target = o->target;
-        shell_step(s, &ev);
-        return;
-    case FRONT_ORDER_PLAN:
-        do_plan(s, o);
-        return;
-    case FRONT_ORDER_TRAFFIC:
-    case FRONT_ORDER_UPSTREAM:
-        ev.kind = o->kind == FRONT_ORDER_TRAFFIC ? CLUSTER_EV_TRAFFIC : CLUSTER_EV_UPSTREAM;
-        ev.instance = o->instance;
-        ev.epoch = o->epoch;
-        ev.traffic = o->traffic;
-        ev.upstream = o->upstream;
-        shell_step(s, &ev);
-        return;
     }
 }

@@ -73,7 +73,8 @@ struct shell {
     struct store_record audit[SHELL_AUDIT_MAX]; /* not appended yet */
     uint64_t audit_lost;                        /* rows since the last commit that went well */
     STAILQ_HEAD(, held_answer) held;
-    bool unsettled; /* some of them came in this step */
+    bool unsettled;                           /* some of them came in this step */
+    const struct cluster_transition *refusal; /* the last one of this step */
     STAILQ_HEAD(, late) late;
     LIST_HEAD(, warming) warming;
     /* while the store is read */

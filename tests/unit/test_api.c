@@ -132,14 +132,17 @@ static const json_t *first(const json_t *o, const char *list)
 
 static void test_nodes(void **state)
 {
-    static const char *const top[] = {"made_wall_ms", "trust", "nodes", NULL};
+    static const char *const top[] = {"made_wall_ms", "trust", "brake", "carrier", "nodes", NULL};
+    static const char *const brake[] = {"on", "since_wall_ms", "text", NULL};
     static const char *const node[] = {
-        "id",      "name",  "state",         "addr",      "addrs",     "peer_addr", "key",           "version",
-        "boot_id", "build", "build_problem", "rpc",       "transport", "age_ms",    "load_permille", "memory",
-        "devices", "units", "models",        "instances", NULL};
-    static const char *const unit[] = {"id",       "role",    "state",   "standing",  "instance", "epoch",      "rank",
-                                       "addr",     "port",    "pid",     "rss_bytes", "cpu_ms",   "proc_state", "rpc",
-                                       "restarts", "adopted", "devices", "exit",      NULL};
+        "reason",    "via",           "own_host", "id",      "name",  "state",         "addr",      "addrs",
+        "peer_addr", "key",           "version",  "boot_id", "build", "build_problem", "rpc",       "transport",
+        "age_ms",    "load_permille", "memory",   "devices", "units", "models",        "instances", NULL};
+    static const char *const unit[] = {
+        "id",      "role", "state",     "standing", "instance",   "epoch",       "rank",           "addr",
+        "port",    "pid",  "rss_bytes", "cpu_ms",   "proc_state", "rpc",         "restarts",       "adopted",
+        "devices", "exit", "stopped",   "dying",    "frozen_ms",  "retransmits", "closed_streams", "http_silent_ms",
+        NULL};
     static const char *const device[] = {
         "name", "kind", "description", "total_bytes", "free_bytes", "utilization_permille", "temperature_c", NULL};
     struct view *v = lab_view(INSTANCE_READY, 18080);
@@ -147,6 +150,12 @@ static void test_nodes(void **state)
     json_t *j;
 
     (void)state;
+    v->brake = (struct view_brake){.on = true, .since_wall_ms = 5, .text = "2 of 3 nodes went silent at once"};
+    snprintf(v->node[0].via, sizeof(v->node[0].via), "n2");
+    snprintf(v->node[0].reason, sizeof(v->node[0].reason), "its own link is cut");
+    v->node[0].own_host = true;
+    v->node[0].unit[0].proc_state = 'T';
+    v->node[0].unit[0].frozen_ms = 7000;
     v->node[0].unit[0].state = UNIT_EXITED;
     v->node[0].unit[0].exit = (struct exit_facts){.known = true, .signal = 9};
     lab_open(&lab, v);
@@ -156,6 +165,15 @@ static void test_nodes(void **state)
     assert_int_equal(json_array_size(json_object_get(j, "nodes")), 2);
     const json_t *n = first(j, "nodes"), *u = first(n, "units"), *d = first(n, "devices");
 
+    assert_keys(json_object_get(j, "brake"), brake);
+    assert_true(json_is_true(json_object_get(json_object_get(j, "brake"), "on")));
+    assert_string_equal(text_at(json_object_get(j, "brake"), "text"), "2 of 3 nodes went silent at once");
+    assert_true(json_is_false(json_object_get(j, "carrier")));
+    assert_string_equal(text_at(n, "via"), "n2");
+    assert_string_equal(text_at(n, "reason"), "its own link is cut");
+    assert_true(json_is_true(json_object_get(n, "own_host")));
+    assert_true(json_is_true(json_object_get(u, "stopped")));
+    assert_int_equal(json_integer_value(json_object_get(u, "frozen_ms")), 7000);
     assert_keys(n, node);
     assert_keys(u, unit);
     assert_keys(d, device);
@@ -187,16 +205,40 @@ static void test_models_instances_tasks(void **state)
                                            "state_since_wall_ms",
                                            "ready_wall_ms",
                                            "reason",
+                                           "in_flight",
+                                           "attempts",
+                                           "again_in_ms",
+                                           "missing_bytes",
+                                           "tried",
+                                           "follows",
                                            NULL};
-    static const char *const rank[] = {"rank",          "node_name", "endpoint", "loaded_bytes",
-                                       "planned_bytes", "proven",    NULL};
+    static const char *const rank[] = {"rank",   "node_name", "endpoint", "loaded_bytes", "planned_bytes",
+                                       "proven", "slow",      "stopped",  "frozen_ms",    NULL};
+    static const char *const try[] = {"epoch", "wall_ms", "code", "node_name", "text", NULL};
     static const char *const task[] = {"id",   "kind", "state",           "instance",      "name", "code",
                                        "text", "step", "created_wall_ms", "ended_wall_ms", NULL};
     struct lab lab;
     json_t *j;
 
     (void)state;
-    lab_open(&lab, lab_view(INSTANCE_LOADING, 18080));
+    struct view *v = lab_view(INSTANCE_LOADING, 18080);
+
+    v->instance[0].attempts = 3;
+    v->instance[0].again_in_ms = 4000;
+    v->instance[0].missing_bytes = 1 << 20;
+    v->instance[0].follows = lab_id(0xbb);
+    v->instance[0].rank[0].slow = true;
+    v->instance[0].rank[0].frozen_ms = 2000;
+    v->instance[0].n_tried = 1;
+    v->instance[0].tried[0] = (struct view_try){
+        .epoch = 2, .wall_ms = 9, .code = "rank_lost", .node = "n2", .text = "rank 1 on n2 was killed"};
+    v->node[1].unit[0] = (struct unit_facts){
+        .role = UNIT_WORKER, .instance = lab_id(0xaa), .epoch = v->instance[0].epoch, .rank = 1, .proc_state = 'T'};
+    v->node[1].unit[1] = v->node[1].unit[0]; /* left over from an epoch that is over */
+    v->node[1].unit[1].rank = 0;
+    v->node[1].unit[1].epoch--;
+    v->node[1].n_units = 2;
+    lab_open(&lab, v);
     j = get(&lab, "/api/models");
     assert_keys(first(j, "models"), model);
     assert_string_equal(text_at(first(j, "models"), "problem"), "the file is cut off");
@@ -216,6 +258,17 @@ static void test_models_instances_tasks(void **state)
     assert_string_equal(text_at(first(in, "ranks"), "node_name"), "n1");
     assert_int_equal(json_integer_value(json_object_get(json_object_get(in, "plan"), "format")), 1);
     assert_true(json_is_null(json_object_get(in, "eta_ms")));
+    assert_int_equal(json_integer_value(json_object_get(in, "attempts")), 3);
+    assert_int_equal(json_integer_value(json_object_get(in, "again_in_ms")), 4000);
+    assert_int_equal(json_integer_value(json_object_get(in, "missing_bytes")), 1 << 20);
+    assert_string_equal(text_at(in, "follows"), "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb");
+    assert_keys(first(in, "tried"), try);
+    assert_string_equal(text_at(first(in, "tried"), "code"), "rank_lost");
+    assert_string_equal(text_at(first(in, "tried"), "node_name"), "n2");
+    assert_true(json_is_true(json_object_get(first(in, "ranks"), "slow")));
+    assert_true(json_is_false(json_object_get(first(in, "ranks"), "stopped")));
+    assert_int_equal(json_integer_value(json_object_get(first(in, "ranks"), "frozen_ms")), 2000);
+    assert_true(json_is_true(json_object_get(json_array_get(json_object_get(in, "ranks"), 1), "stopped")));
     json_decref(j);
 
     j = get(&lab, "/api/tasks");
@@ -279,6 +332,8 @@ static void test_before_the_first_view(void **state)
 
 /* ---- orders ---- */
 
+static const struct front_refusal none;
+
 static void begin_order(struct lab *lab, struct lab_client *c, const char *method, const char *path, const char *body)
 {
     char *text;
@@ -315,40 +370,85 @@ static void test_deploy(void **state)
     assert_string_equal(lab.order->request.model, "tiny");
     assert_int_equal(lab.order->request.nodes, 2);
     assert_null(lab.order->plan);
-    api_answer(lab.api, lab.order->request_id + 100, &yes); /* nobody's */
-    api_answer(lab.api, lab.order->request_id, &yes);
-    assert_answer(&c, "202", "{\"task\":9,\"instance\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"attached\":true}");
+    api_answer(lab.api, lab.order->request_id + 100, &yes, &none); /* nobody's */
+    api_answer(lab.api, lab.order->request_id, &yes, &none);
+    assert_answer(&c, "202",
+                  "{\"task\":9,\"instance\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"attached\":true,\"text\":null}");
 
     begin_order(&lab, &c, "POST", "/api/instances", "{\"model\":\"tyni\"}");
-    api_answer(lab.api, lab.order->request_id, &no);
+    api_answer(lab.api, lab.order->request_id, &no, &none);
     assert_answer(&c, "404", "there is: tiny, broken");
     begin_order(&lab, &c, "POST", "/api/instances", "{\"model\":\"tiny\"}");
-    api_answer(lab.api, lab.order->request_id, &late);
+    api_answer(lab.api, lab.order->request_id, &late, &none);
     assert_answer(&c, "409", "{\"error\":{\"code\":\"invalid_transition\",\"message\":\"is stopping\"}}");
 
     begin_order(&lab, &c, "POST", "/api/instances", "{\"model\":\"tiny\",\"alias\":\"t\\u00f6st a/b\"}");
-    api_answer(lab.api, lab.order->request_id, &yes);
+    api_answer(lab.api, lab.order->request_id, &yes, &none);
     assert_answer(&c, "202", "\"task\":9");
 
     begin_order(&lab, &c, "DELETE", "/api/instances/my%20model", "");
     assert_int_equal(lab.order->kind, FRONT_ORDER_STOP);
     assert_string_equal(lab.order->target, "my model");
     no = (struct cluster_answer){.code = "not_found", .text = "no instance is named so"};
-    api_answer(lab.api, lab.order->request_id, &no);
+    api_answer(lab.api, lab.order->request_id, &no, &none);
     assert_answer(&c, "404", "no instance is named so");
 
     begin_order(&lab, &c, "DELETE", "/api/instances/m", ""); /* one who does not wait for the answer */
     lab_close(&c);
     while (http_server_connections(lab.server))
         event_base_loop(lab.base, EVLOOP_ONCE);
-    api_answer(lab.api, lab.order->request_id, &yes);
+    api_answer(lab.api, lab.order->request_id, &yes, &none);
+    lab_shut(&lab);
+}
+
+static void test_what_is_asked_of_nodes(void **state)
+{
+    static const struct {
+        const char *path;
+        enum front_order_kind kind;
+        const char *target;
+    } cases[] = {
+        {"/api/nodes/n%201/drain", FRONT_ORDER_DRAIN, "n 1"},
+        {"/api/nodes/n1/undrain", FRONT_ORDER_UNDRAIN, "n1"},
+        {"/api/nodes/n1/retire", FRONT_ORDER_RETIRE, "n1"},
+        {"/api/brake/lift", FRONT_ORDER_LIFT_BRAKE, ""},
+    };
+    const struct front_refusal cell = {"node", "lost", "drain"};
+    struct cluster_answer yes = {.accepted = true, .task_id = 9}, at_once = {.accepted = true},
+                          no = {.code = "invalid_transition", .text = "the node is lost"}, busy = {.code = "busy"};
+    struct lab_client c;
+    struct lab lab;
+
+    (void)state;
+    lab_open(&lab, lab_view(INSTANCE_READY, 18080));
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        begin_order(&lab, &c, "POST", cases[i].path, "");
+        assert_int_equal(lab.order->kind, cases[i].kind);
+        assert_string_equal(lab.order->target, cases[i].target);
+        api_answer(lab.api, lab.order->request_id, i ? &at_once : &yes, &none);
+        assert_answer(&c, i ? "200" : "202",
+                      i ? "{\"task\":null,\"instance\":null," : "{\"task\":9,\"instance\":null,");
+    }
+    begin_order(&lab, &c, "POST", "/api/nodes/n1/drain", "");
+    api_answer(lab.api, lab.order->request_id, &no, &cell);
+    assert_answer(&c, "409",
+                  "{\"error\":{\"code\":\"invalid_transition\",\"message\":\"the node is lost\","
+                  "\"machine\":\"node\",\"state\":\"lost\",\"event\":\"drain\"}}");
+    begin_order(&lab, &c, "POST", "/api/nodes/n1/drain", "");
+    api_answer(lab.api, lab.order->request_id, &busy, &none);
+    assert_answer(&c, "503", "\"busy\"");
+    assert_int_equal(ask(&lab, "POST", "/api/nodes//drain", "", NULL), 404);
+    assert_int_equal(ask(&lab, "POST", "/api/nodes/a/b/drain", "", NULL), 404);
+    assert_int_equal(ask(&lab, "POST", "/api/nodes/a/drained", "", NULL), 404);
+    assert_int_equal(ask(&lab, "POST", "/api/nodes/a/drain/", "", NULL), 404);
+    assert_int_equal(ask(&lab, "GET", "/api/nodes/a/drain", "", NULL), 405);
     lab_shut(&lab);
 }
 
 static void test_deploy_with_a_plan(void **state)
 {
     struct plan *p = lab_plan();
-    struct cluster_answer yes = {.accepted = true};
+    struct cluster_answer yes = {.accepted = true, .task_id = 9};
     struct front_planned planned = {.r = 0, .plan = p};
     struct lab_client c;
     struct lab lab;
@@ -376,7 +476,7 @@ static void test_deploy_with_a_plan(void **state)
     begin_order(&lab, &c, "POST", "/api/instances", text);
     assert_non_null(lab.order->plan);
     assert_memory_equal(lab.order->plan, p, sizeof(*p));
-    api_answer(lab.api, lab.order->request_id, &yes);
+    api_answer(lab.api, lab.order->request_id, &yes, &none);
     assert_answer(&c, "202", "task");
     free(text);
     json_decref(body);
@@ -539,6 +639,7 @@ int main(void)
         cmocka_unit_test(test_backends),
         cmocka_unit_test(test_before_the_first_view),
         cmocka_unit_test(test_deploy),
+        cmocka_unit_test(test_what_is_asked_of_nodes),
         cmocka_unit_test(test_deploy_with_a_plan),
         cmocka_unit_test(test_what_is_refused_at_the_door),
         cmocka_unit_test(test_follow),

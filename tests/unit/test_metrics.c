@@ -32,6 +32,14 @@ static void assert_line(const char *text, const char *line)
         fail_msg("no line %s in:\n%s", line, text);
 }
 
+static void assert_state(const char *text, const char *name, const char *state)
+{
+    char line[128];
+
+    snprintf(line, sizeof(line), "%s{state=\"%s\"} 0", name, state);
+    assert_line(text, line);
+}
+
 static void test_from_the_start(void **state)
 {
     struct metrics_control control = {.messages_malformed = 0};
@@ -44,7 +52,12 @@ static void test_from_the_start(void **state)
     assert_line(text, "caravan_leader 0");
     assert_line(text, "caravan_nodes{state=\"ready\"} 0");
     assert_line(text, "caravan_nodes{state=\"retired\"} 0");
-    assert_line(text, "caravan_instances{state=\"failed\"} 0");
+    for (int s = NODE_UNKNOWN; s <= NODE_RETIRED; s++)
+        assert_state(text, "caravan_nodes", node_state_name((enum node_state)s));
+    for (int s = INSTANCE_REQUESTED; s <= INSTANCE_FAILED; s++)
+        assert_state(text, "caravan_instances", instance_state_name((enum instance_state)s));
+    assert_line(text, "caravan_brake 0");
+    assert_line(text, "caravan_audit_lost_total 0");
     assert_line(text, "caravan_coordinator_starts_total 0");
     assert_line(text, "caravan_gateway_requests_total{model=\"unknown\",code=\"404\"} 0");
     assert_line(text, "caravan_http_refused_total{code=\"431\"} 0");
@@ -63,6 +76,10 @@ static char *full_page(void)
     assert_int_equal(metrics_new(&m), 0);
     snprintf(v->node[1].hello.name, sizeof(v->node[1].hello.name), "n1"); /* a twin */
     snprintf(v->instance[0].name, sizeof(v->instance[0].name), "a\"b\\c");
+    v->node[1].state = NODE_SUSPECT;
+    v->brake.on = true;
+    v->instance[0].rank[1].frozen_ms = 7500;
+    v->instance[0].attempts = 2;
     v->node[0].device[0].utilization_permille = 250;
     v->node[0].device[0].temperature_c = -3;
     metrics_gateway_request(m, "m", 200);
@@ -84,9 +101,18 @@ static void test_figures(void **state)
 
     (void)state;
     assert_line(text, "caravan_leader 1");
-    assert_line(text, "caravan_nodes{state=\"ready\"} 2");
+    assert_line(text, "caravan_nodes{state=\"ready\"} 1");
+    assert_line(text, "caravan_nodes{state=\"suspect\"} 1");
+    assert_line(text, "caravan_brake 1");
+    assert_line(
+        text,
+        "caravan_rank_stall_seconds{model=\"a\\\"b\\\\c\",unit=\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",rank=\"0\"} 0.000");
+    assert_line(
+        text,
+        "caravan_rank_stall_seconds{model=\"a\\\"b\\\\c\",unit=\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",rank=\"1\"} 7.500");
+    assert_line(text, "caravan_instance_attempts{model=\"a\\\"b\\\\c\",unit=\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"} 2");
     assert_line(text, "caravan_node_up{node=\"n1-01010101\"} 1");
-    assert_line(text, "caravan_node_up{node=\"n1-02020202\"} 1");
+    assert_line(text, "caravan_node_up{node=\"n1-02020202\"} 0");
     assert_line(text, "caravan_node_last_report_seconds{node=\"n1-01010101\"} 1.120");
     assert_line(text, "caravan_device_memory_bytes{node=\"n1-01010101\",device=\"CPU\",kind=\"free\"} 6000");
     assert_line(text, "caravan_device_utilization_ratio{node=\"n1-01010101\",device=\"CPU\"} 0.250");

@@ -522,6 +522,8 @@ static void ask_in_vain(struct lab *lab)
     for (int a = 0; a < ASKERS; a++) {
         lab_until_closed(&c[a]);
         assert_int_equal(count(c[a].got, "HTTP/1.1 409 "), ASKED_AT_ONCE);
+        assert_int_equal(count(c[a].got, "\"machine\":\"instance\",\"state\":\"stopping\",\"event\":\"deploy\""),
+                         ASKED_AT_ONCE);
         lab_close(&c[a]);
     }
 }
