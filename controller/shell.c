@@ -203,6 +203,7 @@ static void carry_out(struct shell *s, struct cluster_fx *fx)
         shell_mark_stale(s);
         return;
     case CLUSTER_FX_KNOCK:
+        shell_knock(s, fx);
         return;
     }
 }
@@ -244,6 +245,7 @@ void shell_on_tick(evutil_socket_t fd, short what, void *ctx)
 {
     (void)fd;
     (void)what;
+    shell_look_at_clocks(ctx);
     shell_step(ctx, &(struct cluster_ev){.kind = CLUSTER_EV_TICK});
 }
 

@@ -154,7 +154,7 @@ static int open_link(struct shell *s, const struct shell_config *c, const struct
                                             .trust_open = c->trust_open,
                                             .cluster = config->cluster,
                                             .term = config->term};
-    const struct link_callbacks cb = {.message = shell_on_message, .ctx = s};
+    const struct link_callbacks cb = {.message = shell_on_message, .closed = shell_on_closed, .ctx = s};
     int r = link_new(s->base, c->identity, &link_config, &cb, &s->link);
 
     if (r == LINK_E_ADDR_IN_USE)
@@ -188,7 +188,8 @@ static int make_timers(struct shell *s)
     s->show = evtimer_new(s->base, shell_on_show, s);
     s->turn = event_new(s->base, -1, 0, shell_on_turn, s);
     s->audit_due = evtimer_new(s->base, shell_on_audit_due, s);
-    return s->tick && s->show && s->turn && s->audit_due ? 0 : err_raise(-ENOMEM);
+    s->look = event_new(s->base, -1, EV_PERSIST, shell_on_look, s);
+    return s->tick && s->show && s->turn && s->audit_due && s->look ? 0 : err_raise(-ENOMEM);
 }
 
 static int make_boot(struct shell *s)
@@ -201,12 +202,27 @@ static int make_boot(struct shell *s)
     return 0;
 }
 
+/* Eyes on the world beside the link. */
+static int open_world(struct shell *s)
+{
+    int r = knocking_new(s->base, &s->identity, shell_on_knocked, s, &s->knocking);
+
+    if (!r)
+        r = host_watch_new(s->base, shell_on_host, s, &s->host);
+    return r < 0 ? err_pass(r) : r;
+}
+
 static int begin(struct shell *s)
 {
+    static const struct timeval look = {.tv_usec = SHELL_LOOK_MS * 1000};
+
     for (size_t i = 0; i < s->n_restored; i++)
         shell_step(s, &(struct cluster_ev){.kind = CLUSTER_EV_RESTORE, .record = &s->restored[i]});
     drop_restored(s);
     shell_step(s, &(struct cluster_ev){.kind = CLUSTER_EV_BEGIN});
+    shell_on_host(s, host_watch_now(s->host));
+    shell_look_at_clocks(s);
+    event_add(s->look, &look);
     if (s->failure)
         return err_raise(s->failure);
     shell_show(s);
@@ -232,6 +248,8 @@ static int start(struct shell *s, const struct shell_config *c, char *why, size_
     if (!r)
         r = open_link(s, c, &config, why, why_size);
     if (!r)
+        r = open_world(s);
+    if (!r)
         r = front_new(s->base, c->http_fds, c->n_http_fds, s->secret, c->gateway_wait_ms, &cb, &s->front);
     if (!r)
         r = begin(s);
@@ -254,6 +272,7 @@ int shell_new(struct event_base *base, const struct shell_config *config, struct
         return err_raise(-ENOMEM);
     s->base = base;
     s->models = config->models;
+    s->identity = *config->identity;
     STAILQ_INIT(&s->late);
     STAILQ_INIT(&s->held);
     LIST_INIT(&s->warming);
@@ -278,7 +297,7 @@ static void cancel_warming(struct shell *s)
 
 static void free_timers(struct shell *s)
 {
-    struct event *all[] = {s->tick, s->show, s->turn, s->audit_due};
+    struct event *all[] = {s->tick, s->show, s->turn, s->audit_due, s->look};
 
     for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
         if (all[i])
@@ -296,6 +315,8 @@ void shell_destroy(struct shell **shell)
     mdns_destroy(&s->mdns);
     front_destroy(&s->front);
     shell_drop_answers(s);
+    host_watch_destroy(&s->host);
+    knocking_destroy(&s->knocking);
     link_destroy(&s->link);
     cancel_warming(s);
     if (s->store && s->audit_due)
@@ -310,6 +331,7 @@ void shell_destroy(struct shell **shell)
     }
     free_timers(s);
     free(s->boot);
+    crypto_identity_clear(&s->identity);
     explicit_bzero(s->secret, sizeof(s->secret));
     free(s);
     *shell = NULL;

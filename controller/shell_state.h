@@ -10,14 +10,17 @@
 #include "controller/core/cluster.h"
 #include "controller/discovery.h"
 #include "controller/front.h"
+#include "controller/host_watch.h"
+#include "controller/knocking.h"
 #include "controller/link.h"
 #include "controller/shell.h"
 #include "controller/store.h"
 #include "controller/upstream.h"
+#include "controller/wake.h"
 
 struct event;
 
-enum { SHELL_AUDIT_MAX = 512 };
+enum { SHELL_AUDIT_MAX = 512, SHELL_LOOK_MS = 500 };
 
 /* Request ids of the HTTP thread count from 1; those of models.conf have this bit and the section's index. */
 #define SHELL_BOOT_REQUEST (UINT64_C(1) << 63)
@@ -57,11 +60,15 @@ struct shell {
     struct mdns *mdns;
     struct discovery *discovery;
     struct front *front;
+    struct knocking *knocking;
+    struct host_watch *host;
+    struct identity identity;
+    struct wake wake;
     const struct models_conf *models;
     struct boot *boot; /* one per section */
     uint8_t secret[CRYPTO_KEY_BYTES];
     uint64_t warm_up_ms;
-    struct event *tick, *show, *turn, *audit_due;
+    struct event *tick, *show, *turn, *audit_due, *look;
     bool stale; /* the view is out of date */
     int failure;
     uint32_t audit_seq;
@@ -121,6 +128,15 @@ void shell_settle_answers(struct shell *s);
 void shell_drop_answers(struct shell *s);
 /* Commits have piled up: whoever asks for something must wait. */
 bool shell_store_is_behind(const struct shell *s);
+
+/* ---- shell_world.c ---- */
+
+void shell_knock(struct shell *s, const struct cluster_fx *fx);
+void shell_on_knocked(void *ctx, const struct id128 *node, uint64_t token, enum knock_outcome outcome);
+void shell_on_closed(void *ctx, const struct link_peer *peer, const char *peer_addr);
+void shell_on_host(void *ctx, const struct cluster_host *host);
+void shell_look_at_clocks(struct shell *s);
+void shell_on_look(evutil_socket_t fd, short what, void *ctx);
 
 /* ---- shell.c ---- */
 

@@ -39,6 +39,7 @@ struct lab {
     bool up, welcomed, running, stopped;
     bool deaf; /* it does not end what it is told to end */
     uint64_t grace_ms;
+    uint16_t knock_port; /* nobody listens there */
     struct message welcome;
     struct unit_facts unit[2];
     size_t n_units;
@@ -92,6 +93,7 @@ static void say_hello(struct lab *lab)
     h->n_addrs = 1;
     snprintf(h->addr[0], sizeof(h->addr[0]), "127.0.0.1");
     h->can_coordinate = true;
+    h->port = lab->knock_port;
     tell(lab, &m);
 }
 
@@ -308,6 +310,7 @@ static void lab_open(struct lab *lab, const char *models)
     assert_int_equal(crypto_identity_load(node_dir, &lab->node), 0);
     lab->base = event_base_new();
     close(lab_listen(&lab->port));
+    close(lab_listen(&lab->knock_port));
     lab->coordinator = evhttp_new(lab->base);
     assert_int_equal(evhttp_accept_socket(lab->coordinator, lab_listen(&lab->coordinator_port)), 0);
     evhttp_set_gencb(lab->coordinator, on_question, lab);
@@ -477,6 +480,22 @@ static void test_boot_deploys_when_the_model_appears(void **state)
     lab_shut(&lab);
 }
 
+/* Its link is closed: it is knocked at, and its kernel says that nobody is there. The silence would take a minute. */
+static void test_a_closed_link_leads_to_a_knock(void **state)
+{
+    struct lab lab;
+
+    (void)state;
+    lab_open(&lab, "");
+    until_shown(&lab, "/api/nodes", "\"name\":\"n1\",\"state\":\"ready\"");
+    until_shown(&lab, "/api/nodes", "\"own_host\":true"); /* it comes from 127.0.0.1, which is ours */
+    wire_client_destroy(&lab.wire);
+    until_shown(&lab, "/api/nodes", "\"name\":\"n1\",\"state\":\"stuck\"");
+    dial(&lab);
+    until_shown(&lab, "/api/nodes", "\"name\":\"n1\",\"state\":\"ready\"");
+    lab_shut(&lab);
+}
+
 /* ---- refusals ---- */
 
 enum { ASKERS = 20, ASKED_AT_ONCE = 25, ROUNDS = 20, REFUSALS = ASKERS * ASKED_AT_ONCE * ROUNDS };
@@ -600,6 +619,7 @@ static void test_what_is_refused_costs_nothing(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_closed_link_leads_to_a_knock),
         cmocka_unit_test(test_what_is_refused_costs_nothing),
         cmocka_unit_test(test_join_deploy_chat_stop),
         cmocka_unit_test(test_garbage_costs_a_counter),
