@@ -58,6 +58,7 @@ void shell_show(struct shell *s)
     n->control = s->counters;
     discovery_view(s->discovery, n->view);
     shell_boot_ask(s, n->view);
+    snapshots_show(s->snapshots, n->view);
     shell_note_send(s, n);
     n = NULL;
     send_backends(s);

@@ -209,6 +209,8 @@ static int open_world(struct shell *s)
 
     if (!r)
         r = host_watch_new(s->base, shell_on_host, s, &s->host);
+    if (!r)
+        r = snapshots_new(s->base, SNAPSHOTS_ROUND_MS, shell_send_snapshot, s, &s->snapshots);
     return r < 0 ? err_pass(r) : r;
 }
 
@@ -315,6 +317,7 @@ void shell_destroy(struct shell **shell)
     mdns_destroy(&s->mdns);
     front_destroy(&s->front);
     shell_drop_answers(s);
+    snapshots_destroy(&s->snapshots);
     host_watch_destroy(&s->host);
     knocking_destroy(&s->knocking);
     link_destroy(&s->link);

@@ -14,6 +14,7 @@
 #include "controller/knocking.h"
 #include "controller/link.h"
 #include "controller/shell.h"
+#include "controller/snapshots.h"
 #include "controller/store.h"
 #include "controller/upstream.h"
 #include "controller/wake.h"
@@ -62,6 +63,7 @@ struct shell {
     struct front *front;
     struct knocking *knocking;
     struct host_watch *host;
+    struct snapshots *snapshots;
     struct identity identity;
     struct wake wake;
     const struct models_conf *models;
@@ -137,6 +139,7 @@ void shell_on_closed(void *ctx, const struct link_peer *peer, const char *peer_a
 void shell_on_host(void *ctx, const struct cluster_host *host);
 void shell_look_at_clocks(struct shell *s);
 void shell_on_look(evutil_socket_t fd, short what, void *ctx);
+void shell_send_snapshot(void *ctx, const char *key, struct message *m);
 
 /* ---- shell.c ---- */
 

@@ -65,3 +65,14 @@ void shell_on_look(evutil_socket_t fd, short what, void *ctx)
     (void)what;
     shell_look_at_clocks(ctx);
 }
+
+/* ---- pictures for the agents ---- */
+
+void shell_send_snapshot(void *ctx, const char *key, struct message *m)
+{
+    struct shell *s = ctx;
+    int r = link_send(s->link, key, m);
+
+    if (r < 0)
+        log_failure(LOG_LEVEL_WARN, "snapshot.send", r, "key=%.16s", key);
+}
