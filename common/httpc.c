@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/un.h>
 
 #include "common/cleanup.h"
 #include "common/core/err.h"
@@ -347,6 +348,31 @@ static int look_up(const struct httpc_spec *spec, struct addrinfo **ret)
     return err_raise(r == EAI_MEMORY ? -ENOMEM : -ENXIO);
 }
 
+static int connect_unix(struct httpc_request *r, const char *path)
+{
+    struct sockaddr_un sa = {.sun_family = AF_UNIX};
+    const struct addrinfo address = {.ai_addr = (struct sockaddr *)&sa, .ai_addrlen = sizeof(sa)};
+    int result;
+
+    if (snprintf(sa.sun_path, sizeof(sa.sun_path), "%s", path) >= (int)sizeof(sa.sun_path))
+        return err_raise(-ENAMETOOLONG);
+    result = connect_to(r, &address);
+    return result < 0 ? err_pass(result) : 0;
+}
+
+static int connect_first(struct httpc_request *r, const struct httpc_spec *spec)
+{
+    int result;
+
+    if (spec->unix_path)
+        return err_fold(connect_unix(r, spec->unix_path));
+    result = look_up(spec, &r->addresses);
+    if (result < 0)
+        return err_pass(result);
+    r->next_address = r->addresses;
+    return err_fold(connect_next(r));
+}
+
 int httpc_start(struct event_base *base, const struct httpc_spec *spec, const struct httpc_callbacks *cb,
                 struct httpc_request **ret)
 {
@@ -373,11 +399,7 @@ int httpc_start(struct event_base *base, const struct httpc_spec *spec, const st
     r = write_head(request->head, spec);
     if (r < 0)
         return err_pass(r);
-    r = look_up(spec, &request->addresses);
-    if (r < 0)
-        return err_pass(r);
-    request->next_address = request->addresses;
-    r = connect_next(request);
+    r = connect_first(request, spec);
     if (r < 0)
         return err_pass(r);
     *ret = request;

@@ -17,6 +17,8 @@ struct httpc_header {
 struct httpc_spec {
     const char *host; /* IP literal or name */
     uint16_t port;
+    const char
+        *unix_path; /* a socket in the file system in place of host and port, which are then named only; or NULL */
     const char *method;
     const char *target;                /* path and query */
     const struct httpc_header *header; /* Host, Content-Length and Connection are made here */

@@ -25,6 +25,7 @@ struct api {
 /* One request on its way. */
 struct call {
     struct httpc_request *request;
+    const char *socket;              /* of an agent; NULL: the controller */
     const struct api_stream *stream; /* NULL: a plain call */
     struct sse *sse;
     int status;
@@ -216,13 +217,14 @@ static int perform(struct api *a, struct call *c, const char *method, const char
     const struct httpc_callbacks cb = {on_head, on_data, on_done, c};
     CLEANUP(cleanup_free) char *text = body ? json_dumps(body, JSON_COMPACT) : NULL;
     struct httpc_header header[4] = {{"Accept", c->stream ? "text/event-stream" : "application/json"}};
-    struct httpc_spec spec = {.host = a->host, .port = a->port, .method = method, .target = target, .header = header};
+    struct httpc_spec spec = {
+        .host = a->host, .port = a->port, .unix_path = c->socket, .method = method, .target = target, .header = header};
     int r;
 
     if (body && !text)
         return -ENOMEM;
     spec.n_headers = 1;
-    if (a->authorization)
+    if (a->authorization && !c->socket) /* the key is the controller's */
         header[spec.n_headers++] = (struct httpc_header){"Authorization", a->authorization};
     if (text)
         header[spec.n_headers++] = (struct httpc_header){"Content-Type", "application/json"};
@@ -241,6 +243,11 @@ static int perform(struct api *a, struct call *c, const char *method, const char
 
 /* ---- what went wrong, for a person --------------------------------------------------------------------------------- */
 
+static const char *why_not(int r)
+{
+    return r == -ENXIO ? "no such host" : strerror(-r);
+}
+
 static enum cli_exit say_unreachable(const struct api *a, int r)
 {
     if (r == -EPROTO)
@@ -254,7 +261,7 @@ static enum cli_exit say_unreachable(const struct api *a, int r)
     return cli_complain(CLI_UNREACHABLE,
                         "cannot reach the controller at %s (%s); is caravan-controller running there? "
                         "--controller URL or CARAVAN_CONTROLLER names another",
-                        a->url, r == -ENXIO ? "no such host" : strerror(-r));
+                        a->url, why_not(r));
 }
 
 static enum cli_exit say_refusal(const struct api *a, const struct call *c)
@@ -273,22 +280,80 @@ static enum cli_exit say_refusal(const struct api *a, const struct call *c)
 
 /* ---- calls -------------------------------------------------------------------------------------------------------- */
 
-enum cli_exit api_call(struct api *a, const char *method, const char *target, const json_t *body, json_t **ret)
+/* The answer of a call that has come to its end with r. */
+static enum cli_exit conclude(const struct api *a, const struct call *c, int r, json_t **ret)
 {
-    CLEANUP(call_clear) struct call c = {.status = 0};
     CLEANUP(json_release) json_t *answer = NULL;
-    int r = perform(a, &c, method, target, body, NULL);
 
     if (r < 0)
         return say_unreachable(a, r);
-    if (c.status < 200 || c.status > 299)
-        return say_refusal(a, &c);
-    answer = json_loadb(c.body ? c.body : "", c.n_body, JSON_REJECT_DUPLICATES, NULL);
+    if (c->status < 200 || c->status > 299)
+        return say_refusal(a, c);
+    answer = json_loadb(c->body ? c->body : "", c->n_body, JSON_REJECT_DUPLICATES, NULL);
     if (!json_is_object(answer))
         return say_unreachable(a, -EPROTO);
     *ret = answer;
     answer = NULL;
     return CLI_DONE;
+}
+
+enum cli_exit api_call(struct api *a, const char *method, const char *target, const json_t *body, json_t **ret)
+{
+    CLEANUP(call_clear) struct call c = {.status = 0};
+    int r = perform(a, &c, method, target, body, NULL);
+
+    return conclude(a, &c, r, ret);
+}
+
+/* Errors that say that nobody is there, and not what is wrong with the question. */
+static bool is_away(int r)
+{
+    return r < 0 && r != -EPROTO && r != -EINVAL && r != -EMSGSIZE && r != -ENOMEM;
+}
+
+/* 0 or negative errno: it has none, or what answers there is no agent. */
+static int ask_agent(struct api *a, const char *socket, const char *target, json_t **ret)
+{
+    CLEANUP(call_clear) struct call c = {.socket = socket};
+    CLEANUP(json_release) json_t *answer = NULL;
+    int r = perform(a, &c, "GET", target, NULL, NULL);
+
+    if (r < 0)
+        return r;
+    if (c.status != 200)
+        return c.status == 503 ? -ENODATA : -EPROTO;
+    answer = json_loadb(c.body ? c.body : "", c.n_body, JSON_REJECT_DUPLICATES, NULL);
+    if (!json_is_object(answer))
+        return -EPROTO;
+    *ret = answer;
+    answer = NULL;
+    return 0;
+}
+
+static const char *why_no_agent(int r)
+{
+    if (r == -EACCES)
+        return "it is for root and the group caravan";
+    if (r == -ENODATA)
+        return "no controller has told it anything yet";
+    return strerror(-r);
+}
+
+enum cli_exit api_get_anywhere(struct api *a, const char *socket, const char *target, json_t **ret, bool *ret_by_agent)
+{
+    CLEANUP(call_clear) struct call c = {.status = 0};
+    int r = perform(a, &c, "GET", target, NULL, NULL), by_agent;
+
+    *ret_by_agent = is_away(r);
+    if (!is_away(r))
+        return conclude(a, &c, r, ret);
+    by_agent = ask_agent(a, socket, target, ret);
+    if (by_agent == 0)
+        return CLI_DONE;
+    return cli_complain(CLI_UNREACHABLE,
+                        "cannot reach the controller at %s (%s), nor can the agent at %s tell (%s); is "
+                        "caravan-controller running there? --controller URL or CARAVAN_CONTROLLER names another",
+                        a->url, why_not(r), socket, why_no_agent(by_agent));
 }
 
 enum cli_exit api_stream(struct api *a, const struct api_stream *s)

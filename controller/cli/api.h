@@ -25,6 +25,10 @@ static inline enum cli_exit api_get(struct api *a, const char *target, json_t **
     return api_call(a, "GET", target, NULL, ret);
 }
 
+/* The same; where the controller cannot be reached, from the agent at this socket instead, which says what it was told last.
+ * *ret_by_agent: whether that was so. socket: a path in the file system. */
+enum cli_exit api_get_anywhere(struct api *a, const char *socket, const char *target, json_t **ret, bool *ret_by_agent);
+
 struct api_stream {
     const char *method, *target;
     const json_t *body;        /* borrowed, NULL for none */

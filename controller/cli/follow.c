@@ -153,7 +153,7 @@ static void show_ready(const json_t *instance, const json_t *task)
     else if (json_is_object(instance))
         show_line("%s is %s%s%s", name, json_text_of(instance, "state", "?"), *remark ? "; " : "", remark);
     else
-        show_line("%s: done", name);
+        show_line("%s: %s", name, *remark ? remark : "done");
 }
 
 static enum cli_exit conclude(struct follow *f)
@@ -211,4 +211,19 @@ enum cli_exit follow_task(const struct cli *c, uint64_t task_id)
     e = follow_to_end(c, &f, target);
     json_decref(f.last);
     return e;
+}
+
+enum cli_exit follow_accepted(const struct cli *c, const json_t *answer, bool wait)
+{
+    uint64_t task_id = json_uint_of(answer, "task", 0);
+
+    if (wait && task_id)
+        return follow_task(c, task_id);
+    if (c->json)
+        show_json(answer);
+    else if (task_id)
+        show_line("task %" PRIu64, task_id);
+    else
+        show_line("%s", json_text_of(answer, "text", "done"));
+    return CLI_DONE;
 }

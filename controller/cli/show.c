@@ -25,6 +25,19 @@ void show_line(const char *fmt, ...)
         puts(screen_clean(text));
 }
 
+void show_coloured(enum term_colour colour, const char *fmt, ...)
+{
+    CLEANUP(cleanup_free) char *text = NULL;
+    va_list ap;
+
+    va_start(ap, fmt);
+    if (vasprintf(&text, fmt, ap) < 0)
+        text = NULL;
+    va_end(ap);
+    if (text)
+        printf("%s%s%s\n", term_begin(colour), screen_clean(text), term_begin(TERM_PLAIN));
+}
+
 void show_json(const json_t *value)
 {
     json_dumpf(value, stdout, JSON_INDENT(2) | JSON_ENCODE_ANY);
@@ -38,6 +51,45 @@ enum cli_exit show_answer(const struct cli *c, const char *target, void (*print)
 
     if (e)
         return e;
+    if (c->json)
+        show_json(answer);
+    else
+        print(answer);
+    return CLI_DONE;
+}
+
+/* How old an agent's answer is: by its own clock, else by ours. */
+static char *answer_age(const json_t *answer, char *buf)
+{
+    uint64_t age_ms = json_uint_of(answer, "age_ms", UINT64_MAX);
+
+    return age_ms == UINT64_MAX ? show_age(json_uint_of(answer, "made_wall_ms", 0), buf) : screen_duration(age_ms, buf);
+}
+
+#define OLD_NEWS "No controller is reached at %s: this is how it was %s ago, by this machine's agent."
+
+static void say_age(const struct cli *c, const json_t *answer)
+{
+    char age[SCREEN_NUMBER_MAX];
+
+    answer_age(answer, age);
+    if (c->json)
+        cli_complain(CLI_DONE, OLD_NEWS, api_url(c->api), age);
+    else
+        show_coloured(TERM_WARN, OLD_NEWS, api_url(c->api), age);
+}
+
+enum cli_exit show_anywhere(const struct cli *c, const char *socket, const char *target,
+                            void (*print)(const json_t *answer))
+{
+    CLEANUP(json_release) json_t *answer = NULL;
+    bool by_agent;
+    enum cli_exit e = api_get_anywhere(c->api, socket, target, &answer, &by_agent);
+
+    if (e)
+        return e;
+    if (by_agent)
+        say_age(c, answer);
     if (c->json)
         show_json(answer);
     else

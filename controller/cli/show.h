@@ -6,12 +6,26 @@
 #include <stddef.h>
 
 #include "controller/cli/cli.h"
+#include "controller/cli/term.h"
 
 /* Fetches target and prints it as JSON or by `print`. */
 enum cli_exit show_answer(const struct cli *c, const char *target, void (*print)(const json_t *answer));
 
+/* The same for what an agent can tell too, while no controller is reached: how old that is stands above it, on standard error
+ * with --json. socket: as for api_get_anywhere. */
+enum cli_exit show_anywhere(const struct cli *c, const char *socket, const char *target,
+                            void (*print)(const json_t *answer));
+/* For verbs that can ask an agent. */
+#define SHOW_SOCKET_OPTION                                                                        \
+    {                                                                                             \
+        .name = "socket", .type = OPTION_STRING, .def = "/run/caravan/agent.sock", .arg = "PATH", \
+        .help = "The agent to ask while no controller can be reached; also CARAVAN_SOCKET."       \
+    }
+
 /* One line of text; what comes from outside in it is cleaned. */
 void show_line(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+void show_coloured(enum term_colour colour, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* The whole value, indented, with a newline. */
 void show_json(const json_t *value);

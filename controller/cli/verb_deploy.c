@@ -11,20 +11,6 @@
 #include "controller/cli/request.h"
 #include "controller/cli/show.h"
 
-/* What the controller has accepted: told at once, or followed to its end. */
-static enum cli_exit see_through(const struct cli *c, const json_t *answer, bool wait)
-{
-    uint64_t task_id = json_uint_of(answer, "task", 0);
-
-    if (wait)
-        return follow_task(c, task_id);
-    if (c->json)
-        show_json(answer);
-    else
-        show_line("task %" PRIu64, task_id);
-    return CLI_DONE;
-}
-
 /* ---- deploy ------------------------------------------------------------------------------------------------------- */
 
 enum { DEPLOY_ALIAS = REQUEST_OPTION_OWN, DEPLOY_REPLICAS, DEPLOY_TTL, DEPLOY_PLAN, DEPLOY_NO_WAIT };
@@ -98,7 +84,7 @@ static enum cli_exit run_deploy(const struct cli *c)
         return e;
     if (!c->json && json_is_true(json_object_get(answer, "attached")))
         show_line("%s was deployed before and stays as it is; stop it first to change it", c->word[0]);
-    return see_through(c, answer, !options_bool(c->options, DEPLOY_NO_WAIT));
+    return follow_accepted(c, answer, !options_bool(c->options, DEPLOY_NO_WAIT));
 }
 
 static const struct option_def deploy_options[] = {
@@ -156,7 +142,7 @@ static enum cli_exit run_stop(const struct cli *c)
     if (!target)
         return cli_complain(CLI_FAILED, "out of memory");
     e = api_call(c->api, "DELETE", target, NULL, &answer);
-    return e ? e : see_through(c, answer, !options_bool(c->options, STOP_NO_WAIT));
+    return e ? e : follow_accepted(c, answer, !options_bool(c->options, STOP_NO_WAIT));
 }
 
 static const struct option_def stop_options[] = {

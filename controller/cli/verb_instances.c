@@ -1,5 +1,6 @@
 /* caravan instances, caravan tasks. */
 #include <inttypes.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -35,6 +36,48 @@ static void instance_row(struct table *t, const json_t *in)
     table_cell(t, TERM_PLAIN, "%s", json_text_of(in, "coordinator", "-"));
 }
 
+static bool is(const json_t *in, const char *state)
+{
+    return strcmp(json_text_of(in, "state", ""), state) == 0;
+}
+
+/* "recovering, attempt 3, again in 4.0 s: ...", "waiting, 1.2 GiB missing: ..." */
+static void print_how_it_goes(const json_t *in)
+{
+    uint64_t attempts = json_uint_of(in, "attempts", 0), missing = json_uint_of(in, "missing_bytes", 0);
+    const char *reason = json_text_of(in, "reason", ""), *follows = json_text_of(in, "follows", "");
+    uint64_t again_ms = json_uint_of(in, "again_in_ms", UINT64_MAX);
+    char text[256] = "";
+    size_t n = 0;
+
+    if (is(in, "recovering") && attempts)
+        n += (size_t)snprintf(text + n, sizeof(text) - n, ", attempt %" PRIu64, attempts);
+    if (is(in, "recovering") && again_ms != UINT64_MAX)
+        n += (size_t)snprintf(text + n, sizeof(text) - n, ", again in %s", SCREEN_DURATION(again_ms));
+    if (is(in, "waiting") && missing)
+        n += (size_t)snprintf(text + n, sizeof(text) - n, ", %s missing", SCREEN_BYTES(missing));
+    if (*follows && !is(in, "ready"))
+        snprintf(text + n, sizeof(text) - n, ", takes the place of %.8s", follows);
+    if (*text || *reason)
+        show_line("%s: %s%s%s%s", json_text_of(in, "name", "?"), json_text_of(in, "state", "?"), text,
+                  *reason ? ": " : "", reason);
+}
+
+/* What was tried, for one that has given up. */
+static void print_tries(const json_t *in)
+{
+    size_t i;
+    json_t *t;
+
+    if (!is(in, "failed"))
+        return;
+    json_array_foreach(json_object_get(in, "tried"), i, t)
+    {
+        show_line("  epoch %" PRIu64 ", %s ago: %s (%s)", json_uint_of(t, "epoch", 0),
+                  SHOW_AGE(json_uint_of(t, "wall_ms", 0)), json_text_of(t, "text", "?"), json_text_of(t, "code", "?"));
+    }
+}
+
 static void print_instances(const json_t *answer)
 {
     static const struct table_column columns[] = {
@@ -62,17 +105,74 @@ static void print_instances(const json_t *answer)
         printf("Nothing is deployed. \"caravan models\" lists what could be, \"caravan deploy MODEL\" starts one.\n");
     json_array_foreach(instances, i, in)
     {
-        if (json_text_of(in, "reason", NULL))
-            show_line("%s: %s", json_text_of(in, "name", "?"), json_text_of(in, "reason", ""));
+        print_how_it_goes(in);
+        print_tries(in);
     }
 }
 
-static enum cli_exit run_instances(const struct cli *c)
+/* ---- ranks ---- */
+
+static void rank_state_cell(struct table *t, const json_t *rank)
 {
-    return show_answer(c, "/api/instances", print_instances);
+    uint64_t frozen_ms = json_uint_of(rank, "frozen_ms", 0);
+
+    if (json_is_true(json_object_get(rank, "stopped")))
+        table_cell(t, TERM_BAD, "stopped by a signal");
+    else if (frozen_ms >= 1000)
+        table_cell(t, TERM_BAD, "frozen for %s", SCREEN_DURATION(frozen_ms));
+    else if (json_is_true(json_object_get(rank, "slow")))
+        table_cell(t, TERM_WARN, "slow");
+    else
+        table_cell(t, TERM_PLAIN, json_is_true(json_object_get(rank, "proven")) ? "proven" : "-");
 }
 
-static const struct option_def instances_options[] = {CLI_COMMON_OPTIONS, {.name = NULL}};
+static void print_ranks(const json_t *answer)
+{
+    static const struct table_column columns[] = {
+        {"NAME", TABLE_SHRINKS},
+        {"RANK", TABLE_RIGHT},
+        {"NODE", TABLE_SHRINKS},
+        {"ENDPOINT", TABLE_SHRINKS | TABLE_OPTIONAL},
+        {"LOADED", TABLE_RIGHT},
+        {"OF", TABLE_RIGHT},
+        {"STATE", 0},
+        {0},
+    };
+    CLEANUP(table_destroy) struct table *t = table_new(columns);
+    size_t i, k;
+    json_t *in, *rank;
+
+    json_array_foreach(json_object_get(answer, "instances"), i, in)
+    {
+        json_array_foreach(json_object_get(in, "ranks"), k, rank)
+        {
+            table_cell(t, TERM_PLAIN, "%s", json_text_of(in, "name", "?"));
+            table_cell(t, TERM_PLAIN, "%" PRIu64, json_uint_of(rank, "rank", k));
+            table_cell(t, TERM_PLAIN, "%s", json_text_of(rank, "node_name", "?"));
+            table_cell(t, TERM_PLAIN, "%s",
+                       *json_text_of(rank, "endpoint", "") ? json_text_of(rank, "endpoint", "") : "-");
+            table_cell(t, TERM_PLAIN, "%s", SCREEN_BYTES(json_uint_of(rank, "loaded_bytes", 0)));
+            table_cell(t, TERM_PLAIN, "%s", SCREEN_BYTES(json_uint_of(rank, "planned_bytes", 0)));
+            rank_state_cell(t, rank);
+        }
+    }
+    table_print(t, stdout, term_width());
+}
+
+enum { INSTANCES_SOCKET = CLI_OPTION_OWN, INSTANCES_RANKS };
+
+static enum cli_exit run_instances(const struct cli *c)
+{
+    return show_anywhere(c, options_string(c->options, INSTANCES_SOCKET), "/api/instances",
+                         options_bool(c->options, INSTANCES_RANKS) ? print_ranks : print_instances);
+}
+
+static const struct option_def instances_options[] = {
+    CLI_COMMON_OPTIONS,
+    SHOW_SOCKET_OPTION,
+    {.name = "ranks", .type = OPTION_FLAG, .argv_only = true, .help = "Show each rank: what it holds and how it does."},
+    {.name = NULL},
+};
 
 const struct verb verb_instances = {
     .name = "instances",

@@ -1,10 +1,11 @@
-/* caravan nodes, caravan backends. */
+/* caravan nodes, caravan drain, caravan undrain. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "common/cleanup.h"
 #include "controller/cli/api.h"
+#include "controller/cli/follow.h"
 #include "controller/cli/json_get.h"
 #include "controller/cli/screen.h"
 #include "controller/cli/show.h"
@@ -40,15 +41,16 @@ static void memory_cell(struct table *t, const json_t *node)
     table_cell(t, TERM_PLAIN, "%s of %s", SCREEN_BYTES(free_bytes), SCREEN_BYTES(total));
 }
 
-static void node_row(struct table *t, const json_t *node)
+/* stale_ms: age of the answer itself. */
+static void node_row(struct table *t, const json_t *node, uint64_t stale_ms)
 {
     const char *state = json_text_of(node, "state", "?"), *problem = json_text_of(node, "build_problem", "");
-    const char *build = json_text_of(node, "build", "");
+    const char *build = json_text_of(node, "build", ""), *via = json_text_of(node, "via", "");
     uint64_t load = json_uint_of(node, "load_permille", 0);
     char devices[128];
 
     table_cell(t, TERM_PLAIN, "%s", json_text_of(node, "name", "?"));
-    table_cell(t, term_state_colour(state), "%s", state);
+    table_cell(t, term_state_colour(state), *via ? "%s (via %s)" : "%s", state, via);
     table_cell(t, TERM_PLAIN, "%s", json_text_of(node, "addr", "-"));
     memory_cell(t, node);
     table_cell(t, TERM_PLAIN, "%s", device_names(json_object_get(node, "devices"), devices, sizeof(devices)));
@@ -56,7 +58,27 @@ static void node_row(struct table *t, const json_t *node)
     table_cell(t, TERM_PLAIN, "%s", json_text_of(node, "rpc", "-"));
     table_cell(t, TERM_PLAIN, "%" PRIu64 ".%02" PRIu64, load / 1000, load % 1000 / 10);
     table_cell(t, TERM_PLAIN, "%s", SHOW_NAMES(json_object_get(node, "instances")));
-    table_cell(t, TERM_PLAIN, "%s", SCREEN_DURATION(json_uint_of(node, "age_ms", 0)));
+    table_cell(t, TERM_PLAIN, "%s", SCREEN_DURATION(json_uint_of(node, "age_ms", 0) + stale_ms));
+}
+
+static void print_brake(const json_t *answer)
+{
+    const json_t *brake = json_object_get(answer, "brake");
+
+    if (json_is_true(json_object_get(brake, "on")))
+        show_coloured(TERM_WARN, "brake: on for %s: %s", SHOW_AGE(json_uint_of(brake, "since_wall_ms", 0)),
+                      json_text_of(brake, "text", "silent nodes are not given up"));
+}
+
+/* What is the matter with it, below the table. */
+static void print_troubles(const json_t *node)
+{
+    const char *name = json_text_of(node, "name", "?"), *reason = json_text_of(node, "reason", "");
+
+    if (*reason)
+        show_line("%s: %s", name, reason);
+    if (*json_text_of(node, "build_problem", ""))
+        show_line("%s: %s", name, json_text_of(node, "build_problem", ""));
 }
 
 static void print_nodes(const json_t *answer)
@@ -76,12 +98,14 @@ static void print_nodes(const json_t *answer)
     };
     CLEANUP(table_destroy) struct table *t = table_new(columns);
     const json_t *nodes = json_object_get(answer, "nodes");
+    uint64_t stale_ms = json_uint_of(answer, "age_ms", 0);
     size_t i;
     json_t *node;
 
+    print_brake(answer);
     json_array_foreach(nodes, i, node)
     {
-        node_row(t, node);
+        node_row(t, node, stale_ms);
     }
     if (i)
         table_print(t, stdout, term_width());
@@ -89,160 +113,103 @@ static void print_nodes(const json_t *answer)
         printf("No node has joined. Start caravan-agent on each machine that shall take part.\n");
     json_array_foreach(nodes, i, node)
     {
-        if (*json_text_of(node, "build_problem", ""))
-            show_line("%s: %s", json_text_of(node, "name", "?"), json_text_of(node, "build_problem", ""));
+        print_troubles(node);
     }
     if (strcmp(json_text_of(answer, "trust", ""), "open") == 0)
-        printf("%strust = open: any machine that reaches the controller may join.%s\n", term_begin(TERM_WARN),
-               term_begin(TERM_PLAIN));
+        show_coloured(TERM_WARN, "trust = open: any machine that reaches the controller may join.");
 }
+
+/* ---- what is asked of a node --------------------------------------------------------------------------------------- */
+
+/* target: consumed; NULL: there was no memory for it. */
+static enum cli_exit post(const struct cli *c, char *target, json_t **ret)
+{
+    CLEANUP(cleanup_free) char *mine = target;
+
+    if (!mine)
+        return cli_complain(CLI_FAILED, "out of memory");
+    return api_call(c->api, "POST", mine, NULL, ret);
+}
+
+/* What is done at once: said as the controller says it, else as `done`. */
+static enum cli_exit do_at_once(const struct cli *c, char *target, const char *done)
+{
+    CLEANUP(json_release) json_t *answer = NULL;
+    enum cli_exit e = post(c, target, &answer);
+
+    if (e)
+        return e;
+    if (c->json)
+        show_json(answer);
+    else
+        show_line("%s", json_text_of(answer, "text", done));
+    return CLI_DONE;
+}
+
+enum { NODES_SOCKET = CLI_OPTION_OWN };
 
 static enum cli_exit run_nodes(const struct cli *c)
 {
-    return show_answer(c, "/api/nodes", print_nodes);
+    if (!c->n_words)
+        return show_anywhere(c, options_string(c->options, NODES_SOCKET), "/api/nodes", print_nodes);
+    if (c->n_words == 2 && strcmp(c->word[0], "retire") == 0)
+        return do_at_once(c, api_target("/api/nodes/%s/retire", c->word[1]),
+                          "retired: it may not join again under its key");
+    if (c->n_words == 1 && strcmp(c->word[0], "lift-brake") == 0)
+        return do_at_once(c, strdup("/api/brake/lift"), "the brake is lifted");
+    return cli_complain(CLI_USAGE, "nodes has no use for \"%s\": caravan nodes %s", c->word[0], c->verb->usage);
 }
 
-static const struct option_def nodes_options[] = {CLI_COMMON_OPTIONS, {.name = NULL}};
+static const struct option_def nodes_options[] = {CLI_COMMON_OPTIONS, SHOW_SOCKET_OPTION, {.name = NULL}};
 
 const struct verb verb_nodes = {
     .name = "nodes",
-    .usage = "",
-    .summary = "The machines that take part: state, memory, devices, llama.cpp.",
+    .usage = "[retire NODE | lift-brake]",
+    .summary = "The machines that take part: state, memory, devices, llama.cpp. Retires one; lifts the brake.",
+    .max_words = 2,
     .options = nodes_options,
     .run = run_nodes,
 };
 
-/* ---- backends ----------------------------------------------------------------------------------------------------- */
+enum { DRAIN_NO_WAIT = CLI_OPTION_OWN };
 
-enum { BACKENDS_WHY = CLI_OPTION_OWN };
-
-static void backend_row(struct table *t, const json_t *b)
-{
-    const char *state = json_text_of(b, "state", "?");
-    const json_t *memory = json_object_get(b, "memory_bytes");
-
-    table_cell(t, TERM_PLAIN, "%s", json_text_of(b, "host", "?"));
-    table_cell(t, TERM_PLAIN, "%" PRIu64, json_uint_of(b, "port", 0));
-    table_cell(t, TERM_PLAIN, "%s", json_text_of(b, "node_name", "-"));
-    table_cell(t, term_state_colour(state), "%s", state);
-    table_cell(t, TERM_PLAIN, "%s", json_text_of(b, "rpc", "-"));
-    table_cell(t, TERM_PLAIN, "%s", json_is_integer(memory) ? SCREEN_BYTES(json_uint_of(b, "memory_bytes", 0)) : "-");
-    table_cell(t, TERM_PLAIN, "%s", SHOW_NAMES(json_object_get(b, "devices")));
-    table_cell(t, TERM_PLAIN, "%s", json_text_of(b, "source", "?"));
-    table_cell(t, TERM_PLAIN, "%s", SHOW_AGE(json_uint_of(b, "last_seen_wall_ms", 0)));
-}
-
-static void print_dropped(const json_t *answer)
-{
-    json_t *dropped = json_object_get(answer, "dropped"), *count;
-    const char *why;
-
-    json_object_foreach(dropped, why, count)
-    {
-        if (json_integer_value(count) > 0)
-            show_line("dropped: %" JSON_INTEGER_FORMAT " %s", json_integer_value(count), why);
-    }
-}
-
-static void print_backends(const json_t *answer)
-{
-    static const struct table_column columns[] = {
-        {"HOST", TABLE_SHRINKS},
-        {"PORT", TABLE_RIGHT},
-        {"NODE", TABLE_SHRINKS},
-        {"STATE", 0},
-        {"RPC", 0},
-        {"MEMORY", TABLE_RIGHT},
-        {"DEVICES", TABLE_SHRINKS | TABLE_OPTIONAL},
-        {"SOURCE", TABLE_OPTIONAL},
-        {"SEEN", TABLE_RIGHT},
-        {0},
-    };
-    CLEANUP(table_destroy) struct table *t = table_new(columns);
-    size_t i;
-    json_t *b;
-
-    json_array_foreach(json_object_get(answer, "backends"), i, b)
-    {
-        backend_row(t, b);
-    }
-    if (i)
-        table_print(t, stdout, term_width());
-    else
-        printf("No rpc-server has been found.\n");
-    print_dropped(answer);
-}
-
-static bool backend_is(const json_t *b, const char *host)
-{
-    return strcmp(json_text_of(b, "host", ""), host) == 0 || strcmp(json_text_of(b, "node_name", ""), host) == 0;
-}
-
-static void print_why(const json_t *b)
-{
-    size_t i;
-    json_t *source;
-
-    show_line("%s:%" PRIu64 " is %s", json_text_of(b, "host", "?"), json_uint_of(b, "port", 0),
-              json_text_of(b, "state", "?"));
-    json_array_foreach(json_object_get(b, "sources"), i, source)
-    {
-        show_line("  %-6s %s (%s ago)", json_text_of(source, "source", "?"), json_text_of(source, "says", "?"),
-                  SHOW_AGE(json_uint_of(source, "last_seen_wall_ms", 0)));
-    }
-}
-
-/* What each source said of the backends of one host or node. */
-static enum cli_exit run_why(const struct cli *c, const char *host)
+static enum cli_exit run_drain(const struct cli *c)
 {
     CLEANUP(json_release) json_t *answer = NULL;
-    CLEANUP(json_release) json_t *matching = json_array();
-    enum cli_exit e = api_get(c->api, "/api/rpc_backends", &answer);
-    size_t i;
-    json_t *b;
+    enum cli_exit e = post(c, api_target("/api/nodes/%s/drain", c->word[0]), &answer);
 
-    if (e)
-        return e;
-    json_array_foreach(json_object_get(answer, "backends"), i, b)
-    {
-        if (backend_is(b, host))
-            json_array_append(matching, b);
-    }
-    if (!json_array_size(matching))
-        return cli_complain(CLI_FAILED, "no source has named a backend on \"%s\"; \"caravan backends\" lists them all",
-                            host);
-    if (c->json) {
-        show_json(matching);
-        return CLI_DONE;
-    }
-    json_array_foreach(matching, i, b)
-    {
-        print_why(b);
-    }
-    return CLI_DONE;
+    return e ? e : follow_accepted(c, answer, !options_bool(c->options, DRAIN_NO_WAIT));
 }
 
-static enum cli_exit run_backends(const struct cli *c)
-{
-    const char *host = options_string(c->options, BACKENDS_WHY);
-
-    return host ? run_why(c, host) : show_answer(c, "/api/rpc_backends", print_backends);
-}
-
-static const struct option_def backends_options[] = {
+static const struct option_def drain_options[] = {
     CLI_COMMON_OPTIONS,
-    {.name = "why",
-     .type = OPTION_STRING,
-     .arg = "HOST",
-     .argv_only = true,
-     .help = "What each source said of this host or node."},
+    {.name = "no_wait", .type = OPTION_FLAG, .argv_only = true, .help = "Print the task's number and return at once."},
     {.name = NULL},
 };
 
-const struct verb verb_backends = {
-    .name = "backends",
-    .usage = "",
-    .summary = "Every rpc-server that any source has named, and whether it can be used.",
-    .options = backends_options,
-    .run = run_backends,
+const struct verb verb_drain = {
+    .name = "drain",
+    .usage = "NODE",
+    .summary = "Moves away what a node serves and places nothing there; returns when it is empty.",
+    .min_words = 1,
+    .max_words = 1,
+    .options = drain_options,
+    .run = run_drain,
+};
+
+static enum cli_exit run_undrain(const struct cli *c)
+{
+    return do_at_once(c, api_target("/api/nodes/%s/undrain", c->word[0]), "the node takes part again");
+}
+
+static const struct option_def undrain_options[] = {CLI_COMMON_OPTIONS, {.name = NULL}};
+
+const struct verb verb_undrain = {
+    .name = "undrain",
+    .usage = "NODE",
+    .summary = "Takes a drained node back.",
+    .min_words = 1,
+    .max_words = 1,
+    .options = undrain_options,
+    .run = run_undrain,
 };

@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <termios.h>
 #include <unistd.h>
@@ -111,6 +112,31 @@ static void stand_in_start(struct stand_in *s, const struct route *routes)
     s->port = ntohs(sa.sin_port);
 }
 
+static char agent_socket[64] = "/nonexistent/agent.sock";
+
+/* In place of an agent: on a socket in the file system. */
+static void agent_start(struct stand_in *s, const struct route *routes)
+{
+    struct sockaddr_un sa = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
+
+    snprintf(agent_socket, sizeof(agent_socket), "/tmp/caravan-test-%d.sock", (int)getpid());
+    snprintf(sa.sun_path, sizeof(sa.sun_path), "%s", agent_socket);
+    assert_int_equal(bind(fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
+    assert_int_equal(listen(fd, 8), 0);
+    *s = (struct stand_in){.route = routes};
+    s->http = evhttp_new(base);
+    evhttp_set_gencb(s->http, on_request, s);
+    assert_int_equal(evhttp_accept_socket(s->http, fd), 0);
+}
+
+static void agent_end(struct stand_in *s)
+{
+    evhttp_free(s->http);
+    unlink(agent_socket);
+    strcpy(agent_socket, "/nonexistent/agent.sock");
+}
+
 /* ---- running the command ------------------------------------------------------------------------------------------ */
 
 enum { WORDS_MAX = 16, TEXT_MAX = 32768 };
@@ -152,6 +178,7 @@ static void run_child(const struct run *run, uint16_t port, int in, int out, int
 
     snprintf(url, sizeof(url), "http://127.0.0.1:%u", port);
     setenv("CARAVAN_CONTROLLER", url, 1);
+    setenv("CARAVAN_SOCKET", agent_socket, 1);
     dup2(in, STDIN_FILENO);
     dup2(out, STDOUT_FILENO);
     dup2(err, STDERR_FILENO);
@@ -580,6 +607,172 @@ static void test_what_is_no_controller(void **state)
     run_cli(&run, NULL); /* port 1: nobody */
     assert_int_equal(run.code, CLI_UNREACHABLE);
     assert_non_null(strstr(run.err, "cannot reach the controller at http://127.0.0.1:1 (Connection refused)"));
+    assert_non_null(strstr(run.err, "nor can the agent at /nonexistent/agent.sock tell (No such file or directory)"));
+}
+
+/* ---- nodes in trouble ---- */
+
+#define TROUBLED                                                                                                           \
+    "{\"made_wall_ms\":1,\"age_ms\":42000,\"brake\":{\"on\":true,\"since_wall_ms\":0,\"text\":\"2 of 3 nodes went silent " \
+    "at once\"},\"nodes\":[{\"name\":\"n1\",\"state\":\"ready\",\"via\":\"n2\",\"age_ms\":1000,\"build\":\"b1\"},"         \
+    "{\"name\":\"n3\",\"state\":\"lost\",\"via\":null,\"reason\":\"nobody answers at 10.0.0.3\",\"age_ms\":8000}]}"
+
+static void test_troubles_of_nodes(void **state)
+{
+    static const struct route routes[] = {{"GET", "/api/nodes", 200, TROUBLED, NULL, 0, 0}, {0}};
+    struct stand_in s;
+    struct run run = {.word = {"nodes"}};
+
+    (void)state;
+    stand_in_start(&s, routes);
+    run_cli(&run, &s);
+    assert_int_equal(run.code, CLI_DONE);
+    assert_ptr_equal(strstr(run.out, "brake: on for -: 2 of 3 nodes went silent at once\n"), run.out);
+    assert_non_null(strstr(run.out, "n1    ready (via n2)  "));
+    assert_non_null(strstr(run.out, "\nn3: nobody answers at 10.0.0.3\n"));
+    assert_null(strstr(run.out, "n1: "));
+    evhttp_free(s.http);
+}
+
+/* Without a controller this machine's agent tells, and how old that is. */
+static void test_without_a_controller(void **state)
+{
+    static const struct route routes[] = {
+        {"GET", "/api/nodes", 200, TROUBLED, NULL, 0, 0},
+        {"GET", "/api/instances", 200, "{\"instances\":[],\"age_ms\":90000}", NULL, 0, 0},
+        {0}};
+    struct stand_in agent;
+    struct run run = {.word = {"nodes"}};
+
+    (void)state;
+    setenv("CARAVAN_API_KEY", "secret", 1);
+    agent_start(&agent, routes);
+    run_cli(&run, NULL);
+    assert_int_equal(run.code, CLI_DONE);
+    assert_string_equal(run.err, "");
+    assert_ptr_equal(strstr(run.out,
+                            "No controller is reached at http://127.0.0.1:1: this is how it was 42 s ago, by this "
+                            "machine's agent.\nbrake: on"),
+                     run.out);
+    assert_non_null(strstr(run.out, "  43 s\n")); /* seen 1 s before that */
+    run = (struct run){.word = {"instances", "--json"}};
+    run_cli(&run, NULL);
+    assert_int_equal(run.code, CLI_DONE);
+    assert_non_null(strstr(run.out, "\"age_ms\": 90000"));
+    assert_non_null(strstr(run.err, "this is how it was 90 s ago"));
+    assert_string_equal(agent.asked, "GET /api/nodes|||\nGET /api/instances|||\n"); /* the key is the controller's */
+    run = (struct run){.word = {"tasks"}};
+    run_cli(&run, NULL);
+    assert_int_equal(run.code, CLI_UNREACHABLE);
+    run = (struct run){.word = {"nodes", "--socket", "/nonexistent/other.sock"}};
+    run_cli(&run, NULL);
+    assert_int_equal(run.code, CLI_UNREACHABLE);
+    assert_non_null(strstr(run.err, "/nonexistent/other.sock"));
+    agent_end(&agent);
+    unsetenv("CARAVAN_API_KEY");
+}
+
+static void test_an_agent_that_knows_nothing(void **state)
+{
+    static const struct route routes[] = {
+        {"GET", "/api/nodes", 503, "{\"error\":{\"code\":\"no_snapshot\"}}", NULL, 0, 0}, {0}};
+    struct stand_in agent;
+    struct run run = {.word = {"nodes"}};
+
+    (void)state;
+    agent_start(&agent, routes);
+    run_cli(&run, NULL);
+    assert_int_equal(run.code, CLI_UNREACHABLE);
+    assert_string_equal(run.out, "");
+    assert_non_null(strstr(run.err, "no controller has told it anything yet"));
+    agent_end(&agent);
+}
+
+static void test_what_is_asked_of_nodes(void **state)
+{
+    static const struct route routes[] = {
+        {"POST", "/api/nodes/n%201/drain", 202, ACCEPTED, NULL, 0, 0},
+        {"GET", "/api/tasks/7", 200,
+         EVENT("{\"id\":7,\"kind\":\"drain\",\"state\":\"complete\",\"name\":\"n 1\",\"text\":\"it is empty\"}",
+               "null"),
+         SSE, 0, 0},
+        {"POST", "/api/nodes/n1/undrain", 200, "{\"task\":null,\"text\":\"node n1 takes part again\"}", NULL, 0, 0},
+        {"POST", "/api/nodes/n1/retire", 409,
+         "{\"error\":{\"code\":\"invalid_transition\",\"message\":\"the node is retired\",\"machine\":\"node\"}}", NULL,
+         0, 0},
+        {"POST", "/api/brake/lift", 200, "{\"task\":null,\"text\":null}", NULL, 0, 0},
+        {0}};
+    static const struct {
+        const char *word[4];
+        int code;
+        const char *out, *err;
+    } cases[] = {
+        {{"drain", "n 1"}, CLI_DONE, "n 1: it is empty\n", ""},
+        {{"drain", "n 1", "--no-wait"}, CLI_DONE, "task 7\n", ""},
+        {{"undrain", "n1"}, CLI_DONE, "node n1 takes part again\n", ""},
+        {{"nodes", "retire", "n1"}, CLI_REFUSED, "", "caravan: the node is retired\n"},
+        {{"nodes", "lift-brake"}, CLI_DONE, "the brake is lifted\n", ""},
+        {{"nodes", "retire"},
+         CLI_USAGE,
+         "",
+         "caravan: nodes has no use for \"retire\": caravan nodes [retire NODE | "
+         "lift-brake]\n"},
+        {{"nodes", "n1"},
+         CLI_USAGE,
+         "",
+         "caravan: nodes has no use for \"n1\": caravan nodes [retire NODE | lift-brake]\n"},
+    };
+    struct stand_in s;
+
+    (void)state;
+    stand_in_start(&s, routes);
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct run run = {.word = {NULL}};
+
+        memcpy(run.word, cases[i].word, sizeof(cases[i].word));
+        run_cli(&run, &s);
+        if (run.code != cases[i].code || strcmp(run.out, cases[i].out) != 0 || strcmp(run.err, cases[i].err) != 0)
+            fail_msg("case %zu: %d \"%s\" \"%s\"", i, run.code, run.out, run.err);
+    }
+    evhttp_free(s.http);
+}
+
+static void test_instances_in_trouble(void **state)
+{
+    static const struct route routes[] = {
+        {"GET", "/api/instances", 200,
+         "{\"instances\":["
+         "{\"name\":\"a\",\"state\":\"recovering\",\"attempts\":3,\"again_in_ms\":4000,\"reason\":\"rank 1 on n2 was killed\","
+         "\"ranks\":[{\"rank\":0,\"node_name\":\"n1\",\"endpoint\":\"10.0.0.1:20052\",\"loaded_bytes\":1048576,"
+         "\"planned_bytes\":2097152,\"proven\":true,\"slow\":true,\"frozen_ms\":0},{\"rank\":1,\"node_name\":\"n2\","
+         "\"endpoint\":\"\",\"frozen_ms\":7000,\"proven\":true},{\"rank\":2,\"node_name\":\"n3\",\"stopped\":true}]},"
+         "{\"name\":\"b\",\"state\":\"waiting\",\"missing_bytes\":1288490189,\"reason\":\"n2 is lost\"},"
+         "{\"name\":\"c\",\"state\":\"failed\",\"reason\":\"6 times in a row\",\"tried\":[{\"epoch\":4,\"wall_ms\":0,\"code\":"
+         "\"rank_lost\",\"node_name\":\"n2\",\"text\":\"rank 1 on n2 was killed\"}]},"
+         "{\"name\":\"d\",\"state\":\"loading\",\"follows\":\"0123456789abcdef0123456789abcdef\"},"
+         "{\"name\":\"e\",\"state\":\"ready\",\"attempts\":1,\"again_in_ms\":null}]}",
+         NULL, 0, 0},
+        {0}};
+    struct stand_in s;
+    struct run run = {.word = {"instances"}};
+
+    (void)state;
+    stand_in_start(&s, routes);
+    run_cli(&run, &s);
+    assert_int_equal(run.code, CLI_DONE);
+    assert_non_null(strstr(run.out, "\na: recovering, attempt 3, again in 4.0 s: rank 1 on n2 was killed\n"
+                                    "b: waiting, 1.2 GiB missing: n2 is lost\n"
+                                    "c: failed: 6 times in a row\n"
+                                    "  epoch 4, - ago: rank 1 on n2 was killed (rank_lost)\n"
+                                    "d: loading, takes the place of 01234567\n"));
+    assert_null(strstr(run.out, "e: "));
+    run.word[1] = "--ranks";
+    run_cli(&run, &s);
+    assert_string_equal(run.out, "NAME  RANK  NODE  ENDPOINT         LOADED       OF  STATE\n"
+                                 "a        0  n1    10.0.0.1:20052  1.0 MiB  2.0 MiB  slow\n"
+                                 "a        1  n2    -                   0 B      0 B  frozen for 7.0 s\n"
+                                 "a        2  n3    -                   0 B      0 B  stopped by a signal\n");
+    evhttp_free(s.http);
 }
 
 /* An answer of another shape than ours is shown as far as it goes. */
@@ -796,8 +989,8 @@ static void test_numbers_for_people(void **state)
 
 static void test_help(void **state)
 {
-    static const char *const verbs[] = {"nodes",     "backends", "models", "plan",   "deploy", "stop",
-                                        "instances", "tasks",    "chat",   "events", "version"};
+    static const char *const verbs[] = {"nodes", "backends", "models", "plan",    "deploy", "stop",   "instances",
+                                        "tasks", "chat",     "events", "version", "drain",  "undrain"};
 
     (void)state;
     for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {
@@ -847,6 +1040,11 @@ int main(void)
         TEST(test_refusals_and_troubles),
         TEST(test_what_is_no_controller),
         TEST(test_answers_of_another_shape),
+        TEST(test_troubles_of_nodes),
+        TEST(test_without_a_controller),
+        TEST(test_an_agent_that_knows_nothing),
+        TEST(test_what_is_asked_of_nodes),
+        TEST(test_instances_in_trouble),
         TEST(test_why),
         TEST(test_chat),
         TEST(test_chats_that_go_wrong),

@@ -17,6 +17,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
 
 #include "common/httpc.h"
 
@@ -233,6 +235,40 @@ static void test_how_answers_end(void **state)
             fail_msg("case %zu: %d \"%s\"", i, a.result, a.body);
         peer_end(&p);
     }
+}
+
+/* A socket in the file system: named in place of host and port, which then stand in the request only. */
+static void test_unix_socket(void **state)
+{
+    struct sockaddr_un sa = {.sun_family = AF_UNIX};
+    struct answer a = {0}, refused = {0};
+    struct peer p = {.answer = OK "Content-Length: 2\r\n\r\nok", .n_answer_times = 1, .then = THEN_STAY};
+    struct httpc_spec spec;
+    char too_long[200];
+
+    (void)state;
+    snprintf(sa.sun_path, sizeof(sa.sun_path), "/tmp/caravan-test-%d.sock", (int)getpid());
+    p.listener =
+        evconnlistener_new_bind(base, peer_accept, &p, LEV_OPT_CLOSE_ON_FREE, 8, (struct sockaddr *)&sa, sizeof(sa));
+    assert_non_null(p.listener);
+    spec = get(&p);
+    spec.port = 80;
+    spec.unix_path = sa.sun_path;
+    ask_with(&a, &spec);
+    AWAIT(a.n_done);
+    assert_int_equal(a.result, 0);
+    assert_string_equal(a.body, "ok");
+    assert_non_null(strstr(p.request, "Host: 127.0.0.1:80\r\n"));
+    peer_end(&p);
+    unlink(sa.sun_path);
+    if (httpc_start(base, &spec, &(struct httpc_callbacks){on_head, on_data, on_done, &refused}, &refused.request) == 0)
+        AWAIT(refused.n_done);
+    assert_int_equal(refused.n_heads, 0);
+    memset(too_long, 'x', sizeof(too_long) - 1);
+    too_long[sizeof(too_long) - 1] = '\0';
+    spec.unix_path = too_long;
+    assert_int_equal(httpc_start(base, &spec, &(struct httpc_callbacks){on_head, on_data, on_done, &a}, &a.request),
+                     -ENAMETOOLONG);
 }
 
 static void test_what_is_sent(void **state)
@@ -560,6 +596,7 @@ int main(void)
 #define TEST(f) cmocka_unit_test_setup_teardown(f, make_base, free_base)
     const struct CMUnitTest tests[] = {
         TEST(test_how_answers_end),
+        TEST(test_unix_socket),
         TEST(test_what_is_sent),
         TEST(test_what_would_break_the_head_is_refused),
         TEST(test_nobody_listens),
