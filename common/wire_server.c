@@ -308,6 +308,7 @@ int wire_server_answer(struct wire_server *s, const void *buf, size_t n_bytes)
     if (p) {
         p->newest = s->asking_before.newest;
         p->previous = s->asking_before.previous;
+        p->fd = s->asking_before.fd;
     }
     r = send_by(s, s->asking_id, buf, n_bytes);
     return r < 0 ? err_pass(r) : r;

@@ -17,7 +17,7 @@
 #include "controller/snapshots.h"
 #include "controller/store.h"
 #include "controller/upstream.h"
-#include "controller/wake.h"
+#include "common/wake.h"
 
 struct event;
 

@@ -1,5 +1,5 @@
 /* The leader's knocks, on knocks that the test answers: each result finds its node and token, and there are never more than
- * KNOCKING_MAX. And the look at the clocks that tells of a suspend. */
+ * KNOCKING_MAX. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,7 +12,6 @@
 
 #include "common/knock.h"
 #include "controller/knocking.h"
-#include "controller/wake.h"
 
 /* ---- in place of common/knock.c ---- */
 
@@ -114,25 +113,11 @@ static void test_knocks_are_bounded(void **state)
     assert_int_equal(found.n, 1);
 }
 
-static void test_a_machine_that_slept(void **state)
-{
-    struct wake w = {.begun = false};
-
-    (void)state;
-    assert_false(wake_seen(&w, 900000, 100000)); /* it slept before we began */
-    assert_false(wake_seen(&w, 900500, 100500));
-    assert_false(wake_seen(&w, 960500, 160500)); /* a minute without a look is no sleep */
-    assert_false(wake_seen(&w, 963000, 161000)); /* 2.0 s */
-    assert_true(wake_seen(&w, 966001, 162000));
-    assert_false(wake_seen(&w, 966501, 162500)); /* once */
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_knocks_find_their_node),
         cmocka_unit_test(test_knocks_are_bounded),
-        cmocka_unit_test(test_a_machine_that_slept),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
