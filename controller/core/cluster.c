@@ -20,6 +20,7 @@
 #include "controller/core/neighbours.h"
 #include "controller/core/nodes.h"
 #include "controller/core/recovery.h"
+#include "controller/core/release.h"
 #include "controller/core/restore.h"
 #include "controller/core/retire.h"
 #include "controller/core/state.h"
@@ -107,8 +108,12 @@ static int go_on(struct step *s, const struct pending *p, bool ok)
 
     if (p->intent == INTENT_RETIRE)
         return err_fold(retire_go_on(s, &p->instance, ok));
+    if (p->intent == INTENT_DRAIN || p->intent == INTENT_UNDRAIN)
+        return err_fold(drain_go_on(s, p->intent, &p->instance, ok));
+    if (p->intent == INTENT_STOP)
+        return err_fold(i ? release_wanted(s, i, p->epoch, ok) : release_ended(s, p->task, NULL));
     if (!i || i->epoch != p->epoch)
-        return p->intent == INTENT_STOP ? err_fold(tasks_end(s, p->task, TASK_EV_DONE, NULL)) : 0;
+        return 0;
     switch (p->intent) {
     case INTENT_PLAN:
         return err_fold(ok ? instance_event(s, i, INSTANCE_EV_PLANNED, NULL) : lifecycle_not_planned(s, i, &failed));
@@ -116,8 +121,9 @@ static int go_on(struct step *s, const struct pending *p, bool ok)
         return err_fold(ok ? instance_event(s, i, INSTANCE_EV_PROVEN, NULL)
                            : instance_event(s, i, INSTANCE_EV_TROUBLE, &failed));
     case INTENT_STOP:
-        return ok ? err_fold(instance_event(s, i, INSTANCE_EV_STOP, NULL)) : 0;
     case INTENT_RETIRE: /* a node's */
+    case INTENT_DRAIN:
+    case INTENT_UNDRAIN:
         break;
     }
     return 0;
@@ -215,8 +221,8 @@ static int warmed(struct step *s, const struct cluster_ev *ev)
 /* Nodes first: what is known of them decides what follows for instances. */
 static int tick(struct step *s)
 {
-    static int (*const rooms[])(struct step * s) = {nodes_tick,    knocks_tick,    brake_tick, neighbours_tick,
-                                                    detector_tick, deadlines_tick, drain_tick};
+    static int (*const rooms[])(struct step * s) = {nodes_tick,      knocks_tick,   brake_tick,
+                                                    neighbours_tick, detector_tick, deadlines_tick};
 
     for (size_t k = 0; k < sizeof(rooms) / sizeof(rooms[0]); k++) {
         int r = rooms[k](s);
@@ -299,6 +305,8 @@ static int step_run(struct step *s, struct cluster_ev *ev)
     r = dispatch(s, ev);
     if (!r)
         r = recovery_look(s);
+    if (!r)
+        r = drain_advance(s);
     if (!r)
         r = wishes_retry(s);
     if (!r)

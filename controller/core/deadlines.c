@@ -44,7 +44,7 @@ static int remove_when_shown(struct step *s, struct instance *i)
 {
     int r;
 
-    if (release_owed(i)) { /* its node has to be told when it is back */
+    if (release_owed(s->c, i)) { /* its node has to be told when it is back */
         i->remove_ms = s->now_ms + CLUSTER_STOPPED_SHOWN_MS;
         return 0;
     }
@@ -100,9 +100,9 @@ static int tick_one(struct step *s, struct instance *i, struct node *unused)
         return err_fold(restore_decide(s, i));
     if (i->remove_ms <= s->now_ms)
         return err_fold(remove_when_shown(s, i));
-    if (recovery_due_ms(i) <= s->now_ms)
-        return err_fold(recovery_tick(s, i));
-    r = tick_expired(s, i);
+    r = recovery_due_ms(i) <= s->now_ms ? recovery_tick(s, i) : 0;
+    if (!r)
+        r = tick_expired(s, i);
     if (!r)
         r = tick_resend(s, i);
     if (r)

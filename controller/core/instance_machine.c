@@ -4,6 +4,7 @@
 #include "common/core/text.h"
 #include "controller/core/effects.h"
 #include "controller/core/lifecycle.h"
+#include "controller/core/moving.h"
 #include "controller/core/recovery.h"
 #include "controller/core/restore.h"
 #include "controller/core/tasks.h"
@@ -151,7 +152,7 @@ static const struct instance_cell instance_table[INSTANCE_STATE_N][INSTANCE_EVEN
     [INSTANCE_READY][INSTANCE_EV_ADOPTED] = LATE("it is ready already"),
     [INSTANCE_READY][INSTANCE_EV_FOUND] = LATE(BEYOND),
     [INSTANCE_READY][INSTANCE_EV_DEPLOY] = TO(INSTANCE_READY),
-    [INSTANCE_READY][INSTANCE_EV_DRAIN] = TO(INSTANCE_DRAINING),
+    [INSTANCE_READY][INSTANCE_EV_DRAIN] = TO_WITH(INSTANCE_DRAINING, instance_on_drain),
     [INSTANCE_READY][INSTANCE_EV_STOP] = TO_WITH(INSTANCE_STOPPING, instance_on_stop),
 
     [INSTANCE_RECOVERING][INSTANCE_EV_PLACE] = TO_WITH(INSTANCE_PLACING, instance_on_place),
@@ -182,7 +183,7 @@ static const struct instance_cell instance_table[INSTANCE_STATE_N][INSTANCE_EVEN
     [INSTANCE_DRAINING][INSTANCE_EV_GIVE_UP] = LATE(NOT_FAILING),
     [INSTANCE_DRAINING][INSTANCE_EV_ADOPTED] = LATE(NOT_RESTORED),
     [INSTANCE_DRAINING][INSTANCE_EV_FOUND] = LATE(NOT_RESTORED),
-    [INSTANCE_DRAINING][INSTANCE_EV_DEPLOY] = NOT_YET("it is being drained; deploy it again when it has moved"),
+    [INSTANCE_DRAINING][INSTANCE_EV_DEPLOY] = TO(INSTANCE_DRAINING),
     [INSTANCE_DRAINING][INSTANCE_EV_DRAIN] = LATE("it is being drained already"),
     [INSTANCE_DRAINING][INSTANCE_EV_STOP] = TO_WITH(INSTANCE_STOPPING, instance_on_stop),
 

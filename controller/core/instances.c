@@ -19,6 +19,31 @@ struct instance *instance_find(const struct cluster *c, const struct id128 *id)
     return NULL;
 }
 
+/* How well a state stands for a name that more than one bears while it moves. */
+static int standing(enum instance_state state)
+{
+    switch (state) {
+    case INSTANCE_READY:
+        return 4;
+    case INSTANCE_REQUESTED:
+    case INSTANCE_PLACING:
+    case INSTANCE_WAITING:
+    case INSTANCE_LEASING:
+    case INSTANCE_STARTING:
+    case INSTANCE_LOADING:
+    case INSTANCE_RECOVERING:
+        return 3;
+    case INSTANCE_DRAINING:
+        return 2;
+    case INSTANCE_STOPPING:
+        return 1;
+    case INSTANCE_STOPPED:
+    case INSTANCE_FAILED:
+        break;
+    }
+    return 0;
+}
+
 struct instance *instance_named(const struct cluster *c, const char *name)
 {
     struct instance *found = NULL;
@@ -26,7 +51,7 @@ struct instance *instance_named(const struct cluster *c, const char *name)
     for (size_t k = 0; k < c->instances.n; k++) {
         struct instance *i = CLUSTER_INSTANCE(c, k);
 
-        if (!strcmp(i->name, name) && (!found || instance_state_ended(found->state)))
+        if (!strcmp(i->name, name) && (!found || standing(i->state) >= standing(found->state)))
             found = i;
     }
     return found;
@@ -127,7 +152,7 @@ int instances_prune(struct step *s)
     for (size_t k = 0; n_ended > CLUSTER_ENDED_MAX && k < s->c->instances.n;) {
         struct instance *i = CLUSTER_INSTANCE(s->c, k);
 
-        if (!instance_state_ended(i->state) || release_owed(i)) {
+        if (!instance_state_ended(i->state) || release_owed(s->c, i)) {
             k++;
             continue;
         }

@@ -6,7 +6,7 @@
 
 /* NULL: none. */
 struct instance *instance_find(const struct cluster *c, const struct id128 *id);
-/* By the name that requests use: the one that has not ended, else the newest. */
+/* By the name that requests use: the one that is ready, else on its way there, else leaving, else the newest that was. */
 struct instance *instance_named(const struct cluster *c, const char *name);
 size_t instances_live(const struct cluster *c);
 

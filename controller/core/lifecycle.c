@@ -17,6 +17,7 @@
 #include "controller/core/nodes.h"
 #include "controller/core/planning.h"
 #include "controller/core/recovery.h"
+#include "controller/core/release.h"
 #include "controller/core/sentence.h"
 #include "controller/core/tasks.h"
 
@@ -100,6 +101,7 @@ int instance_on_place(struct step *s, struct instance *i, const struct cause *ca
         return err_pass(r);
     if (r > 0)
         return err_fold(unplaced(s, i, planning_code(r), why, plan ? plan->missing_bytes : 0));
+    release_carry_over(i);
     r = journal_replace(&s->journal, &i->plan, plan, free);
     plan = NULL;
     if (r)

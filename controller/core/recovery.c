@@ -277,9 +277,15 @@ int recovery_tick(struct step *s, struct instance *i)
 
     if (r->steady_ms <= s->now_ms)
         return err_fold(forget(s, i));
-    if (r->patience_ms <= s->now_ms)
-        return err_fold(lose_patience(s, i));
-    r->again_ms = r->again_ms <= s->now_ms ? UINT64_MAX : r->again_ms;
+    if (r->patience_ms <= s->now_ms) {
+        int err = lose_patience(s, i);
+
+        if (err)
+            return err_fold(err);
+    }
+    if (r->again_ms > s->now_ms && r->look_ms > s->now_ms)
+        return 0;
+    r->again_ms = UINT64_MAX;
     return err_fold(try_place(s, i));
 }
 

@@ -8,6 +8,7 @@
 #include "controller/core/effects.h"
 #include "controller/core/instances.h"
 #include "controller/core/lifecycle.h"
+#include "controller/core/moving.h"
 #include "controller/core/nodes.h"
 #include "controller/core/offers.h"
 #include "controller/core/recovery.h"
@@ -45,7 +46,6 @@ int instance_on_stop(struct step *s, struct instance *i, const struct cause *cau
 {
     int r;
 
-    (void)cause;
     r = tasks_end(s, i->deploy_task, TASK_EV_CANCEL, &(struct cause){.code = "stopped", .text = "somebody stopped it"});
     if (r)
         return err_fold(r);
@@ -53,8 +53,38 @@ int instance_on_stop(struct step *s, struct instance *i, const struct cause *cau
     recovery_rest(i);
     if (i->run.release != RELEASE_NONE)
         return 0; /* its nodes are being told already */
-    text_format(i->reason, sizeof(i->reason), "stopped");
+    text_format(i->reason, sizeof(i->reason), "%s", cause ? cause->text : "stopped");
     return err_fold(release_begin(s, i));
+}
+
+int release_wanted(struct step *s, struct instance *i, uint64_t epoch, bool ok)
+{
+    const struct cause moved = {.code = RECOVERY_DRAINED, .text = "another one took its place"};
+    int r = step_instance(s, i);
+
+    if (r)
+        return err_fold(r);
+    i->drain.stop_asked = false;
+    i->drain.again_ms = s->now_ms + MOVING_AGAIN_MS;
+    if (!ok)
+        return 0;
+    if (i->epoch != epoch) { /* it was placed again meanwhile, and that was written after the wish */
+        r = record_instance(s, i, 0, false);
+        if (r)
+            return err_fold(r);
+    }
+    return err_fold(instance_event(s, i, INSTANCE_EV_STOP, i->stop_task ? NULL : &moved));
+}
+
+int release_ended(struct step *s, uint64_t task, const struct cause *cause)
+{
+    for (size_t k = 0; task && k < s->c->instances.n; k++) {
+        const struct instance *i = CLUSTER_INSTANCE(s->c, k);
+
+        if (i->stop_task == task && !instance_state_ended(i->state))
+            return 0;
+    }
+    return err_fold(tasks_end(s, task, TASK_EV_DONE, cause));
 }
 
 /* The nodes that were told and have not confirmed. */
@@ -65,7 +95,8 @@ static void name_owed(const struct instance *i, char *buf, size_t size)
         if (i->run.member[m].told)
             sentence_add(buf, size, "%s%s", buf[0] ? ", " : "", i->run.member[m].name);
     }
-    sentence_add(buf, size, " could not be reached: what still runs there is ended once the node is back");
+    if (buf[0])
+        sentence_add(buf, size, " could not be reached: what still runs there is ended once the node is back");
 }
 
 int instance_on_stopped(struct step *s, struct instance *i, const struct cause *cause)
@@ -77,7 +108,7 @@ int instance_on_stopped(struct step *s, struct instance *i, const struct cause *
     (void)cause;
     i->remove_ms = s->now_ms + CLUSTER_STOPPED_SHOWN_MS;
     name_owed(i, text, sizeof(text));
-    r = tasks_end(s, i->stop_task, TASK_EV_DONE, release_owed(i) ? &owed : NULL);
+    r = release_ended(s, i->stop_task, text[0] ? &owed : NULL);
     if (r)
         return err_fold(r);
     r = record_instance(s, i, 0, false);
@@ -86,14 +117,20 @@ int instance_on_stopped(struct step *s, struct instance *i, const struct cause *
     return err_fold(instances_prune(s));
 }
 
+/* It does not come back; what runs there is for whoever switches it off. */
+static bool is_retired(const struct cluster *c, const struct id128 *node)
+{
+    const struct node *n = node_find(c, node);
+
+    return n && n->state == NODE_RETIRED;
+}
+
 /* ---- telling the nodes ------------------------------------------------------------------------------------------ */
 
-/* Whether its answer can come: of a node that is away, or whose agent does not run, release_sweep asks it when it is back. */
+/* Whether its answer can come; else release_sweep asks it when it is back. */
 static bool awaited(const struct step *s, const struct member *m)
 {
-    const struct node *n = node_find(s->c, &m->node);
-
-    return m->told && !node_gone(s->c, &m->node, s->now_ms) && !(n && n->state == NODE_STUCK);
+    return m->told && !node_gone(s->c, &m->node, s->now_ms);
 }
 
 int release_begin(struct step *s, struct instance *i)
@@ -175,10 +212,31 @@ int release_member(struct step *s, struct instance *i, size_t m)
     return err_fold(release_advance(s, i));
 }
 
-bool release_owed(const struct instance *i)
+void release_carry_over(struct instance *i)
 {
     for (size_t m = 0; m < i->run.n_members; m++) {
-        if (i->run.member[m].told)
+        const struct member *member = &i->run.member[m];
+        size_t d = 0;
+
+        if (!member->told)
+            continue;
+        while (d < i->n_debts && !id128_equal(&i->debt[d].node, &member->node))
+            d++;
+        if (d == DEBTS_MAX)
+            continue; /* its process lives on as an unknown one */
+        i->n_debts += d == i->n_debts;
+        i->debt[d] = (struct debt){.node = member->node, .epoch = i->epoch};
+    }
+}
+
+bool release_owed(const struct cluster *c, const struct instance *i)
+{
+    for (size_t m = 0; m < i->run.n_members; m++) {
+        if (i->run.member[m].told && !is_retired(c, &i->run.member[m].node))
+            return true;
+    }
+    for (size_t d = 0; d < i->n_debts; d++) {
+        if (!is_retired(c, &i->debt[d].node))
             return true;
     }
     return false;
@@ -255,10 +313,8 @@ static bool is_over(const struct cluster *c, const struct node *n, const struct 
     return r->epoch < i->epoch || (r->epoch > i->epoch ? instance_state_ended(i->state) : i->run.over);
 }
 
-static int sweep_remnants(struct step *s, struct node *n)
+static int sweep_remnants(struct step *s, struct node *n, const struct remnant *remnant, size_t count)
 {
-    struct remnant remnant[2 * PROTO_UNITS_MAX];
-    size_t count = list_remnants(n, remnant);
     int r;
 
     for (size_t k = 0; k < count; k++) {
@@ -275,8 +331,44 @@ static int sweep_remnants(struct step *s, struct node *n)
     return 0;
 }
 
+/* Where a node has nothing more of what was owed there, by its own word, nothing is owed. */
+static int settle_debt(struct step *s, struct instance *i, size_t d, const struct remnant *remnant, size_t count)
+{
+    int r;
+
+    for (size_t k = 0; k < count; k++) {
+        if (remnant[k].epoch <= i->debt[d].epoch && id128_equal(&remnant[k].instance, &i->id))
+            return 0;
+    }
+    r = step_instance(s, i);
+    if (r)
+        return err_fold(r);
+    i->debt[d] = i->debt[--i->n_debts];
+    return 0;
+}
+
+static int settle_debts(struct step *s, const struct node *n, const struct remnant *remnant, size_t count)
+{
+    int r;
+
+    for (size_t k = 0; k < s->c->instances.n; k++) {
+        struct instance *i = CLUSTER_INSTANCE(s->c, k);
+
+        for (size_t d = i->n_debts; d--;) {
+            if (!id128_equal(&i->debt[d].node, &n->id))
+                continue;
+            r = settle_debt(s, i, d, remnant, count);
+            if (r)
+                return err_fold(r);
+        }
+    }
+    return 0;
+}
+
 int release_sweep(struct step *s, struct node *n)
 {
+    struct remnant remnant[2 * PROTO_UNITS_MAX];
+    size_t count;
     int r;
 
     for (size_t k = 0; k < s->c->instances.n; k++) {
@@ -284,7 +376,9 @@ int release_sweep(struct step *s, struct node *n)
         if (r)
             return err_fold(r);
     }
-    if (s->now_ms < n->sweep_ms)
+    if (s->now_ms < n->sweep_ms || !n->complete) /* nothing is decided about a node before its first full report */
         return 0;
-    return err_fold(sweep_remnants(s, n));
+    count = list_remnants(n, remnant);
+    r = settle_debts(s, n, remnant, count);
+    return r ? err_fold(r) : err_fold(sweep_remnants(s, n, remnant, count));
 }

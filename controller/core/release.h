@@ -19,10 +19,18 @@ int release_advance(struct step *s, struct instance *i);
 /* The node of this member has nothing of the epoch left. */
 int release_member(struct step *s, struct instance *i, size_t m);
 
+/* That it is to be stopped, asked for when it was at this epoch, is durable, or could not be written. */
+int release_wanted(struct step *s, struct instance *i, uint64_t epoch, bool ok);
+/* Ends a task of stopping, unless another one is still being stopped by it. */
+int release_ended(struct step *s, uint64_t task, const struct cause *cause);
+
+/* Before the next epoch takes the place of this one: its members that were told and have not answered are remembered. */
+void release_carry_over(struct instance *i);
+
 /* A node that was away while its epochs ended is told now. n has just reported. 0, -ENOMEM. */
 int release_sweep(struct step *s, struct node *n);
 
 /* Whether something of it may still run somewhere. */
-bool release_owed(const struct instance *i);
+bool release_owed(const struct cluster *c, const struct instance *i);
 
 #endif

@@ -84,12 +84,30 @@ int restore_record(struct step *s, const struct record *rec)
     return 0;
 }
 
+static int rejoin_drain(struct step *s, const struct task *t)
+{
+    struct node *n = node_find(s->c, &t->view.instance);
+    int r;
+
+    if (!n || !n->draining)
+        return err_fold(
+            tasks_end(s, t->view.id, TASK_EV_CANCEL,
+                      &(struct cause){.code = "undrained", .text = "the node is not being drained any more"}));
+    r = step_node(s, n);
+    if (r)
+        return err_fold(r);
+    n->drain_task = t->view.id;
+    return 0;
+}
+
 /* Gives each task back to its instance; one whose instance is not there can only have failed. */
 static int rejoin_task(struct step *s, struct task *t)
 {
     struct instance *i = instance_find(s->c, &t->view.instance);
     int r;
 
+    if (t->view.kind == TASK_DRAIN)
+        return task_state_ended(t->view.state) ? 0 : err_fold(rejoin_drain(s, t));
     if (!i || instance_state_ended(i->state))
         return err_fold(tasks_end(s, t->view.id, TASK_EV_FAIL,
                                   &(struct cause){.code = "controller_restarted",

@@ -85,6 +85,7 @@ struct node {
     size_t n_leases; /* what it says that it has promised */
     struct lease_facts lease[PROTO_UNITS_MAX];
     bool draining, retired; /* an operator's word, durable; the state follows it where it can */
+    uint64_t drain_task;    /* 0: none */
 };
 
 /* ---- instances -------------------------------------------------------------------------------------------------- */
@@ -181,6 +182,21 @@ struct recovery {
     struct attempt tried[VIEW_TRIES_MAX]; /* newest last */
 };
 
+/* How it is taken leave of: drain.h. */
+struct leave {
+    uint64_t quiet_ms, end_ms; /* draining: it ends then, without requests or with them */
+    bool stop_asked;           /* its end is being written */
+    uint64_t again_ms;         /* not before that is it written again */
+};
+
+/* A node that may still have something of an earlier epoch. */
+struct debt {
+    struct id128 node;
+    uint64_t epoch;
+};
+
+enum { DEBTS_MAX = PROTO_RANKS_MAX };
+
 struct instance {
     struct id128 id;
     char name[PROTO_MODEL_MAX];
@@ -203,9 +219,11 @@ struct instance {
     uint64_t remove_ms; /* no longer shown from then on; UINT64_MAX: stays */
     char code[PROTO_NAME_MAX], reason[PROTO_TEXT_MAX];
     struct id128 follows;  /* it takes the place of that one when it is ready; zero: of none */
-    uint32_t in_flight;    /* requests in its coordinator, by the gateway's word */
     uint64_t newest_epoch; /* a node said that it has seen this one */
     struct recovery recovery;
+    struct leave drain;
+    size_t n_debts;
+    struct debt debt[DEBTS_MAX];
 };
 
 /* ---- the rest ---------------------------------------------------------------------------------------------------- */
@@ -226,7 +244,14 @@ struct held {
 };
 
 /* What goes on when a token is committed. */
-enum intent { INTENT_PLAN = 1, INTENT_READY, INTENT_STOP, INTENT_RETIRE /* instance: the node */ };
+enum intent {
+    INTENT_PLAN = 1,
+    INTENT_READY,
+    INTENT_STOP,
+    INTENT_RETIRE /* instance: the node */,
+    INTENT_DRAIN,
+    INTENT_UNDRAIN
+};
 
 struct pending {
     uint64_t token;

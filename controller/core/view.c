@@ -118,8 +118,8 @@ static int fill_instance(const struct cluster *c, const struct instance *i, uint
     v->state_since_wall_ms = i->state_since_wall_ms;
     v->ready_wall_ms = i->ready_wall_ms;
     memcpy(v->reason, i->reason, sizeof(v->reason));
-    v->in_flight = i->run.traffic.in_flight;
     v->follows = i->follows;
+    v->in_flight = i->run.traffic.in_flight;
     fill_recovery(i, now_ms, v);
     if (!i->plan)
         return 0;
@@ -356,7 +356,9 @@ void view_unref(struct view **v)
 /* How well it is meant: 0 not at all; its name or id before its model's name, one that serves before one that does not. */
 static int likeness(const struct view_instance *i, const char *model, const struct id128 *id)
 {
-    int serving = serves(i->state) ? 2 : 0;
+    int serving = i->state == INSTANCE_READY ? 4
+                  : serves(i->state)         ? 2
+                                             : 0; /* one that moves has left the name behind */
 
     if (!strcmp(i->name, model) || (id && id128_equal(&i->id, id)))
         return serving + 2;

@@ -119,7 +119,7 @@ static int replace_ended(struct step *s, struct instance *old)
     r = instance_event(s, old, INSTANCE_EV_DEPLOY, NULL);
     if (r)
         return err_fold(r);
-    if (release_owed(old))
+    if (release_owed(s->c, old))
         return 0; /* a node that is away must still be told to end it */
     r = record_instance(s, old, 0, true);
     if (r)
@@ -319,7 +319,7 @@ static struct instance *find_target(const struct cluster *c, const char *target,
 
         if (i->state == INSTANCE_STOPPED || strcmp(i->request.model, target) != 0)
             continue;
-        if (found) {
+        if (found && strcmp(found->name, i->name) != 0) {
             text_format(why, size, "%s is served by %s and by %s: name one of them", target, found->name, i->name);
             return NULL;
         }
@@ -330,24 +330,37 @@ static struct instance *find_target(const struct cluster *c, const char *target,
     return found;
 }
 
-static int stop_new(struct step *s, uint64_t request_id, struct instance *i)
+static int stop_one(struct step *s, struct instance *i, uint64_t task)
 {
+    int r = step_instance(s, i);
+
+    if (r)
+        return err_fold(r);
+    i->stop_task = task;
+    r = record_instance(s, i, instance_cell(i->state, INSTANCE_EV_STOP)->to, false);
+    return r ? err_fold(r) : err_fold(step_then(s, INTENT_STOP, i, task));
+}
+
+/* With one that moves goes the one that is to take its place, unless it was named by its own id. */
+static int stop_new(struct step *s, const struct cluster_ev *ev, struct instance *i)
+{
+    bool by_id = !strcmp(ev->target, ID128(&i->id));
     struct task *t;
     int r;
 
-    r = step_instance(s, i);
+    r = task_new(s, TASK_STOP, &i->id, i->name, &t);
     if (!r)
-        r = task_new(s, TASK_STOP, &i->id, i->name, &t);
-    if (r)
-        return err_fold(r);
-    i->stop_task = t->view.id;
-    r = task_event(s, t, TASK_EV_BEGIN, NULL);
+        r = task_event(s, t, TASK_EV_BEGIN, NULL);
     if (!r)
-        r = answer_task(s, request_id, t, false);
+        r = answer_task(s, ev->request_id, t, false);
     if (!r)
-        r = record_instance(s, i, instance_cell(i->state, INSTANCE_EV_STOP)->to, false);
-    if (!r)
-        r = step_then(s, INTENT_STOP, i, t->view.id);
+        r = stop_one(s, i, t->view.id);
+    for (size_t k = 0; !r && !by_id && k < s->c->instances.n; k++) {
+        struct instance *other = CLUSTER_INSTANCE(s->c, k);
+
+        if (other != i && !instance_state_ended(other->state) && !strcmp(other->name, i->name))
+            r = stop_one(s, other, t->view.id);
+    }
     return err_fold(r);
 }
 
@@ -362,5 +375,5 @@ int wish_stop(struct step *s, const struct cluster_ev *ev)
     t = task_live(s->c, i->stop_task);
     if (t)
         return err_fold(answer_task(s, ev->request_id, t, true));
-    return err_fold(stop_new(s, ev->request_id, i));
+    return err_fold(stop_new(s, ev, i));
 }

@@ -1,12 +1,13 @@
 /* Random stories of a cluster: nodes come, go silent and begin anew, commands are lost, doubled, refused and answered late,
- * processes die, the store fails, people deploy and stop. After every step:
+ * processes die, the store fails, people deploy, stop, drain and undrain. After every step:
  *
  *   - nothing leaves before its epoch is durable, and nothing of an epoch after its node was told to end it
  *   - leases go out in id order, each after the one before was granted; nobody starts what he did not lease
  *   - every change of a state is a cell of its table, and no state changes in any other way
  *   - every request is answered once; time moves on
  *
- * and when the faults have healed: every task ends, and what has ended holds no lease anywhere.
+ * and when the faults have healed: every task ends, all that has not failed is ready, and what has ended holds no lease and
+ * has no process anywhere.
  *
  * CLUSTER_SEED=N runs one seed and prints its story; CLUSTER_SEEDS=N runs that many. */
 #include "controller/core/offers.h"
@@ -55,7 +56,9 @@ static struct story {
     size_t n_commits;
     uint64_t n_requests;
     unsigned answered[REQUESTS_MAX];
-    enum instance_state instance_state[REQUESTS_MAX]; /* by the first byte of the id's counter */
+    struct id128 instance[REQUESTS_MAX];
+    size_t n_instances;
+    enum instance_state instance_state[REQUESTS_MAX]; /* of instance[] */
     enum task_state task_state[REQUESTS_MAX];
     enum node_state node_state[NODES];
     unsigned n_ready, n_failed, n_refused; /* how often it came to that */
@@ -85,7 +88,14 @@ static struct id128 instance_id(uint64_t request)
 
 static size_t instance_index(const struct id128 *id)
 {
-    return (size_t)id->b[1] << 8 | id->b[2];
+    size_t i = 0;
+
+    while (i < st.n_instances && !id128_equal(&st.instance[i], id))
+        i++;
+    assert_true(i < REQUESTS_MAX);
+    if (i == st.n_instances)
+        st.instance[st.n_instances++] = *id;
+    return i;
 }
 
 static struct epoch_seen *epoch_of(const struct id128 *instance, uint64_t epoch)
@@ -529,6 +539,19 @@ static void somebody_stops(void)
     prop_step(&ev);
 }
 
+static void somebody_drains(bool again)
+{
+    struct cluster_ev ev = {.kind = again ? CLUSTER_EV_UNDRAIN : CLUSTER_EV_DRAIN};
+    char name[8];
+
+    if (st.n_requests + 16 >= REQUESTS_MAX)
+        return;
+    snprintf(name, sizeof(name), "n%u", 1 + chance(HOSTS));
+    ev.target = name;
+    ev.request_id = ++st.n_requests;
+    prop_step(&ev);
+}
+
 static void time_passes(uint64_t ms)
 {
     uint64_t until = w.now + ms;
@@ -611,6 +634,8 @@ static void something_happens(void)
     case 1:
         if (chance(3) == 0)
             somebody_stops();
+        else if (chance(3) == 0)
+            somebody_drains(chance(3));
         break;
     case 2:
         if (chance(4) == 0)
@@ -655,6 +680,18 @@ static void something_happens(void)
 
 /* ---- how it ends ---------------------------------------------------------------------------------------------------- */
 
+static void undrain_all(void)
+{
+    for (int n = 1; n <= HOSTS; n++) {
+        struct cluster_ev ev = {.kind = CLUSTER_EV_UNDRAIN, .request_id = ++st.n_requests};
+        char name[8];
+
+        snprintf(name, sizeof(name), "n%d", n);
+        ev.target = name;
+        prop_step(&ev);
+    }
+}
+
 static void heal(void)
 {
     st.healed = true;
@@ -663,6 +700,7 @@ static void heal(void)
         st.down[n] = false;
         say_hello(n);
     }
+    undrain_all();
     for (int i = 0; i < 150; i++) { /* 75 s: longer than any of them waits */
         for (int n = 1; n <= HOSTS; n++) {
             say_report(n);

@@ -250,6 +250,64 @@ static void test_an_operators_word(void **state)
     assert_true(n_failed > 100);
 }
 
+/* Refused until it is given up, with a wait for room in between. */
+static void test_what_is_tried_again(void **state)
+{
+    struct message *m;
+
+    (void)state;
+    join(1);
+    deploy(7, "m", 1);
+    commit();
+    for (int k = 0; k < 6; k++) {
+        answer_with(1, COMMAND_LEASE, RESULT_REFUSED, k ? "no_memory" : "stale_epoch", "");
+        done(1, COMMAND_STOP);
+        if (k == 3) { /* it is full for a while */
+            m = report_of(1);
+            m->report->host_free_bytes = m->report->device[0].free_bytes = 1 << 20;
+            hear(1, m);
+            pass(5000);
+            deploy(8, "m", 1);
+        }
+        pass_reporting(16000, 1);
+        commit();
+        commit();
+    }
+    answer_with(1, COMMAND_LEASE, RESULT_REFUSED, "unservable", "");
+    done(1, COMMAND_STOP);
+    commit();
+    assert_true(n_failed > 100);
+}
+
+static void drain_or_not(enum cluster_ev_kind kind, uint64_t request_id, const char *target)
+{
+    step(&(struct cluster_ev){.kind = kind, .request_id = request_id, .target = target});
+}
+
+static void test_nodes_that_are_drained(void **state)
+{
+    (void)state;
+    make_ready(7, 2);
+    join(3);
+    drain_or_not(CLUSTER_EV_DRAIN, 1, "n2"); /* by a successor */
+    commit();
+    drain_or_not(CLUSTER_EV_UNDRAIN, 2, "n2");
+    commit();
+    drain_or_not(CLUSTER_EV_UNDRAIN, 2, "n2");
+    done(1, COMMAND_STOP);
+    pass_reporting(2000, 3);
+    drain_or_not(CLUSTER_EV_DRAIN, 3, "n2");
+    drain_or_not(CLUSTER_EV_DRAIN, 3, "n2");
+    commit();
+    drain_or_not(CLUSTER_EV_DRAIN, 4, "n3"); /* and now there is no other place */
+    commit();
+    stop(5, "m");
+    commit();
+    pass_reporting(10000, 3);
+    drain_or_not(CLUSTER_EV_DRAIN, 6, "n9");
+    assert_true(n_failed > 100);
+}
+
 static void test_a_controller_that_begins(void **state)
 {
     struct record rec = {.kind = RECORD_INSTANCE, .instance = id_of(107)};
@@ -283,6 +341,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_nodes_that_go_silent, setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_a_unit_that_hangs, setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_an_operators_word, setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_what_is_tried_again, setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_nodes_that_are_drained, setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_a_controller_that_begins, setup, world_teardown),
     };
 

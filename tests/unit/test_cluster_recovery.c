@@ -397,13 +397,12 @@ static void test_whoever_waits_for_it_is_told_after_two_minutes_and_it_goes_on(v
     assert_int_equal(seen().state, INSTANCE_WAITING);
     commit();
     quiet();
-    pass_reporting(114000, 1);
-    assert_null(strstr(w.log, "task"));
-    quiet();
-    pass_reporting(5000, 1);
-    EXPECT("task 1 running -> failed (fail): it waits for room, and starts by itself when there is some: 1 node can be "
-           "used, 2 needed; n2 left out: evicted\n"
-           "commit 3: task 1 failed\n");
+    pass_reporting(116000, 1);
+    assert_null(strstr(w.log, "task 1"));
+    pass_reporting(3500, 1);
+    assert_non_null(strstr(w.log,
+                           "task 1 running -> failed (fail): it waits for room, and starts by itself when there is "
+                           "some: 1 node can be used, 2 needed; n2 left out: "));
     deploy(8, "m", 2); /* a new caller gets a task of his own */
     commit();
     assert_false(w.answer.attached == false);
@@ -481,6 +480,115 @@ static void test_a_plan_that_the_store_refuses_is_made_again(void **state)
            "n1 < lease e3 CPU host\n");
 }
 
+/* ---- what is left behind ------------------------------------------------------------------------------------------- */
+
+/* A node lost with one epoch is told of its end also when the next one has come and gone. */
+static void test_what_an_earlier_epoch_left_on_a_lost_node_is_ended_in_the_end(void **state)
+{
+    struct unit_facts left;
+
+    (void)state;
+    make_ready(7, 2);
+    join(3);
+    left = w.unit[2][0];
+    vanish(2, 3);
+    exits(1, UNIT_COORDINATOR, 0, 6, "");
+    done(1, COMMAND_STOP);
+    commit();
+    grant_all();
+    assert_true(planned_on(1) && planned_on(3));
+    stop(8, "m");
+    commit();
+    done(1, COMMAND_STOP);
+    done(3, COMMAND_STOP);
+    commit();
+    assert_int_equal(seen().state, INSTANCE_STOPPED);
+    for (int k = 0; k < 300; k++) { /* longer than what has ended is shown */
+        pass(500);
+        report(1);
+        report(3);
+    }
+    assert_int_equal(seen().state, INSTANCE_STOPPED);
+    quiet();
+    w.unit[2][0] = left;
+    w.n_units[2] = 1;
+    report(2);
+    assert_non_null(strstr(w.log, "n2 < stop e1\n"));
+    w.n_units[2] = 0;
+    pass_reporting(70000, 3);
+    {
+        struct view *v = view_now();
+
+        assert_int_equal(v->n_instances, 0);
+        view_unref(&v);
+    }
+}
+
+static void lease_reported(int node, uint64_t instance, uint64_t epoch)
+{
+    struct message *m = report_of(node);
+
+    m->report->n_leases = 1;
+    m->report->lease[0] = (struct lease_facts){.instance = id_of((int)instance), .epoch = epoch, .bytes = GIB};
+    hear(node, m);
+}
+
+static void test_a_promise_to_a_dead_epoch_is_swept_also_without_a_process(void **state)
+{
+    struct unit_facts *u = &w.unit[2][0];
+
+    (void)state;
+    make_ready(7, 1);
+    join(2);
+    lease_reported(2, 107, 0); /* an epoch that is over */
+    EXPECT("n2 < stop e0\n");
+    lease_reported(2, 107, 0);
+    EXPECT(""); /* once a second */
+    pass_reporting(1000, 2);
+    lease_reported(2, 55, 9); /* of an instance that nobody knows */
+    EXPECT("n2 < stop e9\n");
+    pass_reporting(1000, 2);
+    *u = (struct unit_facts){.role = UNIT_WORKER, .state = UNIT_RUNNING, .instance = id_of(55), .epoch = 9};
+    w.n_units[2] = 1;
+    lease_reported(2, 55, 9);
+    EXPECT(""); /* while a process lives it may be another leader's */
+    lease_reported(1, 107, 1);
+    EXPECT(""); /* ours */
+}
+
+static void test_an_epoch_of_a_stopped_one_is_ended_whatever_its_number(void **state)
+{
+    (void)state;
+    make_ready(7, 1);
+    join(2);
+    stop(8, "m");
+    commit();
+    done(1, COMMAND_STOP);
+    commit();
+    quiet();
+    w.unit[2][0] = (struct unit_facts){.role = UNIT_WORKER, .state = UNIT_RUNNING, .instance = id_of(107), .epoch = 9};
+    w.n_units[2] = 1;
+    report(2);
+    EXPECT("n2 < stop e9\n");
+}
+
+/* Nothing is decided about a node before its first full report. */
+static void test_a_node_is_not_swept_before_it_has_told_all(void **state)
+{
+    struct message *m;
+
+    (void)state;
+    make_ready(7, 1);
+    hello(2);
+    quiet();
+    m = report_of(2);
+    m->report->full = false;
+    m->report->n_leases = 1;
+    m->report->lease[0] = (struct lease_facts){.instance = id_of(55), .epoch = 1};
+    hear(2, m);
+    EXPECT("");
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, world_setup, world_teardown)
@@ -502,6 +610,10 @@ int main(void)
         TEST(test_a_waiting_one_can_be_stopped),
         TEST(test_a_pinned_plan_that_does_not_hold_any_more_waits),
         TEST(test_a_plan_that_the_store_refuses_is_made_again),
+        TEST(test_what_an_earlier_epoch_left_on_a_lost_node_is_ended_in_the_end),
+        TEST(test_a_promise_to_a_dead_epoch_is_swept_also_without_a_process),
+        TEST(test_an_epoch_of_a_stopped_one_is_ended_whatever_its_number),
+        TEST(test_a_node_is_not_swept_before_it_has_told_all),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -412,6 +412,107 @@ static void test_one_that_was_being_started_begins_anew_and_so_does_its_task(voi
     view_unref(&v);
 }
 
+/* Its agents tell again what its log has shown when their link is up, rank 0's before the other one is there. */
+static void test_a_load_under_way_goes_on_under_another_controller(void **state)
+{
+    struct plan plan;
+    struct view *v;
+
+    (void)state;
+    begin_load(7, 2);
+    done(1, COMMAND_START_COORDINATOR);
+    plan = restart();
+    restore_instance(INSTANCE_LEASING, &plan);
+    restore_task(11, TASK_DEPLOY, TASK_RUNNING);
+    begin();
+    join(1);
+    shows_buffers(1, -1, 0);
+    hear(1, event_of(1, AGENT_EVENT_LISTENING, UNIT_COORDINATOR));
+    EXPECT("");
+    hello(2);
+    quiet();
+    report(2);
+    EXPECT("node n2 joining -> ready (report)\n"
+           "instance m recovering -> loading (found)\n"
+           "warm_up m 10.0.0.1:18080\n");
+    warmed(true, "");
+    commit();
+    EXPECT("commit 1: instance m ready e4\n"
+           "instance m loading -> ready (ranks_proven)\n"
+           "task 11 running -> complete (done)\n"
+           "commit 2: task 11 complete\n");
+    v = view_now();
+    assert_int_equal(v->instance[0].attempts, 0);
+    view_unref(&v);
+}
+
+static void test_a_load_that_has_shown_nothing_yet_is_watched_on(void **state)
+{
+    struct plan plan;
+
+    (void)state;
+    begin_load(7, 2);
+    done(1, COMMAND_START_COORDINATOR);
+    plan = restart();
+    restore_instance(INSTANCE_LEASING, &plan);
+    begin();
+    join(1);
+    hello(2);
+    quiet();
+    report(2);
+    assert_non_null(strstr(w.log, "instance m recovering -> loading (found)\n"));
+    shows_buffers(1, -1, 0);
+    quiet();
+    listens(1);
+    EXPECT("warm_up m 10.0.0.1:18080\n");
+}
+
+static void test_what_waited_waits_on_or_is_placed(void **state)
+{
+    struct plan plan;
+
+    (void)state;
+    make_ready(7, 2);
+    plan = restart();
+    restore_instance(INSTANCE_WAITING, &plan);
+    begin();
+    w.n_units[1] = w.n_units[2] = 0;
+    join(1);
+    hello(2);
+    quiet();
+    report(2);
+    done(1, COMMAND_STOP); /* whatever its last epoch left */
+    done(2, COMMAND_STOP);
+    assert_non_null(strstr(w.log, "instance m recovering -> placing (place)\n"
+                                  "commit 1: instance m leasing e5\n"));
+}
+
+static void test_what_is_known_of_an_instance_outlives_the_controller(void **state)
+{
+    struct plan plan;
+    struct record rec = {.kind = RECORD_INSTANCE, .instance = id_of(107)};
+    const struct instance *i;
+
+    (void)state;
+    make_ready(7, 2);
+    plan = restart();
+    strcpy(rec.i.name, "m");
+    strcpy(rec.i.request.model, "m");
+    rec.i.state = INSTANCE_READY;
+    rec.i.epoch = 4;
+    rec.i.plan = rec.i.pinned = &plan;
+    rec.i.attempts = 3;
+    rec.i.load_ms = 60000;
+    rec.i.served = true;
+    rec.i.follows = id_of(9);
+    step(&(struct cluster_ev){.kind = CLUSTER_EV_RESTORE, .record = &rec});
+    i = CLUSTER_INSTANCE(w.c, 0);
+    assert_int_equal(i->recovery.attempts, 3);
+    assert_int_equal(i->load_ms, 60000);
+    assert_true(i->served && i->pinned);
+    assert_true(id128_equal(&i->follows, &rec.i.follows));
+}
+
 static void test_a_stop_goes_on_after_a_restart(void **state)
 {
     struct plan plan;
@@ -545,6 +646,10 @@ int main(void)
         TEST(test_a_record_of_a_broken_plan_is_not_followed),
         TEST(test_nodes_that_do_not_come_back_are_waited_for_until_settle),
         TEST(test_one_that_was_being_started_begins_anew_and_so_does_its_task),
+        TEST(test_a_load_under_way_goes_on_under_another_controller),
+        TEST(test_a_load_that_has_shown_nothing_yet_is_watched_on),
+        TEST(test_what_waited_waits_on_or_is_placed),
+        TEST(test_what_is_known_of_an_instance_outlives_the_controller),
         TEST(test_a_stop_goes_on_after_a_restart),
         TEST(test_a_restored_one_can_be_stopped_before_its_nodes_are_back),
         TEST(test_what_was_stopped_in_the_store_is_ended_where_it_still_runs),
