@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "common/mdns.h"
+#include "common/wake.h"
 #include "controller/core/cluster.h"
 #include "controller/discovery.h"
 #include "controller/front.h"
@@ -17,7 +18,6 @@
 #include "controller/snapshots.h"
 #include "controller/store.h"
 #include "controller/upstream.h"
-#include "common/wake.h"
 
 struct event;
 

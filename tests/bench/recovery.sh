@@ -16,7 +16,7 @@ epoch() { instance | jq -r .epoch; }
 is_ready() { [ "$(instance | jq -r .state)" = ready ]; }
 whole() { nodes_ready 4 && is_ready; }
 # rank_node RANK: the number of the node that serves it
-rank_node() { instance | jq -r ".plan.ranks[$1].node_name" | tr -d a-z; }
+rank_node() { instance | jq -r ".plan.ranks[$1].node_name" | tr -d '[:lower:]'; }
 
 # Lines of /api/events with the moment at which each came before it.
 listen() {

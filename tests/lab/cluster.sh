@@ -11,6 +11,7 @@
 #   hostexec NODE COMMAND...    as exec, but with the host's network
 #   pids NODE                   the node's processes, as host pids
 #   crash NODE | boot NODE      power loss: everything ends at once and no FIN or RST leaves | start it again
+#   halt NODE                   everything ends at once and its kernel says so: every connection is reset
 #   freeze NODE | thaw NODE     stop every process; its kernel still answers TCP
 #   linkdown NODE | linkup NODE     pull the cable: both ends see no carrier
 #   cut NODE | uncut NODE           silent loss: packets vanish, the carrier stays
@@ -280,15 +281,20 @@ signal_all() { # SIGNAL PID...
 }
 
 crash() {
+    in_net switch ip link del "p$1" 2>/dev/null # first, so that nothing of the end gets out
+    halt "$1"
+}
+
+halt() {
     local init entered
     init=$(init_of "n$1") || return 0
-    in_net switch ip link del "p$1" 2>/dev/null # first, so that nothing of the end gets out
     thaw "$1"
     mapfile -t entered < <(members pid_for_children "$init")
     kill -9 "$init" # the kernel ends the whole PID namespace with it
     # ... and waits until its dead are reaped: an nsenter that stopped itself along with its child never would
     signal_all CONT "${entered[@]}"
     await 5 [ ! -d "/proc/$init" ] || die "node $1 does not die"
+    in_net switch ip link del "p$1" 2>/dev/null # goes with its namespace, but in its own time
     rm -f "$dir/n$1/init"
 }
 
@@ -451,7 +457,7 @@ netexec)
     shift
     in_net "$node" "$@"
     ;;
-pids | crash | freeze | thaw) need "${1:-}" && "$verb" "$1" ;;
+pids | crash | halt | freeze | thaw) need "${1:-}" && "$verb" "$1" ;;
 boot) [[ ${1:-} =~ ^[0-9]+$ ]] && boot "$1" ;;
 linkdown) need "${1:-}" && in_net switch ip link set "p$1" down ;;
 linkup) need "${1:-}" && in_net switch ip link set "p$1" up ;;
@@ -490,7 +496,7 @@ __node)
     node_main "$2" "${3:-}"
     ;;
 *)
-    sed -n '2,27s/^# \{0,1\}//p' "$0"
+    sed -n '2,28s/^# \{0,1\}//p' "$0"
     exit 2
     ;;
 esac

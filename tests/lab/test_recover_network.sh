@@ -15,7 +15,7 @@ epoch() { one | jq -r .epoch; }
 ready_after() { one | jq -e --argjson e "$1" '.state == "ready" and .epoch > $e'; }
 node_is() { [ "$(cv nodes --json | jq -r --arg n "node$1" '.nodes[] | select(.name == $n) | .state')" = "$2" ]; }
 # far: a node of the instance that the controller does not run on
-far() { one | jq -r '[.plan.ranks[].node_name | select(. != "node1")][0]' | tr -d a-z; }
+far() { one | jq -r '[.plan.ranks[].node_name | select(. != "node1")][0]' | tr -d '[:lower:]'; }
 stream() { # FILE TOKENS
     jq -n --argjson n "$2" '{model: "tiny", stream: true, messages: [{role: "user", content: "go"}], max_tokens: $n, temperature: 0}' |
         curl -sSN -m 250 -d @- "$URL/v1/chat/completions" >"$1" 2>"$1.err" &

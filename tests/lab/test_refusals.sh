@@ -50,7 +50,7 @@ until_ok 10 sh -c "$BIN/caravan nodes --json | jq -e '.nodes[] | select(.state =
 
 # warm: buffers and tables have their size after a first thousand
 flood() { # COUNT
-    local each=$(($1 / 10)) k
+    local each=$(($1 / 10))
     told unknown "partial $each"
     told unknown "full $each"
     told unknown "stranger $each"
@@ -60,7 +60,7 @@ flood() { # COUNT
     told retired "hello $((each / 4))"
     told retired "partial $((each / 4))"
     # over HTTP: what an operator may not ask of nodes and instances in the states that they are in
-    for k in $(seq $(($1 / 2 / 5))); do
+    for _ in $(seq $(($1 / 2 / 5))); do
         printf 'url = "%s/api/nodes/%s/drain"\nrequest = POST\noutput = /dev/null\n' "$URL" "$id"
         printf 'url = "%s/api/nodes/%s/undrain"\nrequest = POST\noutput = /dev/null\n' "$URL" "$id"
         printf 'url = "%s/api/nodes/%s/drain"\nrequest = POST\noutput = /dev/null\n' "$URL" "$joining_id"

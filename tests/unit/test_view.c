@@ -15,7 +15,7 @@ static void test_an_empty_cluster_has_every_counter_at_zero(void **state)
         assert_int_equal(v->refusal[i].n, 0);
         n_deploy += !strcmp(v->refusal[i].machine, "instance") && !strcmp(v->refusal[i].event, "deploy");
     }
-    assert_int_equal(n_deploy, 2);
+    assert_int_equal(n_deploy, 1);
     view_unref(&v);
     assert_null(v);
 }
