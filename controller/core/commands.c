@@ -10,7 +10,8 @@
 #include "controller/core/effects.h"
 #include "controller/core/nodes.h"
 
-enum { STOP_GRACE_MS = 3000 };
+/* A node ends its coordinator and then its workers, each with this grace, and a dead epoch's lease is to be over in 5 s. */
+enum { STOP_GRACE_MS = 2000 };
 
 static void share_add(struct share *share, const char *device, uint64_t bytes)
 {

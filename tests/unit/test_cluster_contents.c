@@ -130,6 +130,20 @@ static void begin_local_load(void)
     done(1, COMMAND_LEASE);
 }
 
+/* A node ends its coordinator first and then its workers, each with that grace, and may hold what it leased for 5 s. */
+static void test_a_stop_leaves_time_for_two_that_do_not_obey(void **state)
+{
+    (void)state;
+    make_ready(7, 1);
+    stop(8, "m");
+    commit();
+    for (size_t k = 0; k < w.n_asked; k++) {
+        if (w.asked[k].m.command.kind == COMMAND_STOP)
+            assert_in_range(w.asked[k].m.command.stop.grace_ms, 1000, 2000);
+    }
+    done(1, COMMAND_STOP); /* it was asked for */
+}
+
 static void test_one_node_with_a_gpu_uses_no_rpc_at_all(void **state)
 {
     (void)state;
@@ -324,6 +338,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_a_lease_names_every_device_and_its_peak),
         TEST(test_a_coordinator_gets_everything_of_the_plan),
+        TEST(test_a_stop_leaves_time_for_two_that_do_not_obey),
         TEST(test_one_node_with_a_gpu_uses_no_rpc_at_all),
         TEST(test_a_local_rank_that_stayed_on_the_host_is_named),
         TEST(test_a_node_as_placement_sees_it),
