@@ -111,7 +111,7 @@ static int go_on(struct step *s, const struct pending *p, bool ok)
     if (p->intent == INTENT_DRAIN || p->intent == INTENT_UNDRAIN)
         return err_fold(drain_go_on(s, p->intent, &p->instance, ok));
     if (p->intent == INTENT_STOP)
-        return err_fold(i ? release_wanted(s, i, p->epoch, ok) : release_ended(s, p->task, NULL));
+        return err_fold(i ? release_wanted(s, i, ok) : release_ended(s, p->task, NULL));
     if (!i || i->epoch != p->epoch)
         return 0;
     switch (p->intent) {

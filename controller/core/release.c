@@ -42,11 +42,16 @@ int instance_on_failed(struct step *s, struct instance *i, const struct cause *c
     return err_fold(instances_prune(s));
 }
 
+int release_cancel_deploy(struct step *s, struct instance *i)
+{
+    return err_fold(tasks_end(s, i->deploy_task, TASK_EV_CANCEL,
+                              &(struct cause){.code = "stopped", .text = "somebody stopped it"}));
+}
+
 int instance_on_stop(struct step *s, struct instance *i, const struct cause *cause)
 {
-    int r;
+    int r = release_cancel_deploy(s, i);
 
-    r = tasks_end(s, i->deploy_task, TASK_EV_CANCEL, &(struct cause){.code = "stopped", .text = "somebody stopped it"});
     if (r)
         return err_fold(r);
     i->settle_ms = UINT64_MAX;
@@ -57,7 +62,17 @@ int instance_on_stop(struct step *s, struct instance *i, const struct cause *cau
     return err_fold(release_begin(s, i));
 }
 
-int release_wanted(struct step *s, struct instance *i, uint64_t epoch, bool ok)
+/* A place, or that it is ready: written after the wish to stop it, and so what the store says of it. */
+static bool overwritten(const struct cluster *c, const struct instance *i)
+{
+    for (size_t k = 0; k < c->pending.n; k++) {
+        if (id128_equal(&((const struct pending *)c->pending.item[k])->instance, &i->id))
+            return true;
+    }
+    return false;
+}
+
+int release_wanted(struct step *s, struct instance *i, bool ok)
 {
     const struct cause moved = {.code = RECOVERY_DRAINED, .text = "another one took its place"};
     int r = step_instance(s, i);
@@ -68,7 +83,7 @@ int release_wanted(struct step *s, struct instance *i, uint64_t epoch, bool ok)
     i->drain.again_ms = s->now_ms + MOVING_AGAIN_MS;
     if (!ok)
         return 0;
-    if (i->epoch != epoch) { /* it was placed again meanwhile, and that was written after the wish */
+    if (overwritten(s->c, i)) {
         r = record_instance(s, i, 0, false);
         if (r)
             return err_fold(r);

@@ -19,8 +19,10 @@ int release_advance(struct step *s, struct instance *i);
 /* The node of this member has nothing of the epoch left. */
 int release_member(struct step *s, struct instance *i, size_t m);
 
-/* That it is to be stopped, asked for when it was at this epoch, is durable, or could not be written. */
-int release_wanted(struct step *s, struct instance *i, uint64_t epoch, bool ok);
+/* That it is to be stopped is durable, or could not be written. */
+int release_wanted(struct step *s, struct instance *i, bool ok);
+/* Whoever waits for it to be ready is told that it will not be. */
+int release_cancel_deploy(struct step *s, struct instance *i);
 /* Ends a task of stopping, unless another one is still being stopped by it. */
 int release_ended(struct step *s, uint64_t task, const struct cause *cause);
 

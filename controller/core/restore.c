@@ -100,26 +100,59 @@ static int rejoin_drain(struct step *s, const struct task *t)
     return 0;
 }
 
-/* Gives each task back to its instance; one whose instance is not there can only have failed. */
-static int rejoin_task(struct step *s, struct task *t)
+static int never_done(struct step *s, const struct task *t)
+{
+    return err_fold(tasks_end(
+        s, t->view.id, TASK_EV_FAIL,
+        &(struct cause){.code = "controller_restarted", .text = "the controller was restarted before this was done"}));
+}
+
+static int rejoin_deploy(struct step *s, const struct task *t)
 {
     struct instance *i = instance_find(s->c, &t->view.instance);
     int r;
 
-    if (t->view.kind == TASK_DRAIN)
-        return task_state_ended(t->view.state) ? 0 : err_fold(rejoin_drain(s, t));
     if (!i || instance_state_ended(i->state))
-        return err_fold(tasks_end(s, t->view.id, TASK_EV_FAIL,
-                                  &(struct cause){.code = "controller_restarted",
-                                                  .text = "the controller was restarted before this was done"}));
+        return err_fold(never_done(s, t));
     r = step_instance(s, i);
     if (r)
         return err_fold(r);
-    if (t->view.kind == TASK_DEPLOY)
-        i->deploy_task = t->view.id;
-    else
+    i->deploy_task = t->view.id;
+    return i->state == INSTANCE_STOPPING ? err_fold(release_cancel_deploy(s, i)) : 0;
+}
+
+/* It may be for two that bear one name: one was to take the other's place. */
+static int rejoin_stop(struct step *s, const struct task *t)
+{
+    bool found = false;
+    int r;
+
+    for (size_t k = 0; k < s->c->instances.n; k++) {
+        struct instance *i = CLUSTER_INSTANCE(s->c, k);
+
+        if (i->state != INSTANCE_STOPPING || strcmp(i->name, t->view.name) != 0 || task_live(s->c, i->stop_task))
+            continue;
+        r = step_instance(s, i);
+        if (r)
+            return err_fold(r);
         i->stop_task = t->view.id;
-    return 0;
+        found = true;
+    }
+    return found ? 0 : err_fold(never_done(s, t));
+}
+
+/* Gives each task back to what it was for; one that has lost that can only have failed. */
+static int rejoin_task(struct step *s, const struct task *t)
+{
+    switch (t->view.kind) {
+    case TASK_DEPLOY:
+        return err_fold(rejoin_deploy(s, t));
+    case TASK_STOP:
+        return task_state_ended(t->view.state) ? 0 : err_fold(rejoin_stop(s, t));
+    case TASK_DRAIN:
+        return task_state_ended(t->view.state) ? 0 : err_fold(rejoin_drain(s, t));
+    }
+    return err_fold(never_done(s, t));
 }
 
 int restore_begin(struct step *s)

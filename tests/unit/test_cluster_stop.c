@@ -202,6 +202,29 @@ static void test_what_has_ended_is_kept_to_a_bound(void **state)
     view_unref(&v);
 }
 
+/* What is written of it after the wish must not be what the store says in the end: the next controller would go on with it. */
+static void test_a_stop_outlives_what_was_written_meanwhile(void **state)
+{
+    (void)state;
+    begin_load(7, 1);
+    done(1, COMMAND_START_COORDINATOR);
+    shows_buffers(1, -1, 0);
+    listens(1);
+    quiet();
+    stop(8, "m");
+    warmed(true, "");
+    EXPECT("task 2 pending -> running (begin)\n"
+           "commit 2: task 2 running, instance m stopping e1\n"
+           "commit 3: instance m ready e1\n");
+    commit();
+    EXPECT("answer 8: task 2\n"
+           "instance m loading -> stopping (stop)\n"
+           "task 1 running -> cancelled (cancel): somebody stopped it\n"
+           "n1 < stop e1\n"
+           "commit 4: instance m stopping e1, task 1 cancelled\n"
+           "instance m stopping ranks_proven: ignore: its epoch is being ended already\n");
+}
+
 /* ---- a controller that begins -------------------------------------------------------------------------------------- */
 
 static void restore_instance(enum instance_state at, struct plan *plan)
@@ -534,6 +557,45 @@ static void test_a_stop_goes_on_after_a_restart(void **state)
            "commit 1: task 12 complete, instance m stopped e4\n");
 }
 
+/* That the deploy was called off may not have been written when the controller ended. */
+static void test_a_deploy_that_was_stopped_is_cancelled_after_a_restart(void **state)
+{
+    struct plan plan;
+
+    (void)state;
+    begin_load(7, 1);
+    plan = restart();
+    restore_instance(INSTANCE_STOPPING, &plan);
+    restore_task(11, TASK_DEPLOY, TASK_RUNNING);
+    restore_task(12, TASK_STOP, TASK_RUNNING);
+    begin();
+    EXPECT("task 11 running -> cancelled (cancel): somebody stopped it\n"
+           "commit 1: task 11 cancelled\n");
+}
+
+/* Two bear the name while one takes the place of the other, and one task stops both. */
+static void test_a_stop_of_two_goes_on_after_a_restart(void **state)
+{
+    struct record rec = {.kind = RECORD_INSTANCE, .instance = id_of(108)};
+    struct plan plan;
+
+    (void)state;
+    make_ready(7, 1);
+    plan = restart();
+    restore_instance(INSTANCE_STOPPED, &plan);
+    strcpy(rec.i.name, "m");
+    strcpy(rec.i.request.model, "m");
+    rec.i.state = INSTANCE_STOPPING;
+    step(&(struct cluster_ev){.kind = CLUSTER_EV_RESTORE, .record = &rec});
+    restore_task(12, TASK_STOP, TASK_RUNNING);
+    begin();
+    EXPECT("");
+    tick();
+    EXPECT("instance m stopping -> stopped (released)\n"
+           "task 12 running -> complete (done)\n"
+           "commit 1: task 12 complete, instance m stopped e0\n");
+}
+
 static void test_a_restored_one_can_be_stopped_before_its_nodes_are_back(void **state)
 {
     struct plan plan;
@@ -651,6 +713,9 @@ int main(void)
         TEST(test_what_waited_waits_on_or_is_placed),
         TEST(test_what_is_known_of_an_instance_outlives_the_controller),
         TEST(test_a_stop_goes_on_after_a_restart),
+        TEST(test_a_stop_outlives_what_was_written_meanwhile),
+        TEST(test_a_deploy_that_was_stopped_is_cancelled_after_a_restart),
+        TEST(test_a_stop_of_two_goes_on_after_a_restart),
         TEST(test_a_restored_one_can_be_stopped_before_its_nodes_are_back),
         TEST(test_what_was_stopped_in_the_store_is_ended_where_it_still_runs),
         TEST(test_a_task_without_its_instance_has_failed),
