@@ -231,14 +231,13 @@ static int leave(struct step *s, struct instance *i)
     return err_fold(lifecycle_trouble(s, i, NULL, RECOVERY_DRAINED, "its node is being drained"));
 }
 
-/* j is ready: the name is its. */
-static int take_over(struct step *s, const struct instance *j, struct instance *old)
+/* The other one is ready: the name is its. */
+static int take_over(struct step *s, struct instance *old)
 {
     if (old->state == INSTANCE_READY)
         return err_fold(
             instance_event(s, old, INSTANCE_EV_DRAIN,
                            &(struct cause){.code = RECOVERY_DRAINED, .text = "another one took its place"}));
-    (void)j;
     return old->state == INSTANCE_DRAINING ? 0 : err_fold(moving_stop(s, old));
 }
 
@@ -251,7 +250,7 @@ static int follow(struct step *s, struct instance *j)
         return 0;
     old = instance_find(s->c, &j->follows);
     if (old && !instance_state_ended(old->state))
-        return j->state == INSTANCE_READY && old->settle_ms == UINT64_MAX ? err_fold(take_over(s, j, old)) : 0;
+        return j->state == INSTANCE_READY && old->settle_ms == UINT64_MAX ? err_fold(take_over(s, old)) : 0;
     r = step_instance(s, j);
     if (r)
         return err_fold(r);

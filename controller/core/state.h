@@ -306,9 +306,7 @@ struct cluster {
     uint64_t task_refused[TASK_STATE_N][TASK_EVENT_N];
 };
 
-/* Records to be written together at the end of the step. */
-enum { STEP_RECORDS_MAX = 4096 };
-
+/* One to be written at the end of the step. */
 struct step_record {
     const struct instance *instance; /* or */
     const struct task *task;         /* or */
