@@ -148,6 +148,28 @@ static bool awaited(const struct step *s, const struct member *m)
     return m->told && !node_gone(s->c, &m->node, s->now_ms);
 }
 
+/* Told as it was retired: what it runs ends within the grace of a stop. */
+static bool just_retired(const struct step *s, const struct member *m)
+{
+    const struct node *n = node_find(s->c, &m->node);
+
+    return m->told && is_retired(s->c, &m->node) && s->now_ms < n->heard_ms + s->c->config.silent_ms;
+}
+
+/* The coordinator's node, before anybody else. */
+static int tell_first(struct step *s, struct instance *i)
+{
+    size_t m = i->run.rank[0].member;
+    struct member *first = &i->run.member[m];
+
+    if (awaited(s, first))
+        return err_fold(command_send(s, i, COMMAND_STOP, m, RELEASE_FIRST_MS));
+    if (just_retired(s, first))
+        first->stop =
+            (struct call){.open = true, .resend_ms = UINT64_MAX, .deadline_ms = s->now_ms + RELEASE_RETIRED_MS};
+    return err_fold(release_advance(s, i));
+}
+
 int release_begin(struct step *s, struct instance *i)
 {
     struct run *run = &i->run;
@@ -163,9 +185,7 @@ int release_begin(struct step *s, struct instance *i)
     run->release_ms = s->now_ms + RELEASE_MS;
     for (size_t m = 0; m < run->n_members; m++)
         run->member[m].leased &= run->member[m].told;
-    if (run->n_members && awaited(s, &run->member[run->rank[0].member]))
-        return err_fold(command_send(s, i, COMMAND_STOP, run->rank[0].member, RELEASE_FIRST_MS));
-    return err_fold(release_advance(s, i));
+    return err_fold(run->n_members ? tell_first(s, i) : release_advance(s, i));
 }
 
 /* The workers empty themselves when their client leaves; told before it has, they would look like a crash to it. */
@@ -176,7 +196,8 @@ static bool first_awaited(const struct step *s, const struct run *run)
     if (!run->n_members)
         return false;
     first = &run->member[run->rank[0].member];
-    return awaited(s, first) && s->now_ms < first->stop.deadline_ms;
+    return first->stop.open && s->now_ms < first->stop.deadline_ms &&
+           (awaited(s, first) || is_retired(s->c, &first->node));
 }
 
 int release_advance(struct step *s, struct instance *i)
@@ -321,11 +342,13 @@ static bool is_over(const struct cluster *c, const struct node *n, const struct 
 
     if (!i)
         return !r->lives;
+    if (r->epoch < i->epoch)
+        return true;
     if (r->epoch == i->epoch && run_member(&i->run, &n->id, &m) && i->run.member[m].told)
         return false; /* sweep_member's */
     if (i->settle_ms != UINT64_MAX || i->run.release != RELEASE_NONE)
         return false; /* it is being found out, or told already */
-    return r->epoch < i->epoch || (r->epoch > i->epoch ? instance_state_ended(i->state) : i->run.over);
+    return r->epoch > i->epoch ? instance_state_ended(i->state) : i->run.over;
 }
 
 static int sweep_remnants(struct step *s, struct node *n, const struct remnant *remnant, size_t count)

@@ -6,8 +6,9 @@
 #include "controller/core/state.h"
 
 enum {
-    RELEASE_FIRST_MS = 8000, /* rank 0's node; then the others are told all the same */
-    RELEASE_MS = 60000       /* a node that answers but cannot end its processes; release_sweep goes on asking */
+    RELEASE_FIRST_MS = 8000,   /* rank 0's node; then the others are told all the same */
+    RELEASE_RETIRED_MS = 2500, /* the same, where it has just been retired: it obeys, and its answer is not heard */
+    RELEASE_MS = 60000         /* a node that answers but cannot end its processes; release_sweep goes on asking */
 };
 
 /* All return 0 or -ENOMEM; the caller has said step_instance. */

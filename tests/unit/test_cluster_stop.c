@@ -690,6 +690,59 @@ static void test_a_stop_names_the_nodes_that_it_did_not_reach(void **state)
     view_unref(&v);
 }
 
+/* What the epoch that may still serve is made of is being found out; one before it is dead all the same. */
+static void test_an_older_epoch_is_ended_before_it_is_known_what_runs(void **state)
+{
+    struct plan plan;
+    struct message *m;
+
+    (void)state;
+    make_ready(7, 2);
+    plan = restart();
+    restore_instance(INSTANCE_READY, &plan);
+    begin();
+    hello(3);
+    quiet();
+    m = report_of(3);
+    m->report->n_leases = 1;
+    m->report->lease[0] = (struct lease_facts){.instance = id_of(107), .epoch = 3, .bytes = GIB};
+    hear(3, m);
+    EXPECT("node n3 joining -> ready (report)\n"
+           "n3 < stop e3\n");
+}
+
+/* A node that is retired while it answers hears that its coordinator is to end; what that still does to the others takes as
+ * long as its grace. */
+static void test_a_retired_coordinators_node_has_time_to_end_it(void **state)
+{
+    (void)state;
+    make_ready(7, 2);
+    step(&(struct cluster_ev){.kind = CLUSTER_EV_RETIRE, .request_id = 8, .target = "n1"});
+    quiet();
+    commit();
+    assert_null(strstr(w.log, "n2 < stop"));
+    assert_non_null(strstr(w.log, "n1 < stop e1\n"));
+    quiet();
+    for (int k = 0; k < 4; k++) {
+        pass(500);
+        report(2);
+        EXPECT("");
+    }
+    pass(500);
+    EXPECT("n2 < stop e1\n");
+}
+
+static void test_a_retired_node_that_was_silent_is_not_waited_for(void **state)
+{
+    (void)state;
+    make_ready(7, 2);
+    vanish(1, 2);
+    step(&(struct cluster_ev){.kind = CLUSTER_EV_RETIRE, .request_id = 8, .target = "n1"});
+    quiet();
+    commit();
+    assert_non_null(strstr(w.log, "n2 < stop e1\n"));
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, world_setup, world_teardown)
@@ -720,6 +773,9 @@ int main(void)
         TEST(test_what_was_stopped_in_the_store_is_ended_where_it_still_runs),
         TEST(test_a_task_without_its_instance_has_failed),
         TEST(test_an_older_epoch_on_a_node_that_was_away_is_ended),
+        TEST(test_an_older_epoch_is_ended_before_it_is_known_what_runs),
+        TEST(test_a_retired_coordinators_node_has_time_to_end_it),
+        TEST(test_a_retired_node_that_was_silent_is_not_waited_for),
         TEST(test_a_stop_names_the_nodes_that_it_did_not_reach),
     };
 
