@@ -182,7 +182,7 @@ static int loop(struct event_base *base, const struct shell_config *config)
     struct event *term = evsignal_new(base, SIGTERM, on_signal, base);
     struct event *interrupt = evsignal_new(base, SIGINT, on_signal, base);
     CLEANUP(shell_destroy) struct shell *shell = NULL;
-    char why[PROTO_TEXT_MAX] = "";
+    char why[PROTO_PATH_MAX + 2 * PROTO_TEXT_MAX] = ""; /* what to do stands at the end */
     int r = term && interrupt ? shell_new(base, config, &shell, why, sizeof(why)) : -ENOMEM;
 
     if (r == SHELL_E_START) {

@@ -8,6 +8,7 @@
 
 #include "common/cleanup.h"
 #include "common/core/err.h"
+#include "common/core/parse.h"
 #include "common/log.h"
 #include "controller/record.h"
 #include "controller/shell_state.h"
@@ -46,28 +47,30 @@ static void drop_restored(struct shell *s)
     s->n_restored = 0;
 }
 
+/* The file is whole, and what it says is not what we write. */
+static int damaged(const char *state_dir, const char *what, char *why, size_t why_size)
+{
+    char path[PROTO_PATH_MAX];
+
+    snprintf(path, sizeof(path), "%s/" STORE_FILE, state_dir);
+    store_say_damaged(path, what, why, why_size);
+    return SHELL_E_START;
+}
+
 static int open_store(struct shell *s, const char *state_dir, char *why, size_t why_size)
 {
     const struct store_callbacks cb = {.committed = shell_on_committed, .ctx = s};
     char path[PROTO_PATH_MAX];
-    int r;
 
-    if (snprintf(path, sizeof(path), "%s/store.db", state_dir) >= (int)sizeof(path)) {
+    if (snprintf(path, sizeof(path), "%s/" STORE_FILE, state_dir) >= (int)sizeof(path)) {
         snprintf(why, why_size, "state_dir is too long");
         return SHELL_E_START;
     }
-    r = store_open(s->base, path, &cb, on_row, s, &s->store, why, why_size);
-    if (r > 0)
-        return SHELL_E_START;
-    if (r < 0)
-        return err_pass(r);
+    if (store_open(s->base, path, &cb, on_row, s, &s->store, why, why_size))
+        return SHELL_E_START; /* a negative errno too: why names the file and what to do */
     if (s->restore_failure < 0)
         return err_raise(s->restore_failure);
-    if (s->restore_failure) {
-        snprintf(why, why_size, "%s: %s; move the file away to begin anew", path, s->restore_why);
-        return SHELL_E_START;
-    }
-    return 0;
+    return s->restore_failure ? damaged(state_dir, s->restore_why, why, why_size) : 0;
 }
 
 /* A value of the store, made on first use. */
@@ -84,26 +87,19 @@ static int keep_meta(struct shell *s, const char *key, const char *fresh, char *
     return r < 0 ? err_pass(r) : r;
 }
 
-static int damaged(char *why, size_t why_size, const char *key)
-{
-    snprintf(why, why_size, "the store's \"%s\" is not valid: move the store away to begin anew", key);
-    return SHELL_E_START;
-}
-
 /* Cluster id and secret are made once; the term grows by one with each start, so that agents know the newer leader. */
-static int read_meta(struct shell *s, struct cluster_config *config, char *why, size_t why_size)
+static int read_meta(struct shell *s, const char *state_dir, struct cluster_config *config, char *why, size_t why_size)
 {
     char text[CRYPTO_KEY_HEX], fresh[CRYPTO_KEY_HEX];
     struct id128 id = crypto_random_id();
     uint8_t secret[CRYPTO_KEY_BYTES];
     uint64_t term;
-    char *end;
     int r = keep_meta(s, "cluster", ID128(&id), text, sizeof(text));
 
     if (r)
         return err_fold(r);
     if (!id128_parse(text, &config->cluster))
-        return damaged(why, why_size, "cluster");
+        return damaged(state_dir, "its cluster is not valid", why, why_size);
     crypto_random(secret, sizeof(secret));
     r = keep_meta(s, "secret", crypto_key_format(secret, fresh), text, sizeof(text));
     if (r)
@@ -113,13 +109,12 @@ static int read_meta(struct shell *s, struct cluster_config *config, char *why, 
     explicit_bzero(fresh, sizeof(fresh));
     explicit_bzero(secret, sizeof(secret));
     if (r)
-        return damaged(why, why_size, "secret");
+        return damaged(state_dir, "its secret is not valid", why, why_size);
     r = keep_meta(s, "term", "0", text, sizeof(text));
     if (r)
         return err_fold(r);
-    term = strtoull(text, &end, 10);
-    if (*end || end == text)
-        return damaged(why, why_size, "term");
+    if (!parse_uint(text, 0, UINT64_MAX - 1, &term))
+        return damaged(state_dir, "its term is not valid", why, why_size);
     config->term = term + 1;
     snprintf(text, sizeof(text), "%" PRIu64, config->term);
     r = store_meta_set(s->store, "term", text);
@@ -244,7 +239,7 @@ static int start(struct shell *s, const struct shell_config *c, char *why, size_
     if (!r)
         r = open_store(s, c->state_dir, why, why_size);
     if (!r)
-        r = read_meta(s, &config, why, why_size);
+        r = read_meta(s, c->state_dir, &config, why, why_size);
     if (!r)
         r = make_cluster(s, c, &config);
     if (!r)

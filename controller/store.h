@@ -49,6 +49,8 @@ struct store_callbacks {
 int store_open(struct event_base *base, const char *path, const struct store_callbacks *cb,
                void (*row)(void *ctx, const struct store_record *r), void *row_ctx, struct store **ret, char *why,
                size_t why_size);
+/* The same sentence for a store that is whole, and whose records its owner cannot read; what: "its ... is ...". */
+void store_say_damaged(const char *path, const char *what, char *why, size_t why_size);
 /* Waits until everything appended is durable (or has failed); committed is not called any more. Also from within
  * committed. */
 void store_close(struct store **s);

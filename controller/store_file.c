@@ -428,7 +428,14 @@ void store_file_explain(int r, const char *path, const char *text, char *why, si
         snprintf(why, size, "%s: no space left on the disk", path);
         break;
     default:
-        snprintf(why, size, "%s: %s", path, strerror(r < 0 ? -r : r));
+        snprintf(why, size, "%s cannot be used: %s%s", path, strerror(r < 0 ? -r : r),
+                 r == -EACCES || r == -EPERM ? "; the user that the controller runs as must own state_dir and all in it"
+                                             : "");
         break;
     }
+}
+
+void store_say_damaged(const char *path, const char *what, char *why, size_t why_size)
+{
+    store_file_explain(STORE_E_DAMAGED, path, what, why, why_size);
 }

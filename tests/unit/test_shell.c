@@ -469,6 +469,65 @@ static void test_refuses_to_start_on_what_it_cannot_use(void **state)
     lab_shut(&lab);
 }
 
+static void no_row(void *ctx, const struct store_record *r)
+{
+    (void)ctx, (void)r;
+}
+
+static void no_commit(void *ctx, uint64_t token, int r)
+{
+    (void)ctx, (void)token, (void)r;
+}
+
+/* The store of a controller that has been stopped. */
+static struct store *open_store(struct lab *lab)
+{
+    const struct store_callbacks cb = {.committed = no_commit};
+    struct store *store = NULL;
+    char path[128], why[256];
+
+    snprintf(path, sizeof(path), "%s/store.db", lab->dir);
+    assert_int_equal(store_open(lab->base, path, &cb, no_row, NULL, &store, why, sizeof(why)), 0);
+    return store;
+}
+
+static void expect_no_start(struct lab *lab, const char *words)
+{
+    char why[1024] = "";
+
+    assert_int_equal(try_start(lab, "", why, sizeof(why)), SHELL_E_START);
+    models_conf_destroy(&lab->models);
+    if (!strstr(why, words))
+        fail_msg("not \"%s\", but: %s", words, why);
+}
+
+/* Whatever is wrong with the store: the file is named, and what to do. Moving the file away alone would not do. */
+static void test_says_what_is_wrong_with_the_store(void **state)
+{
+    struct store_record rec = {.kind = "node", .key = "k", .value = strdup("{")};
+    struct store *store;
+    struct lab lab;
+    char mark[128];
+
+    (void)state;
+    lab_open(&lab, "");
+    stop(&lab);
+    store = open_store(&lab);
+    assert_int_equal(store_meta_set(store, "term", "-1"), 0);
+    store_close(&store);
+    expect_no_start(&lab, "store.db is damaged (its term is not valid) and was left as it is: bring a backup back with "
+                          "caravan-controller --restore FILE");
+    store = open_store(&lab);
+    assert_int_equal(store_append(store, 0, &rec, 1), 0);
+    store_close(&store);
+    expect_no_start(&lab, "store.db is damaged (its node record k cannot be read: not valid JSON");
+    snprintf(mark, sizeof(mark), "%s/store.db-cluster", lab.dir);
+    assert_int_equal(unlink(mark), 0);
+    assert_int_equal(mkdir(mark, 0700), 0);
+    expect_no_start(&lab, "store.db cannot be used: Is a directory");
+    lab_shut(&lab);
+}
+
 static void test_boot_deploys_when_the_model_appears(void **state)
 {
     struct lab lab;
@@ -553,25 +612,11 @@ static void count_refused(void *ctx, const struct store_record *r)
                       strstr(r->value, "\"event\":\"deploy\"");
 }
 
-static void no_row(void *ctx, const struct store_record *r)
-{
-    (void)ctx, (void)r;
-}
-
-static void no_commit(void *ctx, uint64_t token, int r)
-{
-    (void)ctx, (void)token, (void)r;
-}
-
 static size_t refusals_audited(struct lab *lab)
 {
-    const struct store_callbacks cb = {.committed = no_commit};
-    struct store *store = NULL;
-    char path[128], why[256];
+    struct store *store = open_store(lab);
     size_t n = 0;
 
-    snprintf(path, sizeof(path), "%s/store.db", lab->dir);
-    assert_int_equal(store_open(lab->base, path, &cb, no_row, NULL, &store, why, sizeof(why)), 0);
     assert_int_equal(store_audit_tail(store, STORE_AUDIT_MAX, count_refused, &n), 0);
     store_close(&store);
     return n;
@@ -625,6 +670,7 @@ int main(void)
         cmocka_unit_test(test_garbage_costs_a_counter),
         cmocka_unit_test(test_restart_keeps_what_was),
         cmocka_unit_test(test_refuses_to_start_on_what_it_cannot_use),
+        cmocka_unit_test(test_says_what_is_wrong_with_the_store),
         cmocka_unit_test(test_boot_deploys_when_the_model_appears),
     };
 
