@@ -43,42 +43,48 @@ static int fill_rows(struct shell *s, const struct cluster_fx *fx, struct store_
     return 0;
 }
 
-/* fx: a commit, or NULL for the audit alone. 0 or negative errno; the audit is given away in any case but -ENOMEM. */
-static int append(struct shell *s, const struct cluster_fx *fx)
-{
-    size_t n = s->n_audit + (fx ? fx->n_records : 0);
-    struct store_record *row = calloc(n ? n : 1, sizeof(*row));
-    int r = row ? fill_rows(s, fx, row) : err_raise(-ENOMEM);
-
-    if (!r) {
-        r = store_append(s->store, fx ? fx->token : 0, row, n);
-        memset(row, 0, n * sizeof(*row)); /* the values are the store's */
-    }
-    rows_clear(row, row ? n : 0);
-    if (r)
-        return err_fold(r);
-    clock_gettime(CLOCK_MONOTONIC, &s->commit_at[s->n_appended++ % STORE_PENDING_MAX]);
-    return 0;
-}
-
-/* ---- the audit ---- */
-
+/* r: why; negative errno. */
 static void lose_audit(struct shell *s, uint64_t n, int r)
 {
+    if (!n)
+        return;
     if (!s->audit_lost)
         log_failure(LOG_LEVEL_ERROR, "store.audit_lost", r, "rows=%" PRIu64, n);
     s->audit_lost += n;
     s->counters.audit_lost += n;
 }
 
+/* fx: a commit, or NULL for the audit alone. 0 or negative errno: what of the audit is not kept for the next try is counted
+ * as lost. */
+static int append(struct shell *s, const struct cluster_fx *fx)
+{
+    size_t n_audit = s->n_audit, n = n_audit + (fx ? fx->n_records : 0);
+    struct store_record *row = calloc(n ? n : 1, sizeof(*row));
+    int r = row ? fill_rows(s, fx, row) : err_raise(-ENOMEM);
+    struct shell_append *a;
+
+    if (!r) {
+        r = store_append(s->store, fx ? fx->token : 0, row, n);
+        memset(row, 0, n * sizeof(*row)); /* the values are the store's */
+    }
+    rows_clear(row, row ? n : 0);
+    if (r) {
+        lose_audit(s, n_audit - s->n_audit, r);
+        return err_fold(r);
+    }
+    a = &s->append[s->n_appended++ % STORE_PENDING_MAX];
+    a->n_audit = n_audit;
+    clock_gettime(CLOCK_MONOTONIC, &a->at);
+    return 0;
+}
+
+/* ---- the audit ---- */
+
 void shell_audit_flush(struct shell *s)
 {
-    size_t n = s->n_audit;
-    int r = n ? append(s, NULL) : 0;
-
+    if (s->n_audit)
+        (void)append(s, NULL); /* it counts what it loses; the rest goes with the next one */
     event_del(s->audit_due);
-    if (r < 0)
-        lose_audit(s, n - s->n_audit, r);
 }
 
 void shell_on_audit_due(evutil_socket_t fd, short what, void *ctx)
@@ -199,13 +205,15 @@ static void say_result(struct shell *s, uint64_t token, int r)
 void shell_on_committed(void *ctx, uint64_t token, int r)
 {
     struct shell *s = ctx;
-    const struct timespec *at = &s->commit_at[s->n_committed++ % STORE_PENDING_MAX];
+    const struct shell_append *a = &s->append[s->n_committed++ % STORE_PENDING_MAX];
     struct timespec now;
 
     clock_gettime(CLOCK_MONOTONIC, &now);
     metrics_observe(&s->counters.store_commit,
-                    (double)(now.tv_sec - at->tv_sec) + (double)(now.tv_nsec - at->tv_nsec) / 1e9);
+                    (double)(now.tv_sec - a->at.tv_sec) + (double)(now.tv_nsec - a->at.tv_nsec) / 1e9);
     say_result(s, token, r);
+    if (r)
+        lose_audit(s, a->n_audit, r < 0 ? r : -ENOSPC);
     release_answers(s, false);
     if (token)
         shell_step(s, &(struct cluster_ev){.kind = CLUSTER_EV_COMMITTED, .token = token, .ok = r == 0});

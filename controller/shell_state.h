@@ -39,6 +39,12 @@ struct warming {
     struct warm_up *warm_up;
 };
 
+/* An append on its way to the disk. */
+struct shell_append {
+    struct timespec at; /* when it left */
+    size_t n_audit;     /* rows of it that the audit collected */
+};
+
 /* A refusal that is answered once it is durable. */
 struct held_answer {
     STAILQ_ENTRY(held_answer) link;
@@ -76,7 +82,7 @@ struct shell {
     uint32_t audit_seq;
     struct metrics_control counters;
     uint64_t n_appended, n_committed;
-    struct timespec commit_at[STORE_PENDING_MAX]; /* when each append left; the n-th at n % STORE_PENDING_MAX */
+    struct shell_append append[STORE_PENDING_MAX]; /* the n-th at n % STORE_PENDING_MAX */
     bool store_failing;
     size_t n_audit;
     struct store_record audit[SHELL_AUDIT_MAX]; /* not appended yet */

@@ -6,12 +6,14 @@
 #include <inttypes.h>
 #include <malloc.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -337,22 +339,32 @@ static void lab_shut(struct lab *lab)
     assert_int_equal(system(command), 0);
 }
 
-/* Asks until the answer has the words in it: what is shown follows what happened within SHELL_VIEW_MS. */
-static void until_shown(struct lab *lab, const char *path, const char *words)
+static void until(struct lab *lab, const char *path, const char *words, bool there)
 {
     char request[128], *text;
 
     snprintf(request, sizeof(request), "GET %s HTTP/1.0\r\n\r\n", path);
     for (int i = 0; i < 2000; i++) {
         text = lab_ask(lab->base, lab->http_port, request);
-        if (strstr(text, words)) {
+        if (!strstr(text, words) == !there) {
             free(text);
             return;
         }
         if (i == 1999)
-            fail_msg("%s never showed %s, but: %s", path, words, text);
+            fail_msg("%s %s showed %s, but: %s", path, there ? "never" : "always", words, text);
         free(text);
     }
+}
+
+/* Asks until the answer has the words in it: what is shown follows what happened within SHELL_VIEW_MS. */
+static void until_shown(struct lab *lab, const char *path, const char *words)
+{
+    until(lab, path, words, true);
+}
+
+static void until_not_shown(struct lab *lab, const char *path, const char *words)
+{
+    until(lab, path, words, false);
 }
 
 static char *post(struct lab *lab, const char *path, const char *body)
@@ -555,6 +567,37 @@ static void test_a_closed_link_leads_to_a_knock(void **state)
     lab_shut(&lab);
 }
 
+/* ---- the audit on a full disk ---- */
+
+static void limit_files(rlim_t n_bytes)
+{
+    struct rlimit limit;
+
+    getrlimit(RLIMIT_FSIZE, &limit);
+    limit.rlim_cur = n_bytes;
+    setrlimit(RLIMIT_FSIZE, &limit);
+}
+
+/* Rows that went with a commit that failed are counted as lost too, and the controller goes on. */
+static void test_what_a_full_disk_loses_is_counted(void **state)
+{
+    struct lab lab;
+
+    (void)state;
+    lab_open(&lab, "");
+    until_shown(&lab, "/api/nodes", "\"name\":\"n1\",\"state\":\"ready\"");
+    until_shown(&lab, "/metrics", "caravan_audit_lost_total 0\n");
+    signal(SIGXFSZ, SIG_IGN);
+    limit_files(1);
+    wire_client_destroy(&lab.wire);
+    until_shown(&lab, "/metrics", "caravan_nodes{state=\"stuck\"} 1\n");
+    until_not_shown(&lab, "/metrics", "caravan_audit_lost_total 0\n");
+    limit_files(RLIM_INFINITY);
+    dial(&lab);
+    until_shown(&lab, "/api/nodes", "\"name\":\"n1\",\"state\":\"ready\"");
+    lab_shut(&lab);
+}
+
 /* ---- refusals ---- */
 
 enum { ASKERS = 20, ASKED_AT_ONCE = 25, ROUNDS = 20, REFUSALS = ASKERS * ASKED_AT_ONCE * ROUNDS };
@@ -671,6 +714,7 @@ int main(void)
         cmocka_unit_test(test_restart_keeps_what_was),
         cmocka_unit_test(test_refuses_to_start_on_what_it_cannot_use),
         cmocka_unit_test(test_says_what_is_wrong_with_the_store),
+        cmocka_unit_test(test_what_a_full_disk_loses_is_counted),
         cmocka_unit_test(test_boot_deploys_when_the_model_appears),
     };
 
