@@ -165,6 +165,8 @@ static void on_whole_data(struct passage *p, const void *buf, size_t n, uint64_t
         hand_on(p, buf, n);
         return;
     }
+    if (p->opened && evbuffer_get_length(p->held) > HELD_MAX)
+        return; /* enough of it for the last words of a stream */
     evbuffer_add(p->held, buf, n);
     if (p->opened || evbuffer_get_length(p->held) <= HELD_MAX)
         return;

@@ -17,14 +17,14 @@ static void say(struct gateway_refusal *r, int status, const char *fmt, ...)
     r->status = status;
 }
 
-/* The names that a request may say. */
+/* The names that a request may say, each once: one that moves has two instances. */
 static void list_names(const struct view *v, char *buf, size_t size)
 {
     size_t used = 0;
 
     snprintf(buf, size, "none");
     for (size_t i = 0; i < v->n_instances && used < size; i++)
-        if (v->instance[i].state != INSTANCE_STOPPED)
+        if (v->instance[i].state != INSTANCE_STOPPED && view_find_instance(v, v->instance[i].name) == &v->instance[i])
             used += (size_t)snprintf(buf + used, size - used, "%s%s", used ? ", " : "", v->instance[i].name);
     for (size_t i = 0; i < v->n_models && used < size; i++)
         if (!view_find_instance(v, v->model[i].name) && !*v->model[i].problem)

@@ -402,6 +402,31 @@ static void test_whom_it_is_for(void **state)
     }
 }
 
+/* A name that moves from one instance to the next is still one name. */
+static void test_a_name_that_moves_is_listed_once(void **state)
+{
+    struct view *v = lab_view(INSTANCE_READY, 1);
+    struct lab_client c;
+    struct lab lab;
+
+    (void)state;
+    lab_open(&lab, INSTANCE_READY);
+    v->instance = realloc(v->instance, 2 * sizeof(v->instance[0]));
+    v->instance[1] = v->instance[0];
+    v->instance[1].id = lab_id(9);
+    v->instance[1].state = INSTANCE_DRAINING;
+    v->instance[1].plan = lab_plan();
+    v->n_instances = 2;
+    gateway_set_view(lab.gateway, v);
+    view_unref(&v);
+    ask(&lab, &c, "{\"model\":\"none\"}");
+    lab_until(&c, "\"}}");
+    if (!strstr(c.got, "there is: m\""))
+        fail_msg("%s", c.got);
+    lab_close(&c);
+    lab_shut(&lab);
+}
+
 static void test_names_that_reach_it(void **state)
 {
     static const char *const bodies[] = {"{\"model\":\"m\"}", "{\"model\":\"tiny\"}", "{}", "{\"model\":null}",
@@ -511,12 +536,19 @@ static void test_warm_up(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_whole_answer),    cmocka_unit_test(test_stream),
-        cmocka_unit_test(test_stream_cut),      cmocka_unit_test(test_whole_answer_cut),
-        cmocka_unit_test(test_long_answer_cut), cmocka_unit_test(test_dead_before_the_first_byte),
-        cmocka_unit_test(test_nobody_listens),  cmocka_unit_test(test_client_leaves),
-        cmocka_unit_test(test_whom_it_is_for),  cmocka_unit_test(test_names_that_reach_it),
-        cmocka_unit_test(test_models),          cmocka_unit_test(test_warm_up),
+        cmocka_unit_test(test_whole_answer),
+        cmocka_unit_test(test_stream),
+        cmocka_unit_test(test_stream_cut),
+        cmocka_unit_test(test_whole_answer_cut),
+        cmocka_unit_test(test_long_answer_cut),
+        cmocka_unit_test(test_dead_before_the_first_byte),
+        cmocka_unit_test(test_nobody_listens),
+        cmocka_unit_test(test_client_leaves),
+        cmocka_unit_test(test_whom_it_is_for),
+        cmocka_unit_test(test_names_that_reach_it),
+        cmocka_unit_test(test_a_name_that_moves_is_listed_once),
+        cmocka_unit_test(test_models),
+        cmocka_unit_test(test_warm_up),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -328,33 +328,62 @@ static void test_stream_sent_again(void **state)
     lab_end(&lab);
 }
 
-/* The same, but the second sending is refused: the stream says so. */
-static void test_stream_then_an_error(void **state)
+/* A stream has begun; its coordinator aborts, and the request is with the next one. */
+static void begin_stream_twice(struct lab *lab, struct lab_client *c)
 {
     struct evbuffer *out = evbuffer_new();
+
+    lab_open(lab, 30000);
+    lab->hold_until = SIZE_MAX;
+    ask(lab, c, "x");
+    lab_until_true(lab->base, &lab->asked);
+    evhttp_add_header(evhttp_request_get_output_headers(lab->held[0]), "Content-Type", "text/event-stream");
+    evhttp_send_reply_start(lab->held[0], 200, "OK");
+    evbuffer_add_printf(out, ":\n\n");
+    evhttp_send_reply_chunk(lab->held[0], out);
+    lab_until(c, ":\n\n");
+    on_abort(-1, 0, lab);
+    lab->hold_until = SIZE_MAX;
+    lab->asked = false;
+    lab_until_true(lab->base, &lab->asked);
+    evbuffer_free(out);
+}
+
+/* The second sending is refused: the stream says so. */
+static void test_stream_then_an_error(void **state)
+{
     struct lab_client c;
     struct lab lab;
     char *text;
 
     (void)state;
-    lab_open(&lab, 30000);
-    lab.hold_until = SIZE_MAX;
-    ask(&lab, &c, "x");
-    lab_until_true(lab.base, &lab.asked);
-    evhttp_add_header(evhttp_request_get_output_headers(lab.held[0]), "Content-Type", "text/event-stream");
-    evhttp_send_reply_start(lab.held[0], 200, "OK");
-    evbuffer_add_printf(out, ":\n\n");
-    evhttp_send_reply_chunk(lab.held[0], out);
-    lab_until(&c, ":\n\n");
-    on_abort(-1, 0, &lab);
-    lab.hold_until = SIZE_MAX;
-    lab.asked = false;
-    lab_until_true(lab.base, &lab.asked);
+    begin_stream_twice(&lab, &c);
     answer(lab.held[0], 400);
     lab_until(&c, "\r\n0\r\n\r\n");
     text = lab_body(&c);
     assert_string_equal(text, ":\n\ndata: {\"model\":\"m\",\"prompt\":\"x\"}\n\n");
     free(text);
+    lab_close(&c);
+    lab_end(&lab);
+}
+
+/* ... and at any length: what is kept of it has a bound. */
+static void test_stream_then_an_endless_error(void **state)
+{
+    enum { PIECE = 65536, PIECES = 64 };
+    struct evbuffer *out = evbuffer_new();
+    static char piece[PIECE];
+    struct lab_client c;
+    struct lab lab;
+
+    (void)state;
+    memset(piece, 'x', sizeof(piece));
+    begin_stream_twice(&lab, &c);
+    for (int i = 0; i < PIECES; i++)
+        evbuffer_add(out, piece, sizeof(piece));
+    evhttp_send_reply(lab.held[0], 400, "x", out);
+    lab_until(&c, "\r\n0\r\n\r\n");
+    assert_true(c.n_got > PIECE && c.n_got < (size_t)PIECE * PIECES / 2);
     lab_close(&c);
     evbuffer_free(out);
     lab_end(&lab);
@@ -495,6 +524,7 @@ int main(void)
         cmocka_unit_test(test_sent_again_once),
         cmocka_unit_test(test_stream_sent_again),
         cmocka_unit_test(test_stream_then_an_error),
+        cmocka_unit_test(test_stream_then_an_endless_error),
         cmocka_unit_test(test_cut_names_the_reason),
         cmocka_unit_test(test_waits_for_ready),
         cmocka_unit_test(test_wait_ends),
