@@ -8,6 +8,7 @@
 #include <strings.h>
 #include <sys/queue.h>
 
+#include "common/actor.h"
 #include "common/cleanup.h"
 #include "common/clock.h"
 #include "common/core/err.h"
@@ -19,9 +20,14 @@
 #include "controller/http_json.h"
 #include "controller/json_fields.h"
 
+/* Each brings an answer and some transitions back over the pipe at once, which loses what it has no room for: whoever waits
+ * for a lost answer waits for ever. */
+enum { PENDING_MAX = ACTOR_QUEUE_MAX / 4 };
+
 /* Somebody who waits for the control loop. */
 struct pending {
     LIST_ENTRY(pending) link;
+    struct api *api;
     uint64_t id;
     struct http_exchange *x;
     char model[PROTO_MODEL_MAX]; /* of a plan asked for */
@@ -33,6 +39,7 @@ struct api {
     struct backends *backends;
     struct api_follow *follow;
     uint64_t next_id;
+    size_t n_pending;
     LIST_HEAD(, pending) pending;
 };
 
@@ -87,6 +94,7 @@ static void on_gone(void *ctx)
     struct pending *p = ctx;
 
     LIST_REMOVE(p, link);
+    p->api->n_pending--;
     free(p);
 }
 
@@ -106,21 +114,26 @@ static struct http_exchange *take_pending(struct api *a, uint64_t id, char model
     return NULL;
 }
 
-/* Sends the order and lets x wait for its answer. order: consumed. */
+static void reply_busy(struct http_exchange *x)
+{
+    http_reply_error(x, 503, "busy", "the controller has too much to do: try again");
+}
+
+/* Sends the order and lets x wait for its answer. order: the caller's, or gone and NULL. */
 static void submit(struct api *a, struct http_exchange *x, struct front_order **order)
 {
-    struct pending *p = calloc(1, sizeof(*p));
+    struct pending *p = a->n_pending < PENDING_MAX ? calloc(1, sizeof(*p)) : NULL;
     struct front_order *o = *order;
     uint64_t id = a->next_id++;
     int r;
 
-    *order = NULL;
     if (!p) {
-        front_order_destroy(&o);
-        http_reply_error(x, 503, "no_memory", "out of memory");
+        reply_busy(x);
         return;
     }
-    *p = (struct pending){.id = id, .x = x};
+    *order = NULL;
+    *p = (struct pending){.api = a, .id = id, .x = x};
+    a->n_pending++;
     snprintf(p->model, sizeof(p->model), "%s", o->request.model);
     o->request_id = id;
     LIST_INSERT_HEAD(&a->pending, p, link);
@@ -129,7 +142,7 @@ static void submit(struct api *a, struct http_exchange *x, struct front_order **
     if (r < 0) {
         http_watch(x, NULL, NULL, NULL);
         on_gone(p);
-        http_reply_error(x, 503, "busy", "the controller has too much to do: try again");
+        reply_busy(x);
     }
 }
 

@@ -445,6 +445,40 @@ static void test_what_is_asked_of_nodes(void **state)
     lab_shut(&lab);
 }
 
+/* More than the pipe could bring answers for at once are turned away, and none of them is left without one. */
+static void test_so_many_wait_at_most(void **state)
+{
+    enum { WAITING_MAX = 256 };
+    static struct lab_client waiting[WAITING_MAX];
+    const struct cluster_answer yes = {.accepted = true};
+    struct lab_client more;
+    struct lab lab;
+
+    (void)state;
+    lab_open(&lab, lab_view(INSTANCE_READY, 1));
+    for (int i = 0; i < WAITING_MAX; i++) {
+        lab.ordered = false;
+        lab_connect(&waiting[i], lab.base, lab.port);
+        lab_send(&waiting[i], "POST /api/brake/lift HTTP/1.0\r\nContent-Length: 0\r\n\r\n");
+        lab_until_true(lab.base, &lab.ordered);
+    }
+    for (int n = 0; n < 2; n++) {
+        lab.ordered = false;
+        lab_connect(&more, lab.base, lab.port);
+        lab_send(&more, "POST /api/brake/lift HTTP/1.0\r\nContent-Length: 0\r\n\r\n");
+        if (n)
+            lab_until_true(lab.base, &lab.ordered);
+        else
+            lab_until(&more, "\"code\":\"busy\"");
+        lab_close(&more);
+        api_answer(lab.api, lab.order->request_id, &yes, &none);
+        lab_until_closed(&waiting[WAITING_MAX - 1]);
+    }
+    for (int i = 0; i < WAITING_MAX; i++)
+        lab_close(&waiting[i]);
+    lab_shut(&lab);
+}
+
 static void test_deploy_with_a_plan(void **state)
 {
     struct plan *p = lab_plan();
@@ -640,6 +674,7 @@ int main(void)
         cmocka_unit_test(test_before_the_first_view),
         cmocka_unit_test(test_deploy),
         cmocka_unit_test(test_what_is_asked_of_nodes),
+        cmocka_unit_test(test_so_many_wait_at_most),
         cmocka_unit_test(test_deploy_with_a_plan),
         cmocka_unit_test(test_what_is_refused_at_the_door),
         cmocka_unit_test(test_follow),
