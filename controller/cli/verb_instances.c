@@ -126,6 +126,26 @@ static void rank_state_cell(struct table *t, const json_t *rank)
         table_cell(t, TERM_PLAIN, json_is_true(json_object_get(rank, "proven")) ? "proven" : "-");
 }
 
+static void rank_rows(struct table *t, const json_t *in)
+{
+    size_t k;
+    json_t *rank;
+
+    json_array_foreach(json_object_get(in, "ranks"), k, rank)
+    {
+        const char *endpoint = json_text_of(rank, "endpoint", "");
+
+        table_cell(t, TERM_PLAIN, "%s", json_text_of(in, "name", "?"));
+        table_cell(t, TERM_PLAIN, "%" PRIu64, json_uint_of(rank, "rank", k));
+        table_cell(t, TERM_PLAIN, "%s", json_text_of(rank, "node_name", "?"));
+        table_cell(t, TERM_PLAIN, "%s", *endpoint ? endpoint : "-");
+        table_cell(t, TERM_PLAIN, "%s", SCREEN_BYTES(json_uint_of(rank, "loaded_bytes", 0)));
+        table_cell(t, TERM_PLAIN, "%s", SCREEN_BYTES(json_uint_of(rank, "planned_bytes", 0)));
+        rank_state_cell(t, rank);
+    }
+}
+
+/* Of what is there: ranks of an instance that has ended are no news. */
 static void print_ranks(const json_t *answer)
 {
     static const struct table_column columns[] = {
@@ -139,22 +159,13 @@ static void print_ranks(const json_t *answer)
         {0},
     };
     CLEANUP(table_destroy) struct table *t = table_new(columns);
-    size_t i, k;
-    json_t *in, *rank;
+    size_t i;
+    json_t *in;
 
     json_array_foreach(json_object_get(answer, "instances"), i, in)
     {
-        json_array_foreach(json_object_get(in, "ranks"), k, rank)
-        {
-            table_cell(t, TERM_PLAIN, "%s", json_text_of(in, "name", "?"));
-            table_cell(t, TERM_PLAIN, "%" PRIu64, json_uint_of(rank, "rank", k));
-            table_cell(t, TERM_PLAIN, "%s", json_text_of(rank, "node_name", "?"));
-            table_cell(t, TERM_PLAIN, "%s",
-                       *json_text_of(rank, "endpoint", "") ? json_text_of(rank, "endpoint", "") : "-");
-            table_cell(t, TERM_PLAIN, "%s", SCREEN_BYTES(json_uint_of(rank, "loaded_bytes", 0)));
-            table_cell(t, TERM_PLAIN, "%s", SCREEN_BYTES(json_uint_of(rank, "planned_bytes", 0)));
-            rank_state_cell(t, rank);
-        }
+        if (!is(in, "stopped") && !is(in, "failed"))
+            rank_rows(t, in);
     }
     table_print(t, stdout, term_width());
 }

@@ -750,7 +750,8 @@ static void test_instances_in_trouble(void **state)
          "{\"name\":\"c\",\"state\":\"failed\",\"reason\":\"6 times in a row\",\"tried\":[{\"epoch\":4,\"wall_ms\":0,\"code\":"
          "\"rank_lost\",\"node_name\":\"n2\",\"text\":\"rank 1 on n2 was killed\"}]},"
          "{\"name\":\"d\",\"state\":\"loading\",\"follows\":\"0123456789abcdef0123456789abcdef\"},"
-         "{\"name\":\"e\",\"state\":\"ready\",\"attempts\":1,\"again_in_ms\":null}]}",
+         "{\"name\":\"e\",\"state\":\"ready\",\"attempts\":1,\"again_in_ms\":null},"
+         "{\"name\":\"f\",\"state\":\"stopped\",\"ranks\":[{\"rank\":0,\"node_name\":\"n1\",\"loaded_bytes\":5}]}]}",
          NULL, 0, 0},
         {0}};
     struct stand_in s;
