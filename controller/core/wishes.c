@@ -205,6 +205,15 @@ static int deploy(struct step *s, const struct wish *w, bool *ret_hold)
 
 /* ---- held ------------------------------------------------------------------------------------------------------- */
 
+/* Its task was not written, and has failed for that: nothing is begun by it. */
+static int drop_held(struct step *s, const struct held *h)
+{
+    const struct task *t = task_find(s->c, h->task);
+
+    return err_fold(fx_refuse(s, h->request_id, t ? t->view.code : "store_failed",
+                              t ? t->view.text : "it could not be written; try again"));
+}
+
 static int hold(struct step *s, const struct wish *w)
 {
     struct held *h = calloc(1, sizeof(*h));
@@ -269,10 +278,10 @@ static int retry(struct step *s, struct held *h)
                      .new_instance = h->new_instance,
                      .task = task_find(s->c, h->task),
                      .patient = s->now_ms < h->due_ms};
-    bool wait;
+    bool wait = false;
     int r;
 
-    r = deploy(s, &w, &wait);
+    r = task_live(s->c, h->task) ? deploy(s, &w, &wait) : drop_held(s, h);
     if (r || wait)
         return err_fold(r);
     return err_fold(journal_remove(&s->journal, &s->c->held, h, held_free));

@@ -464,6 +464,28 @@ static void test_case_16_two_that_were_held_become_one(void **state)
         strstr(w.log, "task 4 pending -> cancelled (cancel): task 3 does the same\nanswer 10: task 3 attached\n"));
 }
 
+/* Its task is said to have failed, so nothing is begun by it. */
+static void test_a_held_deploy_that_cannot_be_written_is_not_done_later(void **state)
+{
+    (void)state;
+    make_ready(7, 1);
+    stop(8, "m");
+    commit();
+    deploy(9, "m", 0);
+    quiet();
+    commit_all(false);
+    EXPECT(
+        "task 3 pending -> failed (fail): the controller's store refused the record; see its log, and free disk space "
+        "if that is it\n"
+        "answer 9: refused store_failed: the controller's store refused the record; see its log, and free disk space "
+        "if that is it\n"
+        "commit 6: task 3 failed\n");
+    done(1, COMMAND_STOP);
+    EXPECT("instance m stopping -> stopped (released): stopped\n"
+           "task 2 running -> complete (done)\n"
+           "commit 7: task 2 complete, instance m stopped e1\n");
+}
+
 static void test_case_15_an_invalid_transition_is_refused_and_all_lives(void **state)
 {
     struct view *v;
@@ -529,6 +551,7 @@ int main(void)
         TEST(test_nothing_begins_where_the_store_fails),
         TEST(test_case_16_a_deploy_during_a_stop_is_held_and_then_done),
         TEST(test_case_16_two_that_were_held_become_one),
+        TEST(test_a_held_deploy_that_cannot_be_written_is_not_done_later),
         TEST(test_case_15_an_invalid_transition_is_refused_and_all_lives),
     };
 
