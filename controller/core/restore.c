@@ -182,6 +182,12 @@ int restore_begin(struct step *s)
 
 /* ---- what the nodes say ----------------------------------------------------------------------------------------- */
 
+/* Whatever it said last, nothing of it counts. */
+static bool is_out(const struct node *n)
+{
+    return n->state == NODE_RETIRED || n->state == NODE_EVICTED;
+}
+
 /* A coordinator that loads does not answer yet. */
 static bool is_there(const struct unit_facts *u)
 {
@@ -192,8 +198,9 @@ static const struct unit_facts *living_unit(const struct cluster *c, const struc
                                             enum unit_role role, int32_t rank)
 {
     const struct node *n = node_find(c, node);
+    bool told = n && n->complete && n->units && !is_out(n);
 
-    for (size_t u = 0; u < (n && n->complete && n->units ? n->units->n : 0); u++) {
+    for (size_t u = 0; u < (told ? n->units->n : 0); u++) {
         const struct unit_facts *unit = &n->units->unit[u];
 
         if (unit->role == role && is_there(unit) && unit->epoch == i->epoch &&
@@ -236,7 +243,7 @@ static bool all_complete(const struct cluster *c, const struct instance *i)
     for (size_t m = 0; m < i->run.n_members; m++) {
         const struct node *n = node_find(c, &i->run.member[m].node);
 
-        if (!n || !n->complete)
+        if (!n || (!n->complete && !is_out(n)))
             return false;
     }
     return true;

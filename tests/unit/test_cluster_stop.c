@@ -743,6 +743,26 @@ static void test_a_retired_node_that_was_silent_is_not_waited_for(void **state)
     assert_non_null(strstr(w.log, "n2 < stop e1\n"));
 }
 
+/* What a node had of it is no sign that it is whole once that node is retired. */
+static void test_a_restored_one_whose_node_is_retired_meanwhile_is_not_adopted(void **state)
+{
+    struct plan plan;
+
+    (void)state;
+    make_ready(7, 2);
+    plan = restart();
+    restore_instance(INSTANCE_READY, &plan);
+    begin();
+    join(2);
+    step(&(struct cluster_ev){.kind = CLUSTER_EV_RETIRE, .request_id = 8, .target = "n2"});
+    commit();
+    hello(1);
+    quiet();
+    report(1);
+    EXPECT("node n1 joining -> ready (report)\n"
+           "n1 < stop e4\n");
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, world_setup, world_teardown)
@@ -776,6 +796,7 @@ int main(void)
         TEST(test_an_older_epoch_is_ended_before_it_is_known_what_runs),
         TEST(test_a_retired_coordinators_node_has_time_to_end_it),
         TEST(test_a_retired_node_that_was_silent_is_not_waited_for),
+        TEST(test_a_restored_one_whose_node_is_retired_meanwhile_is_not_adopted),
         TEST(test_a_stop_names_the_nodes_that_it_did_not_reach),
     };
 
