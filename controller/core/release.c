@@ -259,7 +259,7 @@ void release_carry_over(struct instance *i)
         while (d < i->n_debts && !id128_equal(&i->debt[d].node, &member->node))
             d++;
         if (d == DEBTS_MAX)
-            continue; /* its process lives on as an unknown one */
+            continue; /* release_sweep still knows it by its epoch, while the instance is there */
         i->n_debts += d == i->n_debts;
         i->debt[d] = (struct debt){.node = member->node, .epoch = i->epoch};
     }
