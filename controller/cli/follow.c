@@ -19,6 +19,7 @@ enum { PATIENCE_S = 30, BAR_CELLS = 20, PLAIN_STEP_PERMILLE = 250 };
 
 struct follow {
     bool json, tty;
+    bool heard; /* anything of the task since the last dial */
     bool drawn; /* a line stands on the terminal that the next one replaces */
     json_t *last;
     char said[256];     /* state and step of the line said last, where lines are said */
@@ -134,6 +135,7 @@ static bool on_event(void *ctx, const struct sse_event *e)
     }
     json_decref(f->last);
     f->last = data;
+    f->heard = true;
     if (is_over(json_object_get(data, "task")))
         return false;
     if (!f->json)
@@ -182,14 +184,15 @@ static enum cli_exit follow_to_end(const struct cli *c, struct follow *f, const 
     int n_tries = 0;
 
     for (;;) {
-        json_t *before = f->last;
-        enum cli_exit e = api_stream(c->api, &stream);
+        enum cli_exit e;
 
+        f->heard = false;
+        e = api_stream(c->api, &stream);
         if (f->last && is_over(json_object_get(f->last, "task")))
             return conclude(f);
         if (e != CLI_DONE && e != CLI_UNREACHABLE)
             return e;
-        n_tries = f->last != before ? 0 : n_tries + 1;
+        n_tries = f->heard ? 0 : n_tries + 1;
         if (n_tries > PATIENCE_S) {
             undraw(f);
             return cli_complain(CLI_UNREACHABLE,
