@@ -213,7 +213,7 @@ void shell_on_committed(void *ctx, uint64_t token, int r)
                     (double)(now.tv_sec - a->at.tv_sec) + (double)(now.tv_nsec - a->at.tv_nsec) / 1e9);
     say_result(s, token, r);
     if (r)
-        lose_audit(s, a->n_audit, r < 0 ? r : -ENOSPC);
+        lose_audit(s, a->n_audit, r < 0 ? r : err_raise(-ENOSPC));
     release_answers(s, false);
     if (token)
         shell_step(s, &(struct cluster_ev){.kind = CLUSTER_EV_COMMITTED, .token = token, .ok = r == 0});
