@@ -308,6 +308,21 @@ static void test_nodes_that_are_drained(void **state)
     assert_true(n_failed > 100);
 }
 
+static void restore_one_that_was_being_stopped(void)
+{
+    struct record rec = {.kind = RECORD_INSTANCE, .instance = id_of(98), .i = {.state = INSTANCE_STOPPING}};
+
+    strcpy(rec.i.name, "gone");
+    strcpy(rec.i.request.model, "m");
+    step(&(struct cluster_ev){.kind = CLUSTER_EV_RESTORE, .record = &rec});
+    for (enum task_kind kind = TASK_DEPLOY; kind <= TASK_STOP; kind++) {
+        rec = (struct record){.kind = RECORD_TASK,
+                              .task = {.id = 40 + kind, .kind = kind, .state = TASK_RUNNING, .instance = id_of(98)}};
+        strcpy(rec.task.name, "gone");
+        step(&(struct cluster_ev){.kind = CLUSTER_EV_RESTORE, .record = &rec});
+    }
+}
+
 static void test_a_controller_that_begins(void **state)
 {
     struct record rec = {.kind = RECORD_INSTANCE, .instance = id_of(107)};
@@ -326,8 +341,11 @@ static void test_a_controller_that_begins(void **state)
     rec = (struct record){.kind = RECORD_TASK,
                           .task = {.id = 40, .kind = TASK_DEPLOY, .state = TASK_RUNNING, .instance = id_of(99)}};
     step(&(struct cluster_ev){.kind = CLUSTER_EV_RESTORE, .record = &rec});
+    restore_one_that_was_being_stopped();
     begin();
     report(1);
+    step(&(struct cluster_ev){.kind = CLUSTER_EV_RETIRE, .request_id = 8, .target = "n1"});
+    commit();
     report(2);
     pass_reporting(11000, 2);
     assert_true(n_failed > 100);
