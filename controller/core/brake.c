@@ -71,16 +71,18 @@ static struct census count(const struct cluster *c, uint64_t from_ms)
         switch (n->state) {
         case NODE_READY:
         case NODE_DRAINING:
-        case NODE_STUCK: /* its machine is there, and the network to it */
             sum.answering++;
+            break;
+        case NODE_STUCK: /* its machine is there, and the network to it, for as long as it answers knocks */
+            sum.answering += !knocks_unanswered(n);
             break;
         case NODE_SUSPECT:
         case NODE_LOST:
+        case NODE_EVICTED:
             sum.silent += n->silent_since_ms >= from_ms;
             break;
         case NODE_UNKNOWN:
         case NODE_JOINING:
-        case NODE_EVICTED:
         case NODE_DRAINED:
         case NODE_RETIRED:
             break;
@@ -101,10 +103,10 @@ static int change(struct step *s, bool on, const char *event, const char *text)
     if (r)
         return err_fold(r);
     b->on = on;
-    b->held = false;
     b->judged_ms = s->now_ms;
     b->since_wall_ms = s->wall_ms;
-    b->hold_ms = on ? s->now_ms + s->c->config.brake_hold_ms : UINT64_MAX;
+    b->hold_ms = b->look_ms = on ? s->now_ms + s->c->config.brake_hold_ms : UINT64_MAX;
+    b->known_ms = 0;
     text_format(b->text, sizeof(b->text), "%s", on ? text : "");
     text_format(t.id, sizeof(t.id), "%s", s->c->config.name);
     s->changed = true;
@@ -174,7 +176,7 @@ int brake_review(struct step *s)
     const struct brake *b = &s->c->brake;
     struct census sum;
 
-    if (!b->on || !brake_carrier(s->c))
+    if (!b->on || !brake_carrier(s->c) || s->now_ms < b->known_ms)
         return 0;
     sum = count(s->c, b->from_ms);
     if (!sum.silent || sum.answering > sum.silent)
@@ -200,9 +202,9 @@ int brake_host(struct step *s, const struct cluster_ev *ev)
     if (!b->host.carrier)
         return err_fold(consider(s));
     b->overruled = false;
-    if (b->on && !was_up) { /* only now can they come back */
+    if (b->on && !was_up) { /* only now can they come back, and only those who are heard now have */
         b->hold_ms = s->now_ms + s->c->config.brake_hold_ms;
-        b->held = false;
+        b->known_ms = b->look_ms = s->now_ms + s->c->config.silent_ms;
     }
     return err_fold(brake_review(s));
 }
@@ -226,16 +228,16 @@ int brake_tick(struct step *s)
     struct brake *b = &s->c->brake;
     int r;
 
-    if (!b->on || b->held || s->now_ms < b->hold_ms)
+    if (!b->on || s->now_ms < b->look_ms)
         return 0;
     r = journal_change(&s->journal, b, sizeof(*b));
     if (r)
         return err_fold(r);
-    b->held = true;
+    b->look_ms = s->now_ms < b->hold_ms ? b->hold_ms : UINT64_MAX;
     return err_fold(brake_review(s));
 }
 
 uint64_t brake_due_ms(const struct cluster *c)
 {
-    return c->brake.on && !c->brake.held ? c->brake.hold_ms : UINT64_MAX;
+    return c->brake.on ? c->brake.look_ms : UINT64_MAX;
 }

@@ -270,13 +270,14 @@ struct pending_answer {
 /* brake.h */
 struct brake {
     bool on;
-    bool held;      /* it has been on for as long as it holds by itself */
     bool overruled; /* lifted by an operator while our own link is down; until that is up */
     bool has_host;
     struct cluster_host host;
     uint64_t from_ms;   /* on: whoever has been silent since then is counted */
     uint64_t judged_ms; /* what was silent before is not counted again */
     uint64_t hold_ms;   /* on: from then on it lifts as soon as anybody answers */
+    uint64_t known_ms;  /* on: before that nobody knows who came through the time without a link */
+    uint64_t look_ms;   /* on: whether it is over is looked at then; UINT64_MAX: when a node changes */
     uint64_t since_wall_ms;
     char text[PROTO_TEXT_MAX];
 };

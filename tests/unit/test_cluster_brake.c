@@ -157,6 +157,40 @@ static void test_one_other_is_enough_once_its_time_is_over(void **state)
     assert_non_null(strstr(w.log, "brake ctl on -> off (hold_over)"));
 }
 
+static void test_whoever_was_evicted_by_then_went_silent_too(void **state)
+{
+    struct cluster_config config = world_config();
+
+    cluster_destroy(&w.c);
+    config.evict_after_ms = 2500;
+    world_open_with(&config);
+    begin();
+    (void)state;
+    join_all(4);
+    pass_without(1500, 1, 2, 2);
+    pass_without(3500, 1, 2, 4);
+    assert_non_null(strstr(w.log, "node n4 lost -> evicted"));
+    assert_false(is_on());
+    pass_without(1500, 1, 1, 4);
+    assert_non_null(strstr(w.log, "(mass_loss): 3 of 4 nodes on other machines"));
+}
+
+/* It did when the brake was put on. */
+static void test_a_stuck_machine_that_is_gone_by_now_answers_nobody(void **state)
+{
+    (void)state;
+    join_all(3);
+    pass_without(1500, 2, 3, 0);
+    knocked(1, KNOCK_REFUSED);
+    witnessed(2, KNOCK_REFUSED);
+    witnessed(3, KNOCK_REFUSED);
+    assert_non_null(strstr(w.log, "node n1 suspect -> stuck"));
+    pass_without(1500, 1, 0, 3);
+    assert_true(is_on());
+    pass_without(90000, 1, 0, 3);
+    assert_true(is_on());
+}
+
 /* The leader's own node is no other machine. */
 static void test_our_own_node_is_not_counted(void **state)
 {
@@ -246,7 +280,29 @@ static void test_a_link_that_was_down_for_a_moment(void **state)
     host(false, "10.0.0.1");
     quiet();
     host(true, "10.0.0.1");
+    EXPECT("");
+    pass_without(500, 1, 2, 0);
+    EXPECT("");
+    pass_without(500, 1, 2, 0); /* whoever is away has been silent for long enough to be known by now */
     EXPECT("brake ctl on -> off (majority_back): most nodes on other machines answer\n");
+}
+
+/* A switch that lets nothing through for half a minute after its port came up: nobody was silent when it did. */
+static void test_a_link_that_is_up_carries_nothing_yet(void **state)
+{
+    (void)state;
+    join_all(2);
+    host(true, "10.0.0.1");
+    host(false, "10.0.0.1");
+    pass_without(500, 1, 1, 0);
+    host(true, "10.0.0.1");
+    pass_without(30000, 1, 1, 2);
+    assert_true(is_on());
+    assert_null(strstr(w.log, "lost ("));
+    quiet();
+    report(2);
+    EXPECT("node n2 suspect -> ready (report)\n"
+           "brake ctl on -> off (majority_back): most nodes on other machines answer\n");
 }
 
 static void test_a_machine_alone_needs_no_brake(void **state)
@@ -377,6 +433,9 @@ int main(void)
         TEST(test_without_a_carrier_it_stays_on_whoever_speaks),
         TEST(test_the_others_have_their_time_once_the_link_is_back),
         TEST(test_a_link_that_was_down_for_a_moment),
+        TEST(test_a_link_that_is_up_carries_nothing_yet),
+        TEST(test_whoever_was_evicted_by_then_went_silent_too),
+        TEST(test_a_stuck_machine_that_is_gone_by_now_answers_nobody),
         TEST(test_a_machine_alone_needs_no_brake),
         TEST(test_an_operator_may_lift_it),
         TEST(test_an_operators_word_counts_more_than_our_own_link),
