@@ -10,6 +10,7 @@
 #include "common/core/text.h"
 #include "controller/core/effects.h"
 #include "controller/core/knocks.h"
+#include "controller/core/neighbours.h"
 #include "controller/core/nodes.h"
 #include "controller/core/sentence.h"
 
@@ -163,10 +164,20 @@ static void take_hello(struct step *s, struct node *n, const struct cluster_ev *
     node_set_carrier(s, n, carrier);
 }
 
+static bool same_door(const struct peer_facts *a, const struct peer_facts *b)
+{
+    bool same = a->port == b->port && a->n_addrs == b->n_addrs;
+
+    for (size_t k = 0; same && k < a->n_addrs; k++)
+        same = !strcmp(a->addr[k], b->addr[k]);
+    return same;
+}
+
 int hello_heard(struct step *s, const struct cluster_ev *ev, const struct node *carrier)
 {
     struct node *n = node_find(s->c, &ev->node);
     char why[PROTO_TEXT_MAX] = "";
+    struct peer_facts before, after;
     const struct node *other;
     int r;
 
@@ -175,7 +186,13 @@ int hello_heard(struct step *s, const struct cluster_ev *ev, const struct node *
     r = n ? step_node(s, n) : node_add(s, ev, &n);
     if (r)
         return err_fold(r);
+    node_peer(n, &before);
     take_hello(s, n, ev, carrier);
+    if (node_peer(n, &after) && !same_door(&before, &after)) {
+        r = neighbours_moved(s, n);
+        if (r)
+            return err_fold(r);
+    }
     other = namesake(s->c, n);
     if (other)
         text_format(why, sizeof(why), "node %s has the same name", ID128_SHORT(&other->id));

@@ -164,6 +164,23 @@ static int update(struct step *s, struct node *n, const struct neighbour_list *l
     return err_fold(tell(s, n));
 }
 
+int neighbours_moved(struct step *s, const struct node *n)
+{
+    int r;
+
+    for (size_t k = 0; k < s->c->nodes.n; k++) {
+        struct neighbour_list *l = &CLUSTER_NODE(s->c, k)->neighbours;
+
+        if (!contains(l->peer, l->n_peers, &n->id))
+            continue;
+        r = journal_change(&s->journal, &l->told, sizeof(l->told));
+        if (r)
+            return err_fold(r);
+        l->told = false;
+    }
+    return 0;
+}
+
 int neighbours_tick(struct step *s)
 {
     CLEANUP(cleanup_free) struct neighbour_list *list = NULL;
@@ -211,6 +228,17 @@ static int late(struct step *s)
     return 0;
 }
 
+static bool speaks_itself(const struct step *s, const struct node *n)
+{
+    return n->direct_ms && s->now_ms - n->direct_ms < s->c->config.silent_ms;
+}
+
+/* Said before its own link came back, and it has said hello on that since. Not that of a copy: that one is to be told. */
+static bool is_outrun(const struct step *s, const struct node *n, const struct hello *h)
+{
+    return speaks_itself(s, n) && nodes_listens_for(n) && !strcmp(n->hello.boot_id, h->boot_id);
+}
+
 /* Whoever carries has proven the key, not we. The id that a hello claims is taken where it disturbs nobody: it is that
  * key's, or nobody's yet. Should it be false, its owner takes it back by a hello of its own link (hello.c). */
 static int relayed_hello(struct step *s, const struct node *carrier, const char *key, struct message *m)
@@ -218,6 +246,8 @@ static int relayed_hello(struct step *s, const struct node *carrier, const char 
     const struct node *n = find_key(s->c, key);
     struct cluster_ev ev = {.kind = CLUSTER_EV_HELLO, .node = n ? n->id : m->hello.node, .message = m};
 
+    if (n && is_outrun(s, n, &m->hello))
+        return late(s);
     memcpy(ev.key, key, sizeof(ev.key));
     return err_fold(hello_heard(s, &ev, carrier));
 }
@@ -232,7 +262,7 @@ int neighbours_relayed(struct step *s, struct node *carrier, const struct messag
         return late(s);
     if (inner->kind == MESSAGE_HELLO)
         return err_fold(relayed_hello(s, carrier, m->relay.key, inner));
-    if (!n || (n->direct_ms && s->now_ms - n->direct_ms < s->c->config.silent_ms))
+    if (!n || speaks_itself(s, n))
         return late(s); /* its own link speaks for it */
     r = nodes_seen(s, n, inner, carrier);
     if (r)

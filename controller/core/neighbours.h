@@ -10,6 +10,9 @@
 int neighbours_tick(struct step *s);
 uint64_t neighbours_due_ms(const struct cluster *c);
 
+/* n is found elsewhere than before: who dials it has to hear of that. */
+int neighbours_moved(struct step *s, const struct node *n);
+
 /* n was told to expect the other one: it answers its knocks. */
 bool neighbours_are(const struct node *n, const struct node *other);
 

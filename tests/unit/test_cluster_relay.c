@@ -79,6 +79,25 @@ static void test_everybody_is_told_whom_to_dial(void **state)
            "n2 < neighbours: n3 | k1\n"); /* a new link has heard nothing yet */
 }
 
+/* An agent that finds its port taken takes the next one. */
+static void test_whoever_dials_a_node_is_told_where_it_is_now(void **state)
+{
+    struct cluster_ev ev = event_from(2, CLUSTER_EV_HELLO, hello_of(2));
+
+    (void)state;
+    w.show_neighbours = true;
+    for (int node = 1; node <= 3; node++)
+        join(node);
+    pass_reporting(1000, 3);
+    ev.message->hello.port = 7432;
+    step(&ev);
+    quiet();
+    pass_reporting(1000, 3);
+    EXPECT("node n2 joining -> ready (report)\n"
+           "n1 < neighbours: n2 | k3\n"
+           "n2 < neighbours: n3 | k1\n");
+}
+
 static void test_nobody_has_more_links_than_he_can_keep(void **state)
 {
     (void)state;
@@ -269,6 +288,19 @@ static void test_a_carried_hello_is_answered_by_the_same_way(void **state)
     assert_string_equal(via_of(1), "n3"); /* the first by name */
 }
 
+/* It was on its way by a slow neighbour when the node's own link came back. */
+static void test_a_carried_hello_that_comes_late_takes_nothing_away(void **state)
+{
+    (void)state;
+    join(2);
+    join(3);
+    quiet();
+    carries_for(3, 2, hello_of(2));
+    EXPECT("");
+    assert_string_equal(via_of(1), "");
+    assert_int_equal(state_of(1), NODE_READY);
+}
+
 /* The id that a stranger claims by way of another is not proven: it must not be anybody's. */
 static void test_a_carried_hello_cannot_take_another_nodes_id(void **state)
 {
@@ -371,6 +403,7 @@ int main(void)
 #define TEST(f) cmocka_unit_test_setup_teardown(f, world_setup, world_teardown)
     const struct CMUnitTest tests[] = {
         TEST(test_everybody_is_told_whom_to_dial),
+        TEST(test_whoever_dials_a_node_is_told_where_it_is_now),
         TEST(test_nobody_has_more_links_than_he_can_keep),
         TEST(test_members_of_an_instance_are_neighbours_first),
         TEST(test_a_node_without_a_port_is_nobodys_neighbour),
@@ -382,6 +415,7 @@ int main(void)
         TEST(test_a_silence_of_a_carried_node_is_a_reason_to_knock),
         TEST(test_the_end_of_a_link_that_was_silent_anyway_says_nothing),
         TEST(test_a_carried_hello_is_answered_by_the_same_way),
+        TEST(test_a_carried_hello_that_comes_late_takes_nothing_away),
         TEST(test_a_carried_hello_cannot_take_another_nodes_id),
         TEST(test_the_owner_of_an_id_takes_it_back),
         TEST(test_one_key_on_two_machines_one_of_them_carried),
