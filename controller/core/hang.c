@@ -98,7 +98,19 @@ static bool rank_works(const struct cluster *c, struct instance *i, size_t k)
     return (u && (u->cpu_ms != before || u->proc_state == 'D')) || devices_work(n, &i->plan->rank[k]);
 }
 
-/* Over 2 % of a core: answering /health while a rank hangs takes less. */
+/* Where no agent answers nothing can be seen to stand still. */
+static bool anybody_answers(const struct cluster *c, const struct instance *i)
+{
+    for (size_t k = 0; k < i->run.n_ranks; k++) {
+        const struct node *n = rank_node(c, i, k);
+
+        if (n && n->state != NODE_STUCK)
+            return true;
+    }
+    return false;
+}
+
+/* Over 2 % of a core, as answering /health while a rank hangs takes less; or it waits for a page of its model. */
 static bool coordinator_works(const struct cluster *c, struct instance *i, uint64_t elapsed_ms)
 {
     const struct unit_facts *u = coordinator(c, i);
@@ -108,7 +120,7 @@ static bool coordinator_works(const struct cluster *c, struct instance *i, uint6
     if (!u)
         return false;
     h->coordinator_cpu_ms = u->cpu_ms;
-    return u->cpu_ms < before || (u->cpu_ms - before) * 50 > elapsed_ms;
+    return u->proc_state == 'D' || u->cpu_ms < before || (u->cpu_ms - before) * 50 > elapsed_ms;
 }
 
 /* A token came, a batch ended, or there is nothing to do. */
@@ -234,6 +246,10 @@ static int trouble_slow(struct step *s, struct instance *i)
     char who[PROTO_TEXT_MAX / 2] = "";
     size_t n = 0;
 
+    if (!anybody_answers(s->c, i))
+        return err_fold(lifecycle_trouble(s, i, NULL, "instance_hung",
+                                          "no token came for %" PRIu64 " s, and no agent of its nodes answers",
+                                          s->c->config.graph_max_ms / 1000));
     for (size_t k = 0; k < i->run.n_ranks; k++) {
         if (!i->run.hang.works[k])
             continue;
@@ -252,7 +268,7 @@ static void take_sample(const struct cluster *c, struct instance *i, uint64_t no
     uint64_t elapsed_ms = now_ms - h->sampled_ms;
     bool first = !h->sampled_ms;
     bool moved = stepped(c, i);
-    bool works = coordinator_works(c, i, elapsed_ms);
+    bool works = coordinator_works(c, i, elapsed_ms) || !anybody_answers(c, i);
 
     for (size_t k = 0; k < i->run.n_ranks; k++) {
         h->works[k] = rank_works(c, i, k);

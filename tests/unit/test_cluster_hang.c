@@ -309,6 +309,33 @@ static void test_then_a_rank_on_a_stuck_node(void **state)
                            "hangs, its node's agent does not answer\n"));
 }
 
+/* The coordinator, too, waits for a page of its model. */
+static void test_a_coordinator_in_state_d_is_not_hung(void **state)
+{
+    (void)state;
+    make_ready(7, 2);
+    traffic(1, 0);
+    the_coordinator()->proc_state = 'D';
+    watch(60000, NULL);
+    EXPECT("");
+}
+
+/* Its agent was stopped, and a prefill goes on: what nobody looks at does not stand still for that. */
+static void test_where_no_agent_answers_nothing_is_known(void **state)
+{
+    (void)state;
+    make_ready(7, 1);
+    traffic(1, 0);
+    for (int half = 0; half < 620 && !strstr(w.log, "instance"); half++) {
+        pass(500);
+        knocked(1, KNOCK_REFUSED);
+        assert_true(half > 590 || !strstr(w.log, "instance"));
+    }
+    assert_non_null(strstr(w.log, "node n1 suspect -> stuck"));
+    assert_non_null(strstr(w.log, "instance m ready -> recovering (trouble): no token came for 300 s, and no agent of "
+                                  "its nodes answers\n"));
+}
+
 static void test_a_gpu_that_works_or_cannot_be_read_is_no_hang(void **state)
 {
     static const int32_t utilization[] = {500, -1};
@@ -520,6 +547,8 @@ int main(void)
         TEST(test_then_a_stopped_worker),
         TEST(test_then_a_rank_that_does_not_read),
         TEST(test_then_a_rank_on_a_stuck_node),
+        TEST(test_a_coordinator_in_state_d_is_not_hung),
+        TEST(test_where_no_agent_answers_nothing_is_known),
         TEST(test_a_gpu_that_works_or_cannot_be_read_is_no_hang),
         TEST(test_a_busy_cpu_is_not_the_workers),
         TEST(test_nobody_hangs_while_nobody_is_heard),
