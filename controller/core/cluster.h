@@ -81,7 +81,7 @@ enum cluster_ev_kind {
     CLUSTER_EV_COMMITTED, /* token, ok */
     CLUSTER_EV_WARMED,    /* instance, epoch, ok, text */
     CLUSTER_EV_TICK,
-    CLUSTER_EV_CLOSED,  /* peer_addr: a link from there was closed; a hint to knock */
+    CLUSTER_EV_CLOSED,  /* peer_addr, node: a link from there was closed; a hint to knock. node zero: whoever it was */
     CLUSTER_EV_KNOCKED, /* node, token, knock: what our own knock found */
     CLUSTER_EV_HOST,    /* host: at start and on every change */
     CLUSTER_EV_RESUMED, /* our own machine was suspended */

@@ -243,6 +243,13 @@ int knocks_witness(struct step *s, struct node *witness, const struct message *m
 
 /* ---- reasons to knock ------------------------------------------------------------------------------------------- */
 
+/* Not one of another node at the same address. Of who is carried it was silent anyway. */
+static bool was_its_link(const struct node *n, const struct cluster_ev *ev)
+{
+    return ev->peer_addr[0] && !strcmp(n->peer_addr, ev->peer_addr) && id128_is_zero(&n->via) &&
+           (id128_is_zero(&ev->node) || id128_equal(&ev->node, &n->id));
+}
+
 int knocks_closed(struct step *s, const struct cluster_ev *ev)
 {
     const struct cause closed = {.text = "its link was closed"};
@@ -253,8 +260,7 @@ int knocks_closed(struct step *s, const struct cluster_ev *ev)
     for (size_t k = 0; k < s->c->nodes.n; k++) {
         struct node *n = CLUSTER_NODE(s->c, k);
 
-        if (!ev->peer_addr[0] || !id128_is_zero(&n->via) || strcmp(n->peer_addr, ev->peer_addr) != 0 ||
-            !nodes_listens_for(n))
+        if (!was_its_link(n, ev) || !nodes_listens_for(n))
             continue;
         r = node_event(s, n, NODE_EV_SILENT, &closed);
         if (r)

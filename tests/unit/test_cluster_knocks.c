@@ -218,6 +218,22 @@ static void test_a_closed_link_is_silence_at_once(void **state)
            "n1 < welcome\n");
 }
 
+/* Two agents behind one address, as containers are. */
+static void test_a_closed_link_is_that_of_its_key(void **state)
+{
+    struct cluster_ev ev = event_from(2, CLUSTER_EV_HELLO, hello_of(2));
+
+    (void)state;
+    join(1);
+    strcpy(ev.peer_addr, "10.0.0.1");
+    step(&ev);
+    quiet();
+    ev = (struct cluster_ev){.kind = CLUSTER_EV_CLOSED, .node = id_of(1), .peer_addr = "10.0.0.1"};
+    step(&ev);
+    EXPECT("node n1 ready -> suspect (silent): its link was closed\n"
+           "knock n1\n");
+}
+
 static void test_a_joining_node_that_vanishes(void **state)
 {
     (void)state;
@@ -506,6 +522,7 @@ int main(void)
         TEST(test_a_refused_knock_is_a_stuck_agent),
         TEST(test_a_stuck_node_may_be_lost),
         TEST(test_a_closed_link_is_silence_at_once),
+        TEST(test_a_closed_link_is_that_of_its_key),
         TEST(test_a_joining_node_that_vanishes),
         TEST(test_a_node_without_a_door_stays_suspect),
         TEST(test_members_of_its_instances_are_the_first_witnesses),
