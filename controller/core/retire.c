@@ -65,13 +65,11 @@ int retire_go_on(struct step *s, const struct id128 *node, bool ok)
 
     if (!n)
         return 0;
-    if (ok)
-        return err_fold(node_event(s, n, NODE_EV_RETIRE, &(struct cause){.text = "an operator has retired it"}));
     r = step_node(s, n);
     if (r)
         return err_fold(r);
-    n->retired = n->state == NODE_RETIRED;
-    return 0;
+    n->retired = ok || n->state == NODE_RETIRED; /* it may have been asked twice, and written once */
+    return ok ? err_fold(node_event(s, n, NODE_EV_RETIRE, &(struct cause){.text = "an operator has retired it"})) : 0;
 }
 
 /* As it comes into being: no transition leads to where it is. */

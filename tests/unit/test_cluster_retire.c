@@ -94,6 +94,18 @@ static void test_a_word_that_cannot_be_written_is_not_followed(void **state)
     assert_int_equal(state_of(1), NODE_JOINING);
 }
 
+static void test_a_word_that_was_given_twice_and_written_once(void **state)
+{
+    (void)state;
+    join(1);
+    retire(5, "n1");
+    retire(6, "n1");
+    step(&(struct cluster_ev){.kind = CLUSTER_EV_COMMITTED, .token = w.token[0], .ok = false});
+    step(&(struct cluster_ev){.kind = CLUSTER_EV_COMMITTED, .token = w.token[1], .ok = true});
+    assert_int_equal(state_of(1), NODE_RETIRED);
+    assert_true(CLUSTER_NODE(w.c, 0)->retired); /* or its next record would take it back */
+}
+
 /* ---- a controller that begins --------------------------------------------------------------------------------------- */
 
 static void restore(int node, bool draining, bool retired)
@@ -152,6 +164,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_who_is_meant_must_be_plain, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_a_word_that_cannot_be_written_is_not_followed, world_setup,
                                         world_teardown),
+        cmocka_unit_test_setup_teardown(test_a_word_that_was_given_twice_and_written_once, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_a_retired_node_stays_so_over_a_restart, fresh, world_teardown),
         cmocka_unit_test_setup_teardown(test_a_draining_node_is_drained_again_when_it_comes_back, fresh,
                                         world_teardown),
