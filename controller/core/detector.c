@@ -161,7 +161,7 @@ int detector_warmed(struct step *s, struct instance *i, bool ok, const char *tex
     if (!i->run.probe.open)
         return late(s);
     i->run.probe.open = false;
-    if (ok)
+    if (ok || nodes_quiet(s))
         return 0;
     return err_fold(lifecycle_trouble(s, i, NULL, "coordinator_broken",
                                       "coordinator on %s answers errors, and not the token that was asked of it: %s",
@@ -195,7 +195,7 @@ int detector_upstream(struct step *s, const struct cluster_ev *ev)
 
     if (ev->upstream == UPSTREAM_POISON)
         return err_fold(pardon(s, ev));
-    if (!i)
+    if (!i || nodes_quiet(s)) /* what was reset was open before our suspend */
         return late(s);
     switch (ev->upstream) {
     case UPSTREAM_REFUSED:

@@ -94,7 +94,9 @@ int knocks_begin(struct step *s, struct node *n)
 
     n->knock.token = 0;
     n->knock.n_knockers = 0;
-    n->knock.due_ms = s->now_ms + KNOCK_AGAIN_MS;
+    n->knock.due_ms = nodes_quiet(s) ? s->c->numbers.quiet_ms : s->now_ms + KNOCK_AGAIN_MS;
+    if (nodes_quiet(s))
+        return 0;
     if (!node_peer(n, &at))
         return 0; /* there is no door: it stays suspect until it speaks */
     n->knock.token = command_new_id(s);

@@ -12,7 +12,7 @@ enum {
 };
 
 /* All that take a step return 0 or -ENOMEM; the caller has said step_node. */
-/* A node has gone silent: everybody knocks at once. */
+/* A node has gone silent: everybody knocks at once; after a suspend of ours when something is decided again. */
 int knocks_begin(struct step *s, struct node *n);
 /* Nobody knocks there any more; what still comes of it is late. */
 void knocks_end(struct node *n);

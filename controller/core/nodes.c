@@ -334,7 +334,7 @@ uint64_t nodes_due_ms(const struct cluster *c)
 
 /* ---- our own suspend -------------------------------------------------------------------------------------------- */
 
-/* What was heard before is as old as the suspend was long: nobody was silent but us. */
+/* What was heard before is as old as the suspend was long, which our clock does not show: nobody was silent but us. */
 static int forget_silence(struct step *s, struct node *n)
 {
     int r = step_node(s, n);
@@ -342,20 +342,39 @@ static int forget_silence(struct step *s, struct node *n)
     if (r)
         return err_fold(r);
     n->last_seen_ms = s->now_ms;
+    n->heard_ms = n->direct_ms = 0;
     if (n->knock.due_ms != UINT64_MAX)
         n->knock = (struct knock){.due_ms = s->c->numbers.quiet_ms};
     return 0;
 }
 
+/* Where a node's word is still waited for, nobody has had his time to give it. */
+static uint64_t later(uint64_t settle_ms, uint64_t quiet_ms)
+{
+    return settle_ms < quiet_ms ? quiet_ms : settle_ms;
+}
+
+static int restart_clocks(struct step *s, struct instance *i)
+{
+    int r = journal_change(&s->journal, &i->settle_ms, sizeof(i->settle_ms));
+
+    if (r)
+        return err_fold(r);
+    i->settle_ms = later(i->settle_ms, s->c->numbers.quiet_ms);
+    return err_fold(hang_restart(s, i));
+}
+
 int nodes_resumed(struct step *s)
 {
+    struct numbers *numbers = &s->c->numbers;
     int r = 0;
 
-    s->c->numbers.quiet_ms = s->now_ms + s->c->config.settle_ms;
+    numbers->quiet_ms = s->now_ms + s->c->config.settle_ms;
+    numbers->settle_ms = later(numbers->settle_ms, numbers->quiet_ms);
     for (size_t k = 0; !r && k < s->c->nodes.n; k++)
         r = forget_silence(s, CLUSTER_NODE(s->c, k));
     for (size_t k = 0; !r && k < s->c->instances.n; k++)
-        r = hang_restart(s, CLUSTER_INSTANCE(s->c, k));
+        r = restart_clocks(s, CLUSTER_INSTANCE(s->c, k));
     return err_fold(r);
 }
 

@@ -494,6 +494,24 @@ static void test_a_token_that_nobody_asked_for_says_nothing(void **state)
     EXPECT("");
 }
 
+/* Connections of before a suspend of ours are reset: that is no word on the coordinator. */
+static void test_after_our_own_suspend_the_gateway_is_not_believed(void **state)
+{
+    (void)state;
+    make_ready(7, 2);
+    upstream(UPSTREAM_BROKEN);
+    quiet();
+    step(&(struct cluster_ev){.kind = CLUSTER_EV_RESUMED});
+    upstream(UPSTREAM_REFUSED);
+    warmed(false, "reset");
+    watch(9500, NULL);
+    upstream(UPSTREAM_BROKEN);
+    EXPECT("");
+    watch(1000, NULL);
+    upstream(UPSTREAM_REFUSED);
+    assert_non_null(strstr(w.log, "instance m ready -> recovering"));
+}
+
 /* All slots are taken: our own request waits like any other, which says nothing. */
 static void test_a_token_that_does_not_come_may_be_asked_for_again(void **state)
 {
@@ -559,6 +577,7 @@ int main(void)
         TEST(test_a_refused_port_is_an_exit),
         TEST(test_errors_are_a_reason_to_ask_for_a_token_of_our_own),
         TEST(test_a_token_that_nobody_asked_for_says_nothing),
+        TEST(test_after_our_own_suspend_the_gateway_is_not_believed),
         TEST(test_a_token_that_does_not_come_may_be_asked_for_again),
         TEST(test_an_error_that_cannot_change_is_said_to_be_one),
     };

@@ -510,6 +510,75 @@ static void test_a_silence_from_before_is_found_out_anew(void **state)
     EXPECT("knock n1\n");
 }
 
+/* The clock does not go on in a suspend: what was heard just before it seems to be of just now. */
+static void test_a_node_that_booted_while_we_slept_is_no_duplicate(void **state)
+{
+    struct cluster_ev ev;
+
+    (void)state;
+    join(1);
+    w.now += 200;
+    quiet();
+    step(&(struct cluster_ev){.kind = CLUSTER_EV_RESUMED});
+    ev = event_from(1, CLUSTER_EV_HELLO, hello_of(1));
+    strcpy(ev.message->hello.boot_id, "another");
+    step(&ev);
+    EXPECT("node n1 ready -> joining (hello)\n"
+           "n1 < welcome\n");
+}
+
+/* A controller that slept just after its start: the nodes of what it found in its store have all their time to come. */
+static void test_a_suspend_after_a_start_gives_everybody_his_time_again(void **state)
+{
+    struct record rec = {.kind = RECORD_INSTANCE, .instance = id_of(107)};
+    struct id128 id = id_of(2);
+    struct plan plan;
+
+    (void)state;
+    make_ready(7, 2);
+    plan = w.plan;
+    cluster_destroy(&w.c);
+    world_open();
+    strcpy(rec.i.name, "m");
+    strcpy(rec.i.request.model, "m");
+    rec.i.state = INSTANCE_READY;
+    rec.i.epoch = 1;
+    rec.i.plan = &plan;
+    step(&(struct cluster_ev){.kind = CLUSTER_EV_RESTORE, .record = &rec});
+    begin();
+    pass(9000);
+    quiet();
+    step(&(struct cluster_ev){.kind = CLUSTER_EV_RESUMED});
+    pass(9999);
+    EXPECT("");
+    assert_false(node_gone(w.c, &id, w.now));
+    pass(1);
+    assert_non_null(strstr(w.log, "instance m"));
+    assert_true(node_gone(w.c, &id, w.now));
+}
+
+/* A brake that lifts in the time that is given to everybody does not take it from those who are still away. */
+static void test_nobody_is_called_lost_while_nothing_is_decided(void **state)
+{
+    (void)state;
+    for (int node = 1; node <= 3; node++)
+        join(node);
+    pass(1000);
+    step(&(struct cluster_ev){.kind = CLUSTER_EV_RESUMED});
+    quiet();
+    report(1);
+    report(2);
+    EXPECT("node n1 suspect -> ready (report)\n"
+           "node n2 suspect -> ready (report)\n"
+           "brake ctl on -> off (majority_back): most nodes on other machines answer\n");
+    pass_reporting(9500, 2);
+    EXPECT("");
+    pass(500);
+    EXPECT("knock n3\n"
+           "n1 < knock n3\n"
+           "n2 < knock n3\n");
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, world_setup, world_teardown)
@@ -537,6 +606,9 @@ int main(void)
         TEST(test_a_boot_is_no_duplicate),
         TEST(test_after_our_own_suspend_nobody_was_silent),
         TEST(test_a_silence_from_before_is_found_out_anew),
+        TEST(test_a_node_that_booted_while_we_slept_is_no_duplicate),
+        TEST(test_a_suspend_after_a_start_gives_everybody_his_time_again),
+        TEST(test_nobody_is_called_lost_while_nothing_is_decided),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
