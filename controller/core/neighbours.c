@@ -233,6 +233,13 @@ static bool speaks_itself(const struct step *s, const struct node *n)
     return n->direct_ms && s->now_ms - n->direct_ms < s->c->config.silent_ms;
 }
 
+/* It says hello before it goes another way: what comes by this one is older than what came by that. */
+static bool has_another_carrier(const struct step *s, const struct node *n, const struct node *carrier)
+{
+    return !id128_is_zero(&n->via) && !id128_equal(&n->via, &carrier->id) &&
+           s->now_ms - n->heard_ms < s->c->config.silent_ms;
+}
+
 /* Said before its own link came back, and it has said hello on that since. Not that of a copy: that one is to be told. */
 static bool is_outrun(const struct step *s, const struct node *n, const struct hello *h)
 {
@@ -262,8 +269,8 @@ int neighbours_relayed(struct step *s, struct node *carrier, const struct messag
         return late(s);
     if (inner->kind == MESSAGE_HELLO)
         return err_fold(relayed_hello(s, carrier, m->relay.key, inner));
-    if (!n || speaks_itself(s, n))
-        return late(s); /* its own link speaks for it */
+    if (!n || speaks_itself(s, n) || has_another_carrier(s, n, carrier))
+        return late(s);
     r = nodes_seen(s, n, inner, carrier);
     if (r)
         return err_fold(r);

@@ -230,6 +230,23 @@ static void test_its_own_link_is_used_as_soon_as_it_speaks(void **state)
     assert_non_null(strstr(w.log, "\nn2 < lease e1 CPU\n"));
 }
 
+/* What the neighbour of before still had is older than what came by the one of now. */
+static void test_only_one_carries_at_a_time(void **state)
+{
+    (void)state;
+    begin_cut();
+    carries_for(1, 2, report_of(2));
+    assert_string_equal(via_of(2), "n3");
+    carries_for(1, 2, hello_of(2)); /* it goes another way now */
+    assert_string_equal(via_of(2), "n1");
+    carries_for(3, 2, report_of(2));
+    assert_string_equal(via_of(2), "n1");
+    assert_int_equal(state_of(2), NODE_JOINING);
+    pass(1000); /* that one is silent: anybody's word is better than none */
+    carries_for(3, 2, report_of(2));
+    assert_string_equal(via_of(2), "n3");
+}
+
 static void test_a_carrier_that_is_lost_carries_no_more(void **state)
 {
     (void)state;
@@ -411,6 +428,7 @@ int main(void)
         TEST(test_a_carried_report_keeps_a_node_ready),
         TEST(test_what_it_is_told_goes_the_same_way_and_so_does_its_answer),
         TEST(test_its_own_link_is_used_as_soon_as_it_speaks),
+        TEST(test_only_one_carries_at_a_time),
         TEST(test_a_carrier_that_is_lost_carries_no_more),
         TEST(test_a_silence_of_a_carried_node_is_a_reason_to_knock),
         TEST(test_the_end_of_a_link_that_was_silent_anyway_says_nothing),
