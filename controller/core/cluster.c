@@ -187,10 +187,8 @@ static int heard(struct step *s, const struct cluster_ev *ev)
 
     if (!n)
         return err_fold(from_stranger(s, ev));
-    if (other_link(n, ev)) {
-        s->c->numbers.late_messages++;
-        return 0;
-    }
+    if (other_link(n, ev))
+        return step_late(s);
     r = nodes_seen(s, n, m, NULL);
     if (r)
         return err_fold(r);
@@ -204,10 +202,8 @@ static int warmed(struct step *s, const struct cluster_ev *ev)
     struct instance *i = instance_find(s->c, &ev->instance);
     int r;
 
-    if (!i || i->epoch != ev->epoch) {
-        s->c->numbers.late_messages++;
-        return 0;
-    }
+    if (!i || i->epoch != ev->epoch)
+        return step_late(s);
     r = step_instance(s, i);
     if (r)
         return err_fold(r);

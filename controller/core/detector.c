@@ -116,12 +116,6 @@ static struct instance *served(const struct cluster *c, const struct cluster_ev 
     return i && i->epoch == ev->epoch && (i->state == INSTANCE_READY || i->state == INSTANCE_DRAINING) ? i : NULL;
 }
 
-static int late(struct step *s)
-{
-    s->c->numbers.late_messages++;
-    return 0;
-}
-
 int detector_traffic(struct step *s, const struct cluster_ev *ev)
 {
     struct instance *i = served(s->c, ev);
@@ -129,7 +123,7 @@ int detector_traffic(struct step *s, const struct cluster_ev *ev)
     int r;
 
     if (!i)
-        return late(s);
+        return step_late(s);
     r = step_instance(s, i);
     if (r)
         return err_fold(r);
@@ -159,7 +153,7 @@ static int probe(struct step *s, struct instance *i)
 int detector_warmed(struct step *s, struct instance *i, bool ok, const char *text)
 {
     if (!i->run.probe.open)
-        return late(s);
+        return step_late(s);
     i->run.probe.open = false;
     if (ok || nodes_quiet(s))
         return 0;
@@ -185,7 +179,7 @@ static int pardon(struct step *s, const struct cluster_ev *ev)
     struct instance *i = instance_find(s->c, &ev->instance);
 
     if (!i)
-        return late(s);
+        return step_late(s);
     return err_fold(recovery_pardon(s, i, ev->epoch));
 }
 
@@ -196,7 +190,7 @@ int detector_upstream(struct step *s, const struct cluster_ev *ev)
     if (ev->upstream == UPSTREAM_POISON)
         return err_fold(pardon(s, ev));
     if (!i || nodes_quiet(s)) /* what was reset was open before our suspend */
-        return late(s);
+        return step_late(s);
     switch (ev->upstream) {
     case UPSTREAM_REFUSED:
         return err_fold(refused(s, i, ev->text));

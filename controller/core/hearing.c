@@ -22,13 +22,6 @@ enum { EXIT_SIGABRT = 6 }; /* Linux's, as exit_facts has it */
 
 /* ---- results ---------------------------------------------------------------------------------------------------- */
 
-/* Late, doubled, or of an epoch that is over: counted, and nothing else. */
-static int late(struct step *s)
-{
-    s->c->numbers.late_messages++;
-    return 0;
-}
-
 /* The open call that this result answers; NULL: none. */
 static struct call *find_call(struct instance *i, uint64_t id, enum command_kind *kind, size_t *index)
 {
@@ -60,7 +53,7 @@ static int hear_result(struct step *s, struct node *n, const struct message *m)
         return err_fold(knocks_witness(s, n, m));
     call = i && m->epoch == i->epoch ? find_call(i, m->command_id, &kind, &index) : NULL;
     if (!call || !id128_equal(&i->run.member[member_of(i, kind, index)].node, &n->id))
-        return late(s);
+        return step_late(s);
     r = step_instance(s, i);
     if (r)
         return err_fold(r);
@@ -197,7 +190,7 @@ static int hear_event(struct step *s, struct node *n, const struct message *m)
         return 0; /* the standing worker, or the machine itself: reports show it */
     i = instance_find(s->c, id);
     if (!i || ev->unit.epoch != i->epoch || !run_member(&i->run, &n->id, &member) || !unit_is_ours(i, &ev->unit))
-        return late(s);
+        return step_late(s);
     if (i->settle_ms != UINT64_MAX)
         return err_fold(restore_heard(s, i, ev));
     if (ev->kind == AGENT_EVENT_UNIT_EXITED && !instance_state_runs(i->state))
@@ -366,5 +359,5 @@ int hear_message(struct step *s, struct node *n, struct message *m)
     case MESSAGE_PONG:
         break;
     }
-    return late(s); /* not said to a controller */
+    return step_late(s); /* not said to a controller */
 }

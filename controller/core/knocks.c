@@ -204,19 +204,13 @@ static int take(struct step *s, struct node *n, const struct id128 *knocker, enu
     return err_fold(judge(s, n));
 }
 
-static int late(struct step *s)
-{
-    s->c->numbers.late_messages++;
-    return 0;
-}
-
 int knocks_own(struct step *s, const struct cluster_ev *ev)
 {
     const struct id128 ourselves = {{0}};
     struct node *n = node_find(s->c, &ev->node);
 
     if (!n || !n->knock.token || n->knock.token != ev->token)
-        return late(s);
+        return step_late(s);
     if (ev->knock == KNOCK_NO_CARRIER && brake_overruled(s->c))
         return err_fold(take(s, n, &ourselves, KNOCK_UNANSWERED));
     return err_fold(take(s, n, &ourselves, ev->knock));
@@ -240,7 +234,7 @@ int knocks_witness(struct step *s, struct node *witness, const struct message *m
         if (n->knock.token == m->command_id && is_knocker(&n->knock, &witness->id))
             return err_fold(take(s, n, &witness->id, outcome_of(&m->result)));
     }
-    return late(s);
+    return step_late(s);
 }
 
 /* ---- reasons to knock ------------------------------------------------------------------------------------------- */

@@ -222,12 +222,6 @@ const struct node *neighbours_carrier(const struct cluster *c, const char *key)
     return n && !id128_is_zero(&n->via) ? node_find(c, &n->via) : NULL;
 }
 
-static int late(struct step *s)
-{
-    s->c->numbers.late_messages++;
-    return 0;
-}
-
 static bool speaks_itself(const struct step *s, const struct node *n)
 {
     return n->direct_ms && s->now_ms - n->direct_ms < s->c->config.silent_ms;
@@ -254,7 +248,7 @@ static int relayed_hello(struct step *s, const struct node *carrier, const char 
     struct cluster_ev ev = {.kind = CLUSTER_EV_HELLO, .node = n ? n->id : m->hello.node, .message = m};
 
     if (n && is_outrun(s, n, &m->hello))
-        return late(s);
+        return step_late(s);
     memcpy(ev.key, key, sizeof(ev.key));
     return err_fold(hello_heard(s, &ev, carrier));
 }
@@ -266,11 +260,11 @@ int neighbours_relayed(struct step *s, struct node *carrier, const struct messag
     int r;
 
     if (!inner || !carrier->joined || carrier->state == NODE_RETIRED || n == carrier)
-        return late(s);
+        return step_late(s);
     if (inner->kind == MESSAGE_HELLO)
         return err_fold(relayed_hello(s, carrier, m->relay.key, inner));
     if (!n || speaks_itself(s, n) || has_another_carrier(s, n, carrier))
-        return late(s);
+        return step_late(s);
     r = nodes_seen(s, n, inner, carrier);
     if (r)
         return err_fold(r);

@@ -24,6 +24,12 @@ int step_task(struct step *s, struct task *t)
     return err_fold(journal_change(&s->journal, t, sizeof(*t)));
 }
 
+int step_late(struct step *s)
+{
+    s->c->numbers.late_messages++;
+    return 0;
+}
+
 void inventory_free(void *inventory)
 {
     struct inventory *inv = inventory;

@@ -336,6 +336,9 @@ int step_node(struct step *s, struct node *n);
 int step_instance(struct step *s, struct instance *i);
 int step_task(struct step *s, struct task *t);
 
+/* A message that came late, twice, or of something that is over: counted, and nothing else. 0. */
+int step_late(struct step *s);
+
 /* Ends what the tables hold; for the journal. */
 void node_free(void *node);
 void inventory_free(void *inventory);
