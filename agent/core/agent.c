@@ -49,7 +49,7 @@ int agent_new(const struct agent_config *config, const struct agent_epoch *epoch
     a->draft = calloc(1, sizeof(*a->draft));
     if (!a->now || !a->draft)
         return err_raise(-ENOMEM);
-    a->now->told_due_ms = UINT64_MAX;
+    a->now->told_due_ms = a->now->rewrite_due_ms = UINT64_MAX;
     for (size_t i = 0; i < n_epochs; i++)
         restore_epoch(a->now, &epochs[i]);
     *ret = a;
@@ -266,6 +266,7 @@ struct agent_effects *agent_step(struct agent *a, const struct agent_ev *ev, uin
     for (size_t i = 0; i < st.s->n_units; i++)
         unit_on_due(&st, &st.s->unit[i]);
     knock_on_due(&st);
+    disk_on_due(&st);
     settle(&st);
     report_if_due(&st);
     if (st.fx.failed) {
@@ -285,6 +286,8 @@ uint64_t agent_deadline_ms(const struct agent *a)
 {
     uint64_t due = earlier(earlier(report_due_ms(a->now), knock_due_ms(a->now)),
                            earlier(peers_due_ms(a->now), route_due_ms(a->now)));
+
+    due = earlier(due, a->now->rewrite_due_ms);
 
     for (size_t i = 0; i < a->now->n_units; i++)
         due = earlier(due, a->now->unit[i].due_ms);

@@ -24,6 +24,7 @@ enum {
     AGENT_KNOCK_MS = 3000,      /* a knock that has not come back by then is given up: "knock_lost" */
     AGENT_STOP_GRACE_MS = 3000, /* SIGTERM -> SIGKILL */
     AGENT_STUCK_MS = 60000,     /* SIGKILL -> whoever waits for the end is told "process_stuck" */
+    AGENT_REWRITE_MS = 5000,    /* what a full disk did not take is written again */
     AGENT_EMPTY_MS = 1000,      /* a worker that is not empty by then is restarted */
     AGENT_WORKER_START_MS = 15000,
     AGENT_BACKOFF_MIN_MS = 1000,

@@ -61,17 +61,6 @@ bool command_hold(struct step *st, const struct command_key *key, enum command_k
     return true;
 }
 
-void command_persist(struct step *st, const struct epoch *e, bool leased)
-{
-    struct agent_fx *fx = effects_add(&st->fx, AGENT_FX_PERSIST_EPOCH);
-
-    if (!fx)
-        return;
-    fx->token = e->token;
-    fx->epoch = (struct agent_epoch){
-        .instance = e->instance, .epoch = e->epoch, .leased = leased, .lease_bytes = leased ? e->bytes : 0};
-}
-
 void command_refuse_stale(struct step *st, const struct command_key *key, uint64_t newest)
 {
     struct result r = {.code = RESULT_REFUSED, .reason = "stale_epoch", .newest_epoch = newest};
@@ -108,15 +97,13 @@ static void write_epoch(struct step *st, struct epoch *e, const struct message *
     const struct command *c = &m->command;
 
     e->epoch = m->epoch;
-    e->state = EPOCH_WRITING;
-    e->token = ++st->s->last_token;
     e->bytes = e->host_bytes = c->lease.host_bytes;
     for (size_t i = 0; i < c->lease.n_devices; i++) {
         e->bytes = add_bytes(e->bytes, c->lease.bytes[i]);
         if (is_host_memory(st->s, c->lease.device[i]))
             e->host_bytes = add_bytes(e->host_bytes, c->lease.bytes[i]);
     }
-    command_persist(st, e, true);
+    disk_write_lease(st, e);
 }
 
 /* Leases asked for that a stop, or a full disk, has overtaken. */
@@ -188,7 +175,10 @@ static void on_assigned(struct step *st, struct unit *u, bool written)
     const struct id128 instance = u->facts.instance;
 
     u->token = 0;
-    if (written || id128_is_zero(&instance))
+    if (written)
+        return;
+    disk_unit_failed(st, u);
+    if (id128_is_zero(&instance))
         return;
     for (size_t i = st->s->n_pending; i-- > 0;) {
         const struct command_key key = st->s->pending[i].key;
@@ -207,8 +197,12 @@ void command_on_persisted(struct step *st, uint64_t token, bool ok)
     struct state *s = st->s;
 
     for (size_t i = 0; token && i < s->epochs.n; i++) {
-        if (s->epochs.epoch[i].state == EPOCH_WRITING && s->epochs.epoch[i].token == token)
-            end_older(st, &s->epochs.epoch[i], ok);
+        struct epoch *e = &s->epochs.epoch[i];
+
+        if (e->state == EPOCH_WRITING && e->token == token)
+            end_older(st, e, ok);
+        else if (e->state == EPOCH_OVER && e->token == token && !ok)
+            disk_over_failed(st, e);
     }
     for (size_t i = 0; token && i < s->n_units; i++) {
         if (s->unit[i].token == token)
@@ -272,8 +266,7 @@ void command_give_up(struct step *st, const struct unit *u)
 }
 
 /* Ending needs no number on disk first: whatever this node forgets, not running is the safe side. The number is written
- * all the same when the stop is done, so that a late start of it stays refused; and once more with each stop, for the disk
- * may have been full the last time. */
+ * all the same when the stop is done, so that a late start of it stays refused. */
 static void on_stop(struct step *st, const struct command_key *key, const struct message *m)
 {
     struct epoch *e = epoch_book_find(&st->s->epochs, &key->instance);
@@ -281,11 +274,12 @@ static void on_stop(struct step *st, const struct command_key *key, const struct
 
     if (!command_hold(st, key, COMMAND_STOP, NULL))
         return;
-    if (!e || e->epoch <= key->epoch || e->state == EPOCH_OVER) {
+    if (!e || e->epoch < key->epoch || (e->epoch == key->epoch && e->state != EPOCH_OVER)) {
         e = epoch_book_enter(&st->s->epochs, &key->instance);
         if (e) { /* else the book is full of others; what runs is ended all the same */
-            e->epoch = e->epoch < key->epoch ? key->epoch : e->epoch;
+            e->epoch = key->epoch;
             e->state = EPOCH_ENDING;
+            e->unwritten = false; /* it is written when it has ended */
         }
     }
     refuse_overtaken(st, &key->instance, key->epoch + 1, "stopped", "The epoch was ended before it began.");

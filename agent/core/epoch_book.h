@@ -3,6 +3,7 @@
 #ifndef CARAVAN_AGENT_CORE_EPOCH_BOOK_H
 #define CARAVAN_AGENT_CORE_EPOCH_BOOK_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -20,7 +21,8 @@ struct epoch {
     struct id128 instance;
     uint64_t epoch;
     enum epoch_state state;
-    uint64_t token;             /* WRITING: the write awaited */
+    uint64_t token;             /* WRITING, OVER: the write awaited */
+    bool unwritten;             /* OVER: the disk, which did not take it, may still say otherwise */
     uint64_t bytes, host_bytes; /* WRITING, CLEARING: the lease wanted, and how much of it is host memory */
     uint64_t used;              /* when it was last entered, by the book's own count */
 };

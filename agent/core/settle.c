@@ -74,9 +74,7 @@ static void end_epochs(struct step *st)
         if (e->state != EPOCH_ENDING || unit_any(s, &e->instance, e->epoch))
             continue;
         lease_book_release(&s->leases, &e->instance, e->epoch);
-        e->state = EPOCH_OVER;
-        e->token = ++s->last_token;
-        command_persist(st, e, false);
+        disk_write_over(st, e);
     }
     for (size_t i = s->n_pending; i-- > 0;) {
         const struct command_key key = s->pending[i].key;
@@ -134,9 +132,7 @@ static void grant(struct step *st, struct epoch *e)
                     e->host_bytes, s->host_free_bytes);
     }
     answer_leases(st, e, RESULT_REFUSED, r == LEASE_E_FULL ? "busy" : "no_memory", text);
-    e->state = EPOCH_OVER;
-    e->token = ++s->last_token;
-    command_persist(st, e, false);
+    disk_write_over(st, e);
 }
 
 static void grant_leases(struct step *st)

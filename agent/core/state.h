@@ -38,6 +38,7 @@ struct unit {
     bool asked;                  /* its end was our wish: no event, no backoff */
     bool killed;                 /* SIGKILL was sent */
     bool probing;                /* asked whether it answers; what for, says its state */
+    bool unwritten;              /* it serves nobody; its record, which could not be written, may say otherwise */
     bool untold;                 /* its exit is still to be told to a controller */
     bool loading, listening;     /* coordinator: what its log said */
     struct hang_watch hang;      /* worker of an epoch */
@@ -91,6 +92,7 @@ struct state {
     bool resumed_untold;
     bool devices_changed, units_changed, models_untold; /* since the last report */
     uint64_t next_report_ms, next_full_ms;
+    uint64_t rewrite_due_ms; /* UINT64_MAX: all that was to be on disk is there, or on its way */
     uint64_t last_token, last_unit_number;
     uint64_t freed_bytes; /* by exits since the last sample */
     const char *advertised;
@@ -189,7 +191,14 @@ bool command_hold(struct step *st, const struct command_key *key, enum command_k
 void command_give_up(struct step *st, const struct unit *u);
 /* Ends what the instance has here up to this epoch: marks its units, answers what waits for them. */
 void command_end_epochs(struct step *st, const struct id128 *instance, uint64_t up_to_epoch, uint32_t grace_ms);
-void command_persist(struct step *st, const struct epoch *e, bool leased);
+
+/* ---- disk.c: what is to be on disk ------------------------------------------------------------------------------- */
+
+void disk_write_lease(struct step *st, struct epoch *e); /* EPOCH_WRITING */
+void disk_write_over(struct step *st, struct epoch *e);  /* EPOCH_OVER */
+void disk_unit_failed(struct step *st, struct unit *u);  /* its record: it is to say that u serves nobody */
+void disk_over_failed(struct step *st, struct epoch *e);
+void disk_on_due(struct step *st);
 
 /* ---- start.c ---------------------------------------------------------------------------------------------------- */
 

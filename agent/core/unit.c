@@ -145,7 +145,7 @@ void unit_assign(struct step *st, struct unit *u, const struct id128 *instance, 
     u->facts.instance = *instance;
     u->facts.epoch = epoch;
     u->facts.rank = rank;
-    u->ending = false;
+    u->ending = u->unwritten = false;
     forget_measures(&u->facts);
     hang_watch_restart(&u->hang);
     u->token = ++st->s->last_token;
@@ -239,7 +239,7 @@ static void count_end(struct step *st, struct unit *u)
     if (!u->asked)
         u->backoff_ms = next_backoff_ms(u, st->now_ms);
     u->due_ms = UINT64_MAX;
-    u->probing = false;
+    u->probing = u->unwritten = false; /* its record goes with it, or is written anew by the next start */
     u->token = 0;
 }
 

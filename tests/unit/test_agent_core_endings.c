@@ -43,8 +43,7 @@ static void test_a_stop_ends_though_the_process_does_not(void **state)
            "w1000 backoff -> starting\n"
            "spawn w1000 standing worker nobody from port 20052\n");
     stop(5, "a", 1);
-    EXPECT("persist a/1 #4\n"
-           "result 5 done\n");
+    EXPECT("result 5 done\n");
 }
 
 /* Its memory is not free: what was promised stays so until it is. */
@@ -200,7 +199,7 @@ static void test_a_stopped_standing_worker_is_not_taken(void **state)
 
 /* ---- a full disk ------------------------------------------------------------------------------------------------ */
 
-static void test_a_stop_that_could_not_be_written_is_written_by_the_next(void **state)
+static void test_an_end_that_the_disk_did_not_take_is_written_again(void **state)
 {
     (void)state;
     begin_idle();
@@ -213,9 +212,72 @@ static void test_a_stop_that_could_not_be_written_is_written_by_the_next(void **
     persisted(2, false);
     lease(3, "a", 1, 100);
     EXPECT("result 3 refused stale_epoch newest 1\n");
+    assert_int_equal(agent_deadline_ms(h.agent), h.now_ms + AGENT_REWRITE_MS);
+    tick(h.now_ms + AGENT_REWRITE_MS - 1);
+    EXPECT("");
+    tick(h.now_ms + 1);
+    EXPECT("persist a/1 #3\n");
+    persisted(3, false);
+    tick(h.now_ms + AGENT_REWRITE_MS);
+    EXPECT("persist a/1 #4\n");
+    persisted(4, true);
+    assert_int_equal(agent_deadline_ms(h.agent), UINT64_MAX);
+}
+
+/* It would say that the newer one is over, or leave it to the disk which of the two is. */
+static void test_an_end_is_not_written_over_a_newer_epoch(void **state)
+{
+    (void)state;
+    begin_idle();
+    stop(1, "a", 1);
+    persisted(1, false);
+    skip_output();
+    lease(2, "a", 2, 100);
+    EXPECT("persist a/2 leased 100 #2\n");
+    persisted(2, true);
+    EXPECT("result 2 done\n");
+    tick(h.now_ms + AGENT_REWRITE_MS);
+    EXPECT("");
+}
+
+/* A restarted agent would take it for leased, and nobody would ever lead it. */
+static void test_a_free_worker_whose_record_names_an_epoch_is_written_again(void **state)
+{
+    (void)state;
+    begin_serving();
     stop(4, "a", 1);
-    EXPECT("persist a/1 #3\n"
-           "result 4 done\n");
+    exited("c1001", 15, "");
+    skip_output();
+    probed("w1000", true);
+    EXPECT("w1000 running -> running\n"
+           "assign w1000 standing worker nobody #3\n"
+           "persist a/1 #4\n"
+           "result 4 done\n"
+           "advertise w1000 port 20052 idle\n");
+    persisted(3, false);
+    persisted(4, true);
+    tick(h.now_ms + AGENT_REWRITE_MS);
+    EXPECT("assign w1000 standing worker nobody #5\n");
+    persisted(5, false);
+    lease(5, "b", 1, 100);
+    persisted(6, true);
+    skip_output();
+    start_worker(6, "b", 1, 0);
+    EXPECT("assign w1000 standing worker b/1 rank 0 #7\n"
+           "advertise w1000 port 20052 leased\n");
+    persisted(7, false); /* then it serves nobody again, and what its record says is not known */
+    EXPECT("result 6 failed disk\n"
+           "advertise w1000 port 20052 idle\n");
+    tick(h.now_ms + AGENT_REWRITE_MS);
+    EXPECT("assign w1000 standing worker nobody #8\n");
+    persisted(8, false);
+    exited("w1000", 9, ""); /* a new process gets a new record */
+    skip_output();
+    tick(h.now_ms + AGENT_BACKOFF_MIN_MS);
+    EXPECT("w1000 backoff -> starting\n"
+           "spawn w1000 standing worker nobody from port 20052\n");
+    tick(h.now_ms + AGENT_REWRITE_MS);
+    EXPECT("");
 }
 
 /* ---- an agent that died in the middle --------------------------------------------------------------------------- */
@@ -381,7 +443,9 @@ int main(void)
         TEST(test_the_next_life_is_asked_to_end_first),
         TEST(test_a_coordinator_that_never_came_to_be),
         TEST(test_a_stopped_standing_worker_is_not_taken),
-        TEST(test_a_stop_that_could_not_be_written_is_written_by_the_next),
+        TEST(test_an_end_that_the_disk_did_not_take_is_written_again),
+        TEST(test_an_end_is_not_written_over_a_newer_epoch),
+        TEST(test_a_free_worker_whose_record_names_an_epoch_is_written_again),
         TEST(test_case_03_of_two_epochs_the_newer_is_kept),
         TEST(test_case_03_the_older_epoch_ends_first),
         TEST(test_case_03_a_record_that_outlived_its_epoch),
