@@ -27,6 +27,7 @@ struct probe {
     enum step step;
     uint32_t device;
     bool connected;
+    int no_socket; /* errno of the last dial that came to none; 0: it had one */
     size_t n_out, n_written;
     uint8_t out[RPC_REQUEST_MAX];
     struct rpc_reply reply;
@@ -116,14 +117,13 @@ static void retry_later(struct probe *p)
 static void dial(evutil_socket_t unused_fd, short unused_what, void *ctx)
 {
     struct probe *p = ctx;
-    char text[PROTO_TEXT_MAX];
 
     (void)unused_fd;
     (void)unused_what;
     p->fd = socket(p->address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (p->fd < 0) {
-        snprintf(text, sizeof(text), "no socket: %s", strerrordesc_np(errno));
-        finish(p, text);
+    p->no_socket = p->fd < 0 ? errno : 0;
+    if (p->no_socket) { /* our own want of descriptors or memory, which may pass: it is no answer */
+        retry_later(p);
         return;
     }
     prepare(p);
@@ -255,11 +255,15 @@ static void io_ready(evutil_socket_t fd, short what, void *ctx)
 static void deadline_over(evutil_socket_t fd, short what, void *ctx)
 {
     struct probe *p = ctx;
+    char text[PROTO_TEXT_MAX] = "nothing listens there";
 
     (void)fd;
     (void)what;
-    finish(p, p->connected ? "it accepts connections and does not answer: busy with another client, or hung"
-                           : "nothing listens there");
+    if (p->connected)
+        snprintf(text, sizeof(text), "it accepts connections and does not answer: busy with another client, or hung");
+    else if (p->no_socket)
+        snprintf(text, sizeof(text), "it could not be asked: %s", strerrordesc_np(p->no_socket));
+    finish(p, text);
 }
 
 int probe_start(struct event_base *base, const char *addr, uint16_t port, uint64_t deadline_ms,

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -112,6 +113,7 @@ static struct probe_result ask(const char *addr, uint16_t port, uint64_t deadlin
 }
 
 #define HELLO_8  "\x1c\0\0\0\0\0\0\0\x08\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"
+#define COUNT_1  "\x04\0\0\0\0\0\0\0\x01\0\0\0"
 #define COUNT_2  "\x04\0\0\0\0\0\0\0\x02\0\0\0"
 #define MEMORY_A "\x10\0\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\x02\0\0\0\0\0\0"
 #define MEMORY_B "\x10\0\0\0\0\0\0\0\0\x03\0\0\0\0\0\0\0\x04\0\0\0\0\0\0"
@@ -147,6 +149,50 @@ static void test_other_dialect(void **state)
     assert_int_equal(r.rpc.minor, 5);
     assert_int_equal(r.rpc.patch, 2);
     assert_int_equal(r.n_devices, 0);
+    stop(&s);
+}
+
+struct limited {
+    struct rlimit before;
+    struct event *lifted;
+};
+
+static void lift(evutil_socket_t fd, short what, void *ctx)
+{
+    const struct limited *l = ctx;
+
+    (void)fd;
+    (void)what;
+    setrlimit(RLIMIT_NOFILE, &l->before);
+}
+
+/* That we have none left says nothing about the server: a worker that starts meanwhile is not to be ended for it. */
+static void test_no_descriptors(void **state)
+{
+    struct session session[] = {{.turn = {{33, BYTES(HELLO_8)}, {9, BYTES(COUNT_1)}, {13, BYTES(MEMORY_A)}}}};
+    static const struct timeval later = {.tv_usec = 50000};
+    struct answer a = {.base = event_base_new()};
+    struct server s = start(session, 1);
+    struct limited l;
+    struct probe *p;
+
+    (void)state;
+    l.lifted = evtimer_new(a.base, lift, &l);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &l.before), 0);
+    for (int attempt = 0; attempt < 2; attempt++) {
+        a.n = 0;
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &(struct rlimit){.rlim_max = l.before.rlim_max}), 0);
+        if (attempt)
+            evtimer_add(l.lifted, &later);
+        assert_int_equal(probe_start(a.base, "127.0.0.1", s.port, attempt ? 10000 : 20, on_done, &a, &p), 0);
+        event_base_dispatch(a.base);
+        assert_int_equal(a.n, 1);
+        assert_int_equal(a.result.ok, attempt);
+        if (!attempt)
+            assert_string_equal(a.result.text, "it could not be asked: Too many open files");
+    }
+    event_free(l.lifted);
+    event_base_free(a.base);
     stop(&s);
 }
 
@@ -262,9 +308,10 @@ static void test_real_rpc_server(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_two_devices), cmocka_unit_test(test_other_dialect),
-        cmocka_unit_test(test_bad_servers), cmocka_unit_test(test_silence),
-        cmocka_unit_test(test_cancel),      cmocka_unit_test(test_real_rpc_server),
+        cmocka_unit_test(test_two_devices),     cmocka_unit_test(test_other_dialect),
+        cmocka_unit_test(test_bad_servers),     cmocka_unit_test(test_silence),
+        cmocka_unit_test(test_no_descriptors),  cmocka_unit_test(test_cancel),
+        cmocka_unit_test(test_real_rpc_server),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
