@@ -20,7 +20,7 @@
 #include "common/core/err.h"
 #include "common/log.h"
 
-enum { BACKLOG = 16 };
+enum { BACKLOG = 16, ACCEPT_PAUSE_MS = 100 };
 
 struct connection {
     struct local_api *api; /* NULL: free */
@@ -33,8 +33,9 @@ struct local_api {
     struct event_base *base;
     struct sockaddr_un place;
     struct evconnlistener *listener;
+    struct event *on_accept_again;
     struct connection connection[LOCAL_API_CONNECTIONS];
-    uint64_t told_ms;
+    uint64_t told_ms;        /* CLOCK_BOOTTIME: what was told before the machine slept is as old as that */
     char *nodes, *instances; /* owned; NULL: nothing was told yet */
 };
 
@@ -97,7 +98,8 @@ static void tell(struct connection *c, const char *json)
         return;
     }
     rest += strspn(rest, " \t\r\n");
-    evbuffer_add_printf(body, "{\"age_ms\":%" PRIu64 "%s", clock_now_ms() - c->api->told_ms, *rest == '}' ? "" : ",");
+    evbuffer_add_printf(body, "{\"age_ms\":%" PRIu64 "%s", clock_ms(CLOCK_BOOTTIME) - c->api->told_ms,
+                        *rest == '}' ? "" : ",");
     evbuffer_add(body, rest, strlen(rest));
     answer(c, "200 OK", "", body);
 }
@@ -217,6 +219,26 @@ static void on_accept(struct evconnlistener *listener, evutil_socket_t fd, struc
     bufferevent_enable(c->bev, EV_READ | EV_WRITE);
 }
 
+static void accept_again(evutil_socket_t fd, short what, void *ctx)
+{
+    struct local_api *a = ctx;
+
+    (void)fd;
+    (void)what;
+    evconnlistener_enable(a->listener);
+}
+
+/* Out of descriptors: who waits to be let in would wake the loop for ever. */
+static void on_accept_error(struct evconnlistener *listener, void *ctx)
+{
+    static const struct timeval pause = {.tv_usec = ACCEPT_PAUSE_MS * 1000};
+    struct local_api *a = ctx;
+
+    log_warn("socket.accept", "path=%s text=%s", LOG_STR(a->place.sun_path), LOG_STR(strerrordesc_np(errno)));
+    evconnlistener_disable(listener);
+    evtimer_add(a->on_accept_again, &pause);
+}
+
 static bool is_object(const char *json)
 {
     return json && *json == '{';
@@ -232,7 +254,7 @@ void local_api_take(struct local_api *a, struct snapshot *snapshot)
     a->instances = snapshot->instances;
     snapshot->nodes = snapshot->instances = NULL;
     snapshot->n_nodes_bytes = snapshot->n_instances_bytes = 0;
-    a->told_ms = clock_now_ms();
+    a->told_ms = clock_ms(CLOCK_BOOTTIME);
 }
 
 /* ---- the place --------------------------------------------------------------------------------------------------- */
@@ -299,6 +321,9 @@ static int listen_at(struct local_api *a)
     fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
         return err_raise(-errno);
+    a->on_accept_again = evtimer_new(a->base, accept_again, a);
+    if (!a->on_accept_again)
+        return err_raise(-ENOMEM);
     r = bind_place(fd, &a->place);
     if (r)
         return r;
@@ -308,6 +333,7 @@ static int listen_at(struct local_api *a)
         return err_raise(-ENOMEM);
     }
     fd = -1;
+    evconnlistener_set_error_cb(a->listener, on_accept_error);
     return 0;
 }
 
@@ -337,6 +363,8 @@ void local_api_destroy(struct local_api **a)
         return;
     for (size_t i = 0; i < LOCAL_API_CONNECTIONS; i++)
         connection_end(&(*a)->connection[i]);
+    if ((*a)->on_accept_again)
+        event_free((*a)->on_accept_again);
     if ((*a)->listener) {
         evconnlistener_free((*a)->listener);
         unlink((*a)->place.sun_path);

@@ -10,6 +10,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -182,6 +184,42 @@ static void test_slow_ones(void **state)
     assert_true(begins(ask(request), "HTTP/1.1 200 "));
 }
 
+static size_t lines_in(int fd)
+{
+    char buf[64 * 1024];
+    ssize_t n = pread(fd, buf, sizeof(buf), 0);
+    size_t lines = 0;
+
+    for (ssize_t i = 0; i < n; i++)
+        lines += buf[i] == '\n';
+    return lines;
+}
+
+/* Somebody waits to be let in, and there is no descriptor for it: the loop must not run in circles until there is. */
+static void test_no_descriptors(void **state)
+{
+    int fd = dial(), real_stderr = dup(STDERR_FILENO), caught = memfd_create("stderr", MFD_CLOEXEC);
+    struct rlimit before, none;
+
+    (void)state;
+    take("{}", "{}");
+    assert_int_equal(send(fd, "GET /api/nodes HTTP/1.1\r\n\r\n", 27, 0), 27);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    none = (struct rlimit){.rlim_cur = 0, .rlim_max = before.rlim_max};
+    dup2(caught, STDERR_FILENO);
+    log_set_level(LOG_LEVEL_WARN);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    for (int i = 0; i < 500; i++)
+        event_base_loop(base, EVLOOP_NONBLOCK);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    dup2(real_stderr, STDERR_FILENO);
+    close(real_stderr);
+    print_message("LINES %zu\n", lines_in(caught));
+    assert_in_range(lines_in(caught), 1, 100); /* one in 100 ms */
+    close(caught);
+    assert_true(begins(hear(fd), "HTTP/1.1 200 "));
+}
+
 /* The directory and the socket are made, for us and the group; both ends of a life leave nothing in the way. */
 static void test_the_place(void **state)
 {
@@ -242,8 +280,8 @@ int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        TEST(test_what_was_told), TEST(test_a_long_answer), TEST(test_what_is_refused),
-        TEST(test_slow_ones),     TEST(test_the_place),
+        TEST(test_what_was_told), TEST(test_a_long_answer),  TEST(test_what_is_refused),
+        TEST(test_slow_ones),     TEST(test_no_descriptors), TEST(test_the_place),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
