@@ -14,6 +14,7 @@
 #include "controller/core/lifecycle.h"
 #include "controller/core/loading.h"
 #include "controller/core/nodes.h"
+#include "controller/core/recovery.h"
 #include "controller/core/release.h"
 #include "controller/core/restore.h"
 #include "controller/core/sentence.h"
@@ -65,13 +66,11 @@ static int hear_result(struct step *s, struct node *n, const struct message *m)
 
 /* ---- events ----------------------------------------------------------------------------------------------------- */
 
-/* last_lines: of its output; of one that never ran, why. */
-static void describe_exit(const struct instance *i, const struct unit_facts *u, const char *how, const char *last_lines,
-                          char *buf, size_t size)
+/* buf: holds whom it is about. last_lines: of its output; of one that never ran, why. */
+static void describe_exit(const struct unit_facts *u, const char *how, const char *last_lines, char *buf, size_t size)
 {
     bool ran = u->state != UNIT_FAILED || u->exit.known;
 
-    lifecycle_unit_name(i, u->role, (size_t)u->rank, buf, size);
     sentence_add(buf, size, ": %s%s%s%s", u->role == UNIT_WORKER ? "worker " : "", ran ? how : "could not be started",
                  !last_lines[0] ? ""
                  : ran          ? "; it said: "
@@ -98,7 +97,7 @@ static bool is_final(const struct unit_facts *u, const char *last_lines)
 static const char *exit_code(const struct instance *i, const struct unit_facts *u, const char *last_lines)
 {
     if (is_final(u, last_lines))
-        return "unservable";
+        return RECOVERY_FINAL;
     if (u->role == UNIT_WORKER)
         return serves(i) ? "rank_lost" : "worker_exited";
     return serves(i) ? "coordinator_lost" : "coordinator_exited";
@@ -119,27 +118,27 @@ static int unit_down(struct step *s, struct instance *i, const struct unit_facts
 {
     char text[PROTO_TEXT_MAX];
 
-    describe_exit(i, u, how, last_lines, text, sizeof(text));
+    lifecycle_unit_name(i, u->role, (size_t)u->rank, text, sizeof(text));
+    describe_exit(u, how, last_lines, text, sizeof(text));
     return err_fold(lifecycle_trouble(s, i, blamed(i, u), exit_code(i, u, last_lines), "%s", text));
 }
 
-/* A process that is only going down has no exit yet: when it comes, it is the better reason. */
-static int amend_reason(struct step *s, struct instance *i, const struct unit_facts *u, const char *last_lines)
+/* Of an epoch that is over: perhaps the better reason for that. Its plan may be gone by now, its node is not. */
+static int amend_reason(struct step *s, struct instance *i, const struct node *n, const struct agent_event_facts *ev)
 {
-    char how[64];
-    int r;
+    const struct unit_facts *u = &ev->unit;
+    const char *code = u->role == UNIT_WORKER ? "rank_lost" : "coordinator_lost";
+    char text[PROTO_TEXT_MAX], how[64];
 
-    if (i->state != INSTANCE_RECOVERING || !u->id[0] || strcmp(i->run.dying_unit, u->id) != 0)
-        return 0;
-    r = step_instance(s, i);
-    if (r)
-        return err_fold(r);
+    if (u->role == UNIT_WORKER)
+        text_format(text, sizeof(text), "rank %" PRId32 " on %s", u->rank, n->hello.name);
+    else
+        text_format(text, sizeof(text), "coordinator on %s", n->hello.name);
     sentence_exit(how, sizeof(how), &u->exit);
-    describe_exit(i, u, how, last_lines, i->reason, sizeof(i->reason));
-    if (is_final(u, last_lines))
-        text_format(i->code, sizeof(i->code), "unservable");
-    i->run.dying_unit[0] = '\0';
-    return 0;
+    describe_exit(u, how, ev->text, text, sizeof(text));
+    if (is_final(u, ev->text))
+        code = RECOVERY_FINAL;
+    return err_fold(recovery_amend(s, i, u, &(struct cause){.code = code, .text = text, .node = &n->id}));
 }
 
 static int unit_dying(struct step *s, struct instance *i, const struct unit_facts *u)
@@ -189,12 +188,12 @@ static int hear_event(struct step *s, struct node *n, const struct message *m)
     if (id128_is_zero(id))
         return 0; /* the standing worker, or the machine itself: reports show it */
     i = instance_find(s->c, id);
+    if (i && ev->kind == AGENT_EVENT_UNIT_EXITED && recovery_tells_more(i, &ev->unit))
+        return err_fold(amend_reason(s, i, n, ev));
     if (!i || ev->unit.epoch != i->epoch || !run_member(&i->run, &n->id, &member) || !unit_is_ours(i, &ev->unit))
         return step_late(s);
     if (i->settle_ms != UINT64_MAX)
         return err_fold(restore_heard(s, i, ev));
-    if (ev->kind == AGENT_EVENT_UNIT_EXITED && !instance_state_runs(i->state))
-        return err_fold(amend_reason(s, i, &ev->unit, ev->text));
     if (!instance_state_runs(i->state))
         return 0; /* it ends because we told it to */
     return err_fold(unit_event(s, i, ev));

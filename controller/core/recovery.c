@@ -16,7 +16,8 @@
 #include "controller/core/sentence.h"
 #include "controller/core/tasks.h"
 
-#define STALE "stale_epoch"
+#define STALE             "stale_epoch"
+#define COORDINATOR_CODES "coordinator_"
 
 static uint64_t sooner(uint64_t a, uint64_t b)
 {
@@ -81,6 +82,7 @@ void recovery_blame(struct step *s, struct instance *i, const struct cause *caus
     r->n_tried++;
     text_format(a->shown.code, sizeof(a->shown.code), "%s", cause->code);
     text_format(a->shown.text, sizeof(a->shown.text), "%s", cause->text);
+    memcpy(a->dying_unit, i->run.dying_unit, sizeof(a->dying_unit));
     r->attempts += a->counted;
     if (!cause->node || !run_member(&i->run, cause->node, &m))
         return;
@@ -102,6 +104,46 @@ int recovery_pardon(struct step *s, struct instance *i, uint64_t epoch)
         drop_attempt(r, k);
         return 0;
     }
+    return 0;
+}
+
+static size_t find_told(const struct recovery *r, const struct unit_facts *u)
+{
+    for (size_t k = 0; k < r->n_tried; k++) {
+        const struct attempt *a = &r->tried[k];
+
+        if (a->shown.epoch != u->epoch)
+            continue;
+        if (a->dying_unit[0] && !strcmp(a->dying_unit, u->id))
+            return k;
+        if (u->role == UNIT_WORKER && !strncmp(a->shown.code, COORDINATOR_CODES, strlen(COORDINATOR_CODES)))
+            return k;
+    }
+    return r->n_tried;
+}
+
+bool recovery_tells_more(const struct instance *i, const struct unit_facts *u)
+{
+    return !(u->epoch == i->epoch && instance_state_runs(i->state)) && find_told(&i->recovery, u) < i->recovery.n_tried;
+}
+
+int recovery_amend(struct step *s, struct instance *i, const struct unit_facts *u, const struct cause *cause)
+{
+    struct attempt *a = &i->recovery.tried[find_told(&i->recovery, u)];
+    const struct node *n = node_find(s->c, cause->node);
+    int r = step_instance(s, i);
+
+    if (r)
+        return err_fold(r);
+    a->dying_unit[0] = '\0';
+    a->node = *cause->node;
+    text_format(a->shown.node, sizeof(a->shown.node), "%s", n ? n->hello.name : "");
+    text_format(a->shown.code, sizeof(a->shown.code), "%s", cause->code);
+    text_format(a->shown.text, sizeof(a->shown.text), "%s", cause->text);
+    if (u->epoch != i->epoch || i->state != INSTANCE_RECOVERING)
+        return 0;
+    text_format(i->code, sizeof(i->code), "%s", cause->code);
+    text_format(i->reason, sizeof(i->reason), "%s", cause->text);
     return 0;
 }
 

@@ -165,6 +165,7 @@ struct attempt {
     struct view_try shown;
     struct id128 node; /* who was to blame; zero: nobody in particular */
     bool counted;
+    char dying_unit[PROTO_NAME_MAX]; /* its end is known, not yet how */
 };
 
 /* What became of its epochs since it was last steady: recovery.h. Times: UINT64_MAX: not running. */

@@ -369,6 +369,25 @@ static void test_a_node_that_joins_is_taken_at_once(void **state)
            "commit 5: instance m leasing e2\n");
 }
 
+static void test_case_11_the_worker_that_an_abort_was_for_is_named_though_it_is_heard_of_later(void **state)
+{
+    struct view_instance v;
+
+    (void)state;
+    make_ready(7, 2);
+    exits(1, UNIT_COORDINATOR, 0, 6, "Remote RPC server crashed");
+    assert_string_equal(seen().tried[0].code, "coordinator_lost");
+    exits(2, UNIT_WORKER, 0, 9, "");
+    v = seen();
+    assert_int_equal(v.n_tried, 1);
+    assert_string_equal(v.tried[0].code, "rank_lost");
+    assert_string_equal(v.tried[0].node, "n2");
+    assert_string_equal(v.tried[0].text, "rank 1 on n2: worker killed by signal 9 (SIGKILL)");
+    assert_string_equal(v.reason, v.tried[0].text);
+    exits(1, UNIT_WORKER, 0, 9, ""); /* the first one is the one */
+    assert_string_equal(seen().tried[0].node, "n2");
+}
+
 static void test_who_is_left_out_is_said_while_it_waits(void **state)
 {
     (void)state;
@@ -605,6 +624,7 @@ int main(void)
         TEST(test_where_nothing_fits_without_it_it_is_taken_all_the_same),
         TEST(test_what_had_a_place_waits_and_says_what_is_missing),
         TEST(test_a_node_that_joins_is_taken_at_once),
+        TEST(test_case_11_the_worker_that_an_abort_was_for_is_named_though_it_is_heard_of_later),
         TEST(test_who_is_left_out_is_said_while_it_waits),
         TEST(test_whoever_waits_for_it_is_told_after_two_minutes_and_it_goes_on),
         TEST(test_a_waiting_one_can_be_stopped),
