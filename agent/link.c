@@ -10,9 +10,11 @@
 
 #include "agent/name_lookup.h"
 #include "common/cleanup.h"
+#include "common/clock.h"
 #include "common/core/err.h"
 #include "common/log.h"
 #include "common/message.h"
+#include "common/seldom.h"
 #include "common/wire.h"
 
 enum { PEERS_MAX = 16, REFUSED_RETRY_S = 30, AGAIN_S = 5 };
@@ -53,6 +55,7 @@ struct link {
     struct name name[AGENT_CONTROLLERS_MAX];
     struct event *on_retry, *on_settle, *on_again;
     uint64_t n_dropped;
+    struct seldom dropped; /* messages that made no sense */
     bool full_told, stranger_told;
 };
 
@@ -252,12 +255,13 @@ static void on_message(void *ctx, const void *buf, size_t n_bytes)
     CLEANUP(message_destroy) struct message *m = NULL;
     struct peer *p = ctx;
     int r = message_unpack(buf, n_bytes, &m);
+    uint64_t n = r ? seldom_count(&p->link->dropped, clock_now_ms()) : 0;
 
-    if (r) {
-        log_warn("link.message", "controller=%s text=\"%s message dropped\"", p->host,
+    if (n)
+        log_warn("link.message", "controller=%s dropped=%" PRIu64 " text=\"%s message dropped\"", p->host, n,
                  r < 0 ? "too little memory: a" : message_outcome_name(r));
+    if (r)
         return;
-    }
     switch (m->kind) {
     case MESSAGE_WELCOME:
         on_welcome(p, m);

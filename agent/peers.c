@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <event2/event.h>
+#include <inttypes.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +13,7 @@
 #include "common/host.h"
 #include "common/log.h"
 #include "common/message.h"
+#include "common/seldom.h"
 #include "common/wire.h"
 
 enum { LINES_MAX = 8 /* addresses of one peer that are tried */, NEIGHBOURS_MAX = 2 * PROTO_PEERS_MAX, LOOK_S = 1 };
@@ -46,6 +48,7 @@ struct peers {
     uint8_t controller[PEERS_CONTROLLERS][CRYPTO_KEY_BYTES];
     struct neighbour *neighbour[NEIGHBOURS_MAX]; /* NULL: free */
     struct event *on_look, *on_settle;
+    struct seldom dropped; /* messages that made no sense */
     bool full_told;
 };
 
@@ -91,12 +94,13 @@ static void review(struct neighbour *n)
 
 /* ---- receiving --------------------------------------------------------------------------------------------------- */
 
-static int unpack(const void *buf, size_t n_bytes, const char *who, struct message **ret)
+static int unpack(struct peers *p, const void *buf, size_t n_bytes, const char *who, struct message **ret)
 {
     int r = message_unpack(buf, n_bytes, ret);
+    uint64_t n = r ? seldom_count(&p->dropped, clock_now_ms()) : 0;
 
-    if (r)
-        log_warn("neighbour.message", "from=%s text=\"%s message dropped\"", who,
+    if (n)
+        log_warn("neighbour.message", "from=%s dropped=%" PRIu64 " text=\"%s message dropped\"", who, n,
                  r < 0 ? "too little memory: a" : message_outcome_name(r));
     return r;
 }
@@ -123,7 +127,7 @@ static void on_server_message(void *ctx, const uint8_t *key, const char *peer_ad
     char hex[CRYPTO_KEY_HEX];
     struct neighbour *n;
 
-    if (unpack(buf, n_bytes, peer_addr, &m))
+    if (unpack(p, buf, n_bytes, peer_addr, &m))
         return;
     if (m->kind == MESSAGE_PING) {
         pong(p, m);
@@ -153,7 +157,7 @@ static void on_line_message(void *ctx, const void *buf, size_t n_bytes)
     struct neighbour *n = line->neighbour;
     char key[PROTO_KEY_MAX];
 
-    if (line != n->used || unpack(buf, n_bytes, line->addr, &m) || !is_for_core(m))
+    if (line != n->used || unpack(n->peers, buf, n_bytes, line->addr, &m) || !is_for_core(m))
         return;
     memcpy(key, n->key, sizeof(key));
     n->peers->cb.message(n->peers->cb.ctx, key, m);
