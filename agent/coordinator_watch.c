@@ -136,6 +136,7 @@ static void follow_metrics(struct coordinator_watch *w)
 
     read_key(w->key_path, key);
     r = metrics_poll_new(w->base, w->addr, w->port, key, &w->metrics);
+    explicit_bzero(key, sizeof(key));
     if (r < 0)
         log_failure(LOG_LEVEL_WARN, "coordinator.metrics", r, "unit=%s", w->unit_id);
 }

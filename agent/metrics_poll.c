@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "common/cleanup.h"
 #include "common/clock.h"
@@ -134,6 +135,7 @@ void metrics_poll_destroy(struct metrics_poll **p)
     httpc_cancel(&(*p)->request);
     if ((*p)->on_due)
         event_free((*p)->on_due);
+    explicit_bzero((*p)->authorization, sizeof((*p)->authorization));
     free(*p);
     *p = NULL;
 }

@@ -156,6 +156,7 @@ static void spawn_coordinator(struct shell *s, const struct agent_fx *fx, const 
     }
     snprintf(key, sizeof(key), "%s\n", spec->api_key);
     r = process_write_file(s->processes, unit->id, API_KEY_FILE, key, strlen(key), key_path, sizeof(key_path));
+    explicit_bzero(key, sizeof(key));
     if (r == 0)
         r = coordinator_command_make(&s->llama, unit, spec, model->path, key_path, &command);
     if (r < 0) {
