@@ -91,16 +91,6 @@ void unit_start(struct step *st, struct unit *u, const struct coordinator_spec *
     }
 }
 
-void unit_stop(struct step *st, struct unit *u)
-{
-    if (!move(st, u, PROCESS_EV_STOP) || u->facts.state != UNIT_STOPPING)
-        return;
-    u->asked = true;
-    u->probing = false;
-    wait_ms(st, u, u->grace_ms);
-    send_signal(st, u, SIGNAL_TERM);
-}
-
 /* SIGKILL cannot be lost, and a process that comes into being later is met by unit_on_spawned. It may hang in the kernel
  * all the same. */
 static void kill_now(struct step *st, struct unit *u)
@@ -109,6 +99,20 @@ static void kill_now(struct step *st, struct unit *u)
     u->killed = true;
     wait_ms(st, u, AGENT_STUCK_MS);
     send_signal(st, u, SIGNAL_KILL);
+}
+
+void unit_stop(struct step *st, struct unit *u)
+{
+    if (!move(st, u, PROCESS_EV_STOP) || u->facts.state != UNIT_STOPPING)
+        return;
+    u->asked = true;
+    u->probing = false;
+    if (u->facts.proc_state == 'T') { /* stopped by somebody, it would not hear SIGTERM */
+        kill_now(st, u);
+        return;
+    }
+    wait_ms(st, u, u->grace_ms);
+    send_signal(st, u, SIGNAL_TERM);
 }
 
 static uint64_t next_backoff_ms(const struct unit *u, uint64_t now_ms)

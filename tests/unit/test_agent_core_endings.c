@@ -197,6 +197,24 @@ static void test_a_stopped_standing_worker_is_not_taken(void **state)
            "spawn w1001 worker a/1 rank 0\n");
 }
 
+/* Nor is a grace given to what would not hear of it. */
+static void test_a_stopped_process_is_killed_at_once(void **state)
+{
+    struct agent_unit_sample s = {.id = "c1001", .proc_state = 'T'};
+
+    (void)state;
+    begin_serving();
+    sample_units(&s, 1);
+    skip_output();
+    stop(4, "a", 1);
+    EXPECT("c1001 running -> stopping\n"
+           "signal c1001 9\n");
+    exited("c1001", 9, "");
+    EXPECT("c1001 stopping -> exited\n"
+           "forget c1001\n"
+           "probe w1000 1000\n");
+}
+
 /* ---- a full disk ------------------------------------------------------------------------------------------------ */
 
 static void test_an_end_that_the_disk_did_not_take_is_written_again(void **state)
@@ -443,6 +461,7 @@ int main(void)
         TEST(test_the_next_life_is_asked_to_end_first),
         TEST(test_a_coordinator_that_never_came_to_be),
         TEST(test_a_stopped_standing_worker_is_not_taken),
+        TEST(test_a_stopped_process_is_killed_at_once),
         TEST(test_an_end_that_the_disk_did_not_take_is_written_again),
         TEST(test_an_end_is_not_written_over_a_newer_epoch),
         TEST(test_a_free_worker_whose_record_names_an_epoch_is_written_again),
