@@ -83,6 +83,26 @@ static int write_plan(json_t *o, const char *key, const struct plan *plan)
     return r || !plan ? r : json_put(o, key, value);
 }
 
+static const struct json_field debt_fields[] = {
+    JSON_MEMBER(debt, node, JSON_FIELD_ID, true),
+    JSON_MEMBER(debt, epoch, JSON_FIELD_U64, true),
+    {.key = NULL},
+};
+
+static int write_debts(json_t *o, const struct record_instance *i)
+{
+    json_t *list = json_array();
+    int r = json_put(o, "debts", list);
+
+    for (size_t d = 0; d < i->n_debts && !r; d++) {
+        json_t *debt = json_object();
+
+        r = !debt || json_array_append_new(list, debt) ? err_raise(-ENOMEM)
+                                                       : json_fields_write(debt, debt_fields, &i->debt[d]);
+    }
+    return r;
+}
+
 static int write_instance(json_t *o, const struct record_instance *i)
 {
     json_t *request = json_object();
@@ -94,6 +114,8 @@ static int write_instance(json_t *o, const struct record_instance *i)
         r = write_plan(o, "plan", i->plan);
     if (!r)
         r = write_plan(o, "pinned", i->pinned);
+    if (!r && i->n_debts)
+        r = write_debts(o, i);
     if (!r)
         r = json_fields_write(o, instance_fields, i);
     return r;
@@ -169,6 +191,24 @@ static int read_plan(const json_t *o, const char *key, struct plan **ret, char *
     return plan && !json_is_null(plan) ? plan_json_read(plan, ret, why, why_size) : 0;
 }
 
+/* None: of a record that an earlier version kept. */
+static int read_debts(const json_t *o, struct record_instance *i, char *why, size_t why_size)
+{
+    const json_t *list = json_object_get(o, "debts");
+
+    if (!list)
+        return 0;
+    if (!json_is_array(list) || json_array_size(list) > DEBTS_MAX) {
+        snprintf(why, why_size, "debts: not a list of %d at most", (int)DEBTS_MAX);
+        return RECORD_E_INVALID;
+    }
+    for (i->n_debts = 0; i->n_debts < json_array_size(list); i->n_debts++) {
+        if (json_fields_read(json_array_get(list, i->n_debts), debt_fields, NULL, &i->debt[i->n_debts], why, why_size))
+            return RECORD_E_INVALID;
+    }
+    return 0;
+}
+
 static int read_instance(const json_t *o, struct record_instance *i, char *why, size_t why_size)
 {
     int r;
@@ -180,6 +220,8 @@ static int read_instance(const json_t *o, struct record_instance *i, char *why, 
         r = read_plan(o, "plan", &i->plan, why, why_size);
     if (!r)
         r = read_plan(o, "pinned", &i->pinned, why, why_size);
+    if (!r)
+        r = read_debts(o, i, why, why_size);
     return r > 0 ? RECORD_E_INVALID : r;
 }
 

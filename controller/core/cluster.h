@@ -35,6 +35,14 @@ struct cluster_config {
     uint64_t transition_grace_ms; /* 500 */
 };
 
+enum { DEBTS_MAX = PROTO_RANKS_MAX };
+
+/* A node that may still have something of an earlier epoch. */
+struct debt {
+    struct id128 node;
+    uint64_t epoch;
+};
+
 /* What is kept: JSON made and read by controller/record.c, stored by controller/store.c. */
 enum record_kind { RECORD_INSTANCE = 1, RECORD_TASK, RECORD_AUDIT, RECORD_NODE };
 
@@ -56,6 +64,8 @@ struct record {
             uint64_t load_ms;     /* how long the last load took; 0: none yet */
             bool served;          /* it was ready once: it waits for room, where a new one is told that there is none */
             struct id128 follows; /* it takes the place of that one, which is being drained; zero: of none */
+            size_t n_debts;
+            struct debt debt[DEBTS_MAX];
         } i;
         struct record_node { /* what an operator said of a node; its id is `instance` */
             char name[PROTO_NAME_MAX];

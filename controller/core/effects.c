@@ -262,6 +262,8 @@ static int fill_instance(const struct step_record *from, struct record *to)
     to->i.load_ms = i->load_ms;
     to->i.served = i->served;
     to->i.follows = i->follows;
+    to->i.n_debts = i->n_debts;
+    memcpy(to->i.debt, i->debt, sizeof(to->i.debt));
     if (from->gone)
         return 0;
     r = request_copy(&i->request, &to->i.request);

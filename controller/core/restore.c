@@ -50,6 +50,8 @@ static int restore_instance(struct step *s, const struct record *rec)
     i->served = rec->i.served;
     i->load_ms = rec->i.load_ms;
     i->follows = rec->i.follows;
+    i->n_debts = rec->i.n_debts < DEBTS_MAX ? rec->i.n_debts : DEBTS_MAX;
+    memcpy(i->debt, rec->i.debt, i->n_debts * sizeof(i->debt[0]));
     i->recovery.attempts = i->recovery.repeats = rec->i.attempts;
     memcpy(i->reason, rec->i.reason, sizeof(i->reason));
     if (i->state == INSTANCE_STOPPED)

@@ -190,14 +190,6 @@ struct leave {
     uint64_t again_ms;         /* not before that is it written again */
 };
 
-/* A node that may still have something of an earlier epoch. */
-struct debt {
-    struct id128 node;
-    uint64_t epoch;
-};
-
-enum { DEBTS_MAX = PROTO_RANKS_MAX };
-
 struct instance {
     struct id128 id;
     char name[PROTO_MODEL_MAX];

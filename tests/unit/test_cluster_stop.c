@@ -268,6 +268,32 @@ static struct plan restart(void)
     return plan;
 }
 
+/* n2 was away when epoch 1 went on elsewhere, and when the controller that knew of it ended. */
+static void test_a_node_that_was_away_over_a_restart_is_still_told(void **state)
+{
+    struct record rec = {.kind = RECORD_INSTANCE, .instance = id_of(107), .wall_ms = 5};
+
+    (void)state;
+    make_ready(7, 2);
+    restart();
+    w.unit[2][0].epoch = 1;
+    w.unit[2][0].instance = id_of(107);
+    strcpy(rec.i.name, "m");
+    strcpy(rec.i.request.model, "m");
+    rec.i.state = INSTANCE_STOPPED;
+    rec.i.epoch = 2;
+    rec.i.n_debts = 1;
+    rec.i.debt[0] = (struct debt){.node = id_of(2), .epoch = 1};
+    step(&(struct cluster_ev){.kind = CLUSTER_EV_RESTORE, .record = &rec});
+    begin();
+    pass(70000); /* far longer than an instance that has stopped is shown */
+    commit_all(true);
+    quiet();
+    hello(2);
+    report(2);
+    assert_non_null(strstr(w.log, "n2 < stop e1\n"));
+}
+
 static void test_a_ready_instance_is_adopted_when_all_of_it_is_there(void **state)
 {
     struct plan plan;
@@ -775,6 +801,7 @@ int main(void)
         TEST(test_stop_of_a_failed_one_removes_it),
         TEST(test_a_stop_that_cannot_be_written_stops_nothing),
         TEST(test_what_has_ended_is_kept_to_a_bound),
+        TEST(test_a_node_that_was_away_over_a_restart_is_still_told),
         TEST(test_a_ready_instance_is_adopted_when_all_of_it_is_there),
         TEST(test_one_that_is_not_whole_is_ended),
         TEST(test_one_whose_rank_changed_places_is_ended),

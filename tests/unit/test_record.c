@@ -34,6 +34,9 @@ static void test_instance(void **state)
     r.i.load_ms = 61234;
     r.i.served = true;
     r.i.follows = lab_id(4);
+    r.i.n_debts = 2;
+    r.i.debt[0] = (struct debt){.node = lab_id(7), .epoch = 3};
+    r.i.debt[1] = (struct debt){.node = lab_id(8), .epoch = 1};
     assert_int_equal(record_to_store(&r, 0, &row), 0);
     assert_string_equal(row.kind, "instance");
     assert_string_equal(row.key, "05050505050505050505050505050505");
@@ -51,6 +54,8 @@ static void test_instance(void **state)
     assert_int_equal(back.i.load_ms, 61234);
     assert_true(back.i.served);
     assert_true(id128_equal(&back.i.follows, &r.i.follows));
+    assert_int_equal(back.i.n_debts, 2);
+    assert_memory_equal(back.i.debt, r.i.debt, sizeof(r.i.debt));
     free(row.value);
     record_clear(&back);
     record_clear(&r);
