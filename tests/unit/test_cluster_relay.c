@@ -397,6 +397,25 @@ static void test_one_key_on_two_machines_the_first_of_them_carried(void **state)
     assert_string_equal(via_of(2), "n3");
 }
 
+/* It began anew behind the cut, so that no link of its own has said hello: what comes by one is not its word. */
+static void test_a_link_that_has_not_said_hello_does_not_speak_for_a_carried_node(void **state)
+{
+    struct cluster_ev ev;
+
+    (void)state;
+    begin_cut();
+    carries_for(3, 2, hello_of(2));
+    ev = event_from(2, CLUSTER_EV_MESSAGE, message_from(2, MESSAGE_REPORT));
+    ev.message->report = calloc(1, sizeof(*ev.message->report));
+    assert_non_null(ev.message->report);
+    ev.message->report->full = true;
+    strcpy(ev.peer_addr, "10.0.0.99");
+    quiet();
+    step(&ev);
+    EXPECT("");
+    assert_string_equal(via_of(2), "n3");
+}
+
 static void test_words_that_nobody_may_carry(void **state)
 {
     struct message *m;
@@ -438,6 +457,7 @@ int main(void)
         TEST(test_the_owner_of_an_id_takes_it_back),
         TEST(test_one_key_on_two_machines_one_of_them_carried),
         TEST(test_one_key_on_two_machines_the_first_of_them_carried),
+        TEST(test_a_link_that_has_not_said_hello_does_not_speak_for_a_carried_node),
         TEST(test_words_that_nobody_may_carry),
     };
 
