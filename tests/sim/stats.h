@@ -1,0 +1,41 @@
+/* What a run has counted; plain numbers, so that runs of several processes can be added up. */
+#ifndef CARAVAN_TESTS_SIM_STATS_H
+#define CARAVAN_TESTS_SIM_STATS_H
+
+#include <stdint.h>
+
+#include "tests/sim/scenario.h"
+
+enum { CELLS_MACHINES = 4, CELLS_STATES = 16, CELLS_EVENTS = 24 };
+
+enum check_kind {
+    CHECK_ROUTE,
+    CHECK_WORKER,
+    CHECK_LEASE_MEMORY,
+    CHECK_LEASE_LIVE,
+    CHECK_TASK,
+    CHECK_TABLE,
+    CHECK_DURABLE,
+    CHECK_ANSWER,
+    CHECK_SIGNAL,
+    CHECK_READY,
+    CHECK_TIME,
+    CHECK_END,
+    CHECK_N
+};
+
+struct stats {
+    uint64_t seeds, failed, simulated_ms, hash, agent_steps, leader_steps, messages;
+    uint64_t injected[ACTION_N];
+    uint64_t checked[CHECK_N];
+    uint64_t cell[CELLS_MACHINES][CELLS_STATES][CELLS_EVENTS];
+    uint64_t n_ready, n_recovered, n_requests, n_answered;
+};
+
+const char *check_kind_name(enum check_kind k);
+void stats_add(struct stats *to, const struct stats *from);
+/* Cells reached, and with `all` those that were not. */
+void stats_print_cells(const struct stats *s, int all);
+void stats_print(const struct stats *s, double real_s);
+
+#endif

@@ -1,0 +1,53 @@
+/* People: who deploys, stops and drains; and the gateway with those who ask a model. */
+#ifndef CARAVAN_TESTS_SIM_USER_H
+#define CARAVAN_TESTS_SIM_USER_H
+
+#include "controller/core/cluster.h"
+#include "tests/sim/llama.h"
+#include "tests/sim/scenario.h"
+#include "tests/sim/world.h"
+
+enum { USER_WISHES_MAX = 1024, USER_REQUESTS_MAX = 64, USER_NAMES = 4 };
+
+/* An order that was given: answered exactly once, unless the controller went away. */
+struct wish {
+    enum action_kind kind;
+    int name; /* index of user_names */
+    uint32_t leader_life;
+    unsigned n_answers;
+    bool accepted;
+    uint64_t task;
+};
+
+/* A request that the gateway has passed on. */
+struct passage {
+    struct request request;
+    bool used;
+    struct id128 instance;
+    uint64_t epoch;
+};
+
+struct users {
+    uint64_t n_wishes; /* ids from 1 */
+    struct wish wish[USER_WISHES_MAX];
+    struct passage passage[USER_REQUESTS_MAX];
+    uint64_t asking_until_ms[USER_NAMES];
+    bool poisoned[USER_NAMES]; /* the next request is */
+    struct told {
+        struct id128 instance;
+        uint64_t epoch;
+        struct cluster_traffic traffic;
+    } told[USER_NAMES * 2]; /* what the leader was told last */
+};
+
+extern const char *const user_names[USER_NAMES]; /* aliases; the first one is the model's own name */
+
+void user_begin(struct world *w);
+void user_end(struct world *w);
+void user_do(struct world *w, const struct action *a);
+/* Somebody who changes his mind in one breath: stop and deploy, drain and undrain. Not once all is healed. */
+void user_hurries(struct world *w);
+void user_stop_everything(struct world *w);
+void user_leader_gone(struct world *w);
+
+#endif
