@@ -179,7 +179,8 @@ static void on_disconnected(void *ctx)
 int main(int argc, char **argv)
 {
     struct lab_node n = {0};
-    const struct wire_client_callbacks cb = {on_message, on_connected, on_disconnected, &n};
+    const struct wire_client_callbacks cb = {
+        .message = on_message, .connected = on_connected, .disconnected = on_disconnected, .ctx = &n};
     uint8_t key[CRYPTO_KEY_BYTES];
 
     setvbuf(stdout, NULL, _IOLBF, 0);

@@ -13,7 +13,7 @@ cv deploy tiny --nodes 2 --ctx 4096 --slots 2 >/dev/null
 one() { cv instances --json | jq -c '.instances[] | select(.name == "tiny")'; }
 epoch() { one | jq -r .epoch; }
 ready_after() { one | jq -e --argjson e "$1" '.state == "ready" and .epoch > $e'; }
-rank_node() { one | jq -r ".plan.ranks[$1].node_name" | tr -d a-z; }
+rank_node() { one | jq -r ".plan.ranks[$1].node_name" | tr -d '[:lower:]'; }
 largest() { # NODE PROGRAM: the process that serves, not an idle one
     local p
     for p in $(pid_of "$1" "$2"); do
@@ -38,6 +38,12 @@ mended() {
     say "mended: $(reason_of "$1")"
 }
 
+# (six ends in a row within five minutes of ready would be given up, and rightly so)
+afresh() {
+    cv stop tiny >/dev/null
+    cv deploy tiny --nodes 2 --ctx 4096 --slots 2 >/dev/null
+}
+
 # kill -9 of each member, asked and idle
 for rank in 0 1; do
     e=$(epoch)
@@ -53,6 +59,8 @@ mended "$e" 'rank 1 on node.*SIGKILL'
 e=$(epoch)
 kill -KILL "$(pid_of "$(rank_node 0)" llama-server)"
 mended "$e" 'coordinator on node.*SIGKILL'
+
+afresh
 
 # a worker that stands still (case 11): named within some ten seconds; one that goes on in time is left alone
 e=$(epoch)
@@ -82,6 +90,8 @@ kill -STOP "$pid"
 mended "$e" 'coordinator'
 wait "$streaming" || true
 
+afresh
+
 # the controller killed: everything runs on, is adopted, and answers
 e=$(epoch)
 before=$(for i in 1 2 3; do pid_of $i rpc-server; pid_of $i llama-server; done | sort)
@@ -97,11 +107,16 @@ until_ok 60 sh -c "[ -n \"\$($BIN/caravan instances --json | jq -r '.instances[]
 after=$(for i in 1 2 3; do pid_of $i rpc-server; pid_of $i llama-server; done | sort)
 [ "$before" = "$after" ] || fail "the restart of the controller changed processes: $before / $after"
 
-# somebody takes the port of a worker that died: the next one takes another, and the holder is named
+# somebody takes the port of a worker that died while its agent was away: the next one takes another
 node=$(rank_node 1)
 e=$(epoch)
+kill -KILL "$(pid_of "$node" caravan-agent)"
+until_ok 20 gone "$node" caravan-agent
 kill -KILL "$(largest "$node" rpc-server)"
-"$LAB" exec "$node" sh -c 'exec "$0" --port 20052 --any -- sleep 300' "$BIN/deploy/caravan-listenfd" </dev/null >/dev/null 2>&1 &
+until_ok 20 gone "$node" rpc-server
+in_node "$node" thief python3 -m http.server 20052
+until_ok 20 grep -q Serving "$WORK/thief.log"
+agent "$node"
 mended "$e" 'rank 1'
 cv stop tiny >/dev/null
 for i in 1 2 3; do [ -z "$(pid_of $i llama-server)" ] || fail "a coordinator is left on node $i"; done

@@ -57,7 +57,7 @@ say "link out for good: $(one | jq -r '.tried[-1].text')"
 e=$(epoch)
 node=$(far)
 "$LAB" oneway "$node" 1
-via() { cv nodes --json | jq -e --arg n "node$node" '.nodes[] | select(.name == $n) | .state == "ready" and .via != ""'; }
+via() { cv nodes --json | jq -e --arg n "node$node" '.nodes[] | select(.name == $n) | .state == "ready" and (.via // "") != ""'; }
 until_ok 60 via
 cv nodes | grep -q 'via node' || fail "caravan nodes does not say who carries: $(cv nodes)"
 say "one-way cut: $(cv nodes --json | jq -r --arg n "node$node" '.nodes[] | select(.name == $n) | "\(.state) (via \(.via))"')"
@@ -67,7 +67,7 @@ until_ok 60 direct
 
 # without a controller, any agent answers what was known, and says how old it is
 "$LAB" partition "1" "2 3 4"
-known() { "$LAB" exec 3 "$BIN/caravan" nodes --controller http://10.77.0.11:8080 --socket /run/node/agent.sock >"$WORK/offline" 2>&1 </dev/null; }
+known() { "$LAB" exec 3 "$BIN/caravan" nodes --controller http://10.77.0.11:8080 >"$WORK/offline" 2>&1 </dev/null; }
 until_ok 60 known
 grep -q node2 "$WORK/offline" || fail "$(cat "$WORK/offline")"
 "$LAB" heal

@@ -29,8 +29,8 @@ end_all() {
 
 say "two nodes, the controller on node 1; node 2 goes: node 1 serves alone what fits it, and waits with what does not"
 controller 1 --settle 3s
-agent 1 --memory 400M
-agent 2 --memory 400M
+agent 1 --memory 1000M
+agent 2 --memory 1000M
 until_ok 60 nodes_ready 2
 cv deploy tiny --nodes 2 --ctx 512 --slots 1 >/dev/null
 cv deploy wide --ctx 512 --slots 1 >/dev/null # half a GiB: on both, or nowhere
@@ -41,7 +41,7 @@ until_ok 90 is wide waiting
 [[ $(one wide | jq -r .reason) =~ [0-9]\ (GiB|MiB) ]] || fail "waiting does not say what is missing: $(one wide | jq -r .reason)"
 say "wide: $(one wide | jq -r .reason)"
 "$LAB" boot 2
-agent 2 --memory 400M
+agent 2 --memory 1000M
 until_ok 90 is wide ready
 until_ok 90 is tiny ready
 answers wide || fail "wide does not answer after node 2 came back"
@@ -52,7 +52,7 @@ say "two nodes, the controller on node 1; node 1 goes and comes back: everything
 rm -f "$WORK/controller.pid" "$WORK/agent1.pid" "/run/cv-$CARAVAN_LAB/n1/var/http-port"
 "$LAB" boot 1
 controller 1 --settle 3s
-agent 1 --memory 400M
+agent 1 --memory 1000M
 until_ok 90 is tiny ready
 until_ok 90 is wide ready
 answers tiny || fail "tiny does not answer after node 1 came back"
