@@ -74,7 +74,11 @@ say "ok: $(grep -h "$p" "$WORK/agent2.log" | grep -m1 rpc-server | cut -c1-160)"
 cv plan good --nodes 2 --save "$WORK/plan" >/dev/null
 victim=$(jq -r '[.ranks[].node_name] | map(select(. != "node1"))[0]' "$WORK/plan")
 "$LAB" crash "${victim#node}"
-expect_error '[13]' "$victim" cv deploy good --plan "$WORK/plan"
+cv deploy good --plan "$WORK/plan" --no-wait >/dev/null
+waits() { cv instances --json | jq -e --arg v "$victim" '.instances[] | select(.name == "good" and .state == "waiting") | .reason | test($v)'; }
+until_ok 60 waits
+say "ok: $(cv instances --json | jq -r '.instances[] | select(.name == "good") | .reason')"
+cv stop good >/dev/null
 "$LAB" boot "${victim#node}"
 
 # garbage on both ports, bad JSON, requests that would be read in two ways
