@@ -9,9 +9,19 @@
 #include "common/core/text.h"
 #include "controller/core/effects.h"
 #include "controller/core/nodes.h"
+#include "controller/core/recovery.h"
 
 /* A node ends its coordinator and then its workers, each with this grace, and a dead epoch's lease is to be over in 5 s. */
-enum { STOP_GRACE_MS = 2000 };
+enum { STOP_GRACE_MS = 2000, KILL_GRACE_MS = 1 /* 0: the node's own */ };
+
+/* What is stopped by a wish may end its streams first. Of an epoch that has failed nobody can use what is left of them, and
+ * a coordinator whose rank hangs does not obey SIGTERM at all. */
+static uint32_t grace_ms(const struct instance *i)
+{
+    bool failed = i->state == INSTANCE_RECOVERING && strcmp(i->code, RECOVERY_DRAINED) != 0;
+
+    return failed ? KILL_GRACE_MS : STOP_GRACE_MS;
+}
 
 static void share_add(struct share *share, const char *device, uint64_t bytes)
 {
@@ -143,7 +153,7 @@ static int fill_command(const struct instance *i, enum command_kind kind, size_t
     case COMMAND_START_COORDINATOR:
         return err_fold(fill_coordinator(i, cmd));
     case COMMAND_STOP:
-        cmd->stop.grace_ms = STOP_GRACE_MS;
+        cmd->stop.grace_ms = grace_ms(i);
         break;
     case COMMAND_KNOCK:
         break;

@@ -144,6 +144,16 @@ static void test_a_stop_leaves_time_for_two_that_do_not_obey(void **state)
     done(1, COMMAND_STOP); /* it was asked for */
 }
 
+/* Nobody can use what is left of its streams, and a coordinator whose rank hangs does not obey SIGTERM. */
+static void test_what_has_failed_is_killed(void **state)
+{
+    (void)state;
+    make_ready(7, 2);
+    exits(2, UNIT_WORKER, 0, 9, "");
+    assert_int_equal(asked_for(1, COMMAND_STOP)->command.stop.grace_ms, 1);
+    done(1, COMMAND_STOP);
+}
+
 static void test_one_node_with_a_gpu_uses_no_rpc_at_all(void **state)
 {
     (void)state;
@@ -339,6 +349,7 @@ int main(void)
         TEST(test_a_lease_names_every_device_and_its_peak),
         TEST(test_a_coordinator_gets_everything_of_the_plan),
         TEST(test_a_stop_leaves_time_for_two_that_do_not_obey),
+        TEST(test_what_has_failed_is_killed),
         TEST(test_one_node_with_a_gpu_uses_no_rpc_at_all),
         TEST(test_a_local_rank_that_stayed_on_the_host_is_named),
         TEST(test_a_node_as_placement_sees_it),
