@@ -167,18 +167,25 @@ static void settle_later(struct link *l)
     evtimer_add(l->on_settle, &now);
 }
 
+/* If it is the one that we report to. */
+static void end_session(struct peer *p)
+{
+    struct link *l = p->link;
+
+    if (l->session != p)
+        return;
+    l->session = NULL;
+    log_info("link.down", "controller=%s port=%u", p->host, (unsigned)p->port);
+    l->cb.down(l->cb.ctx);
+}
+
 static void on_disconnected(void *ctx)
 {
     struct peer *p = ctx;
-    struct link *l = p->link;
 
     p->connected = p->greeted = false;
-    if (l->session == p) {
-        l->session = NULL;
-        log_info("link.down", "controller=%s port=%u", p->host, (unsigned)p->port);
-        l->cb.down(l->cb.ctx);
-    }
-    settle_later(l);
+    end_session(p);
+    settle_later(p->link);
 }
 
 static void dial(struct peer *p)
@@ -237,6 +244,7 @@ static void on_welcome(struct peer *p, const struct message *m)
     if (m->welcome.refused[0]) {
         log_warn("link.refused", "controller=%s text=%s", LOG_STR(m->welcome.name), LOG_STR(m->welcome.refused));
         evtimer_add(l->on_retry, &later);
+        end_session(p); /* a node that is retired while it is linked: its reports would be refused one by one */
         return;
     }
     if (l->session && l->session != p)

@@ -32,6 +32,7 @@ struct world {
     struct link *link;
     size_t n_up, n_down, n_looked_up, n_addrs, n_messages, n_snapshots, n_controllers;
     enum message_kind kind;
+    const char *refusal; /* what it answers with; NULL: with a welcome */
 };
 
 static void on_message(void *ctx, const uint8_t *key, const char *peer_addr, const void *buf, size_t n_bytes)
@@ -47,6 +48,8 @@ static void on_message(void *ctx, const uint8_t *key, const char *peer_addr, con
     size_t n;
 
     (void)peer_addr, (void)buf, (void)n_bytes;
+    if (w->refusal)
+        snprintf(welcome.welcome.refused, sizeof(welcome.welcome.refused), "%s", w->refusal);
     assert_int_equal(message_pack(&welcome, &answer, &n), 0);
     assert_int_equal(wire_server_send(w->server, key, answer, n), 0);
 }
@@ -216,6 +219,26 @@ static void test_what_a_controller_says(void **state)
     assert_int_equal(w->n_messages, 3);
 }
 
+/* A node that is retired while it is linked: what it says from then on would only be refused, twice a second. */
+static void test_a_node_that_is_retired_while_it_is_linked(void **state)
+{
+    struct world *w = *state;
+    struct message report = {.kind = MESSAGE_REPORT, .report = &(struct report){.full = true}};
+    uint16_t port = wire_server_port(w->server);
+
+    set_controller(w, "127.0.0.1");
+    open_link(w);
+    await(w, &w->n_up, 1);
+    w->refusal = "it was retired";
+    link_send(w->link, &report);
+    await(w, &w->n_down, 1);
+    w->refusal = NULL;
+    wire_server_destroy(&w->server);
+    serve(w, port);
+    await(w, &w->n_up, 2);
+    assert_int_equal(w->n_down, 1); /* it had no session to lose any more */
+}
+
 /* A message of ours within a relay is ours by cluster and term; one that we only pass on is not. */
 static void test_stamps(void **state)
 {
@@ -331,6 +354,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         IN_WORLD(test_controller_by_address),
         IN_WORLD(test_what_a_controller_says),
+        IN_WORLD(test_a_node_that_is_retired_while_it_is_linked),
         IN_WORLD(test_stamps),
         IN_WORLD(test_controller_that_moves),
         IN_WORLD(test_controller_restarts_without_mdns),
