@@ -144,6 +144,21 @@ static bool copy_models(struct report *r, const struct state *s)
     return true;
 }
 
+/* At once, and once more with the next full report: they may be megabytes, so not with each, but the only telling may be
+ * dropped on its way (a queue that is full, a neighbour that has carried enough for us), and then nothing would fit here
+ * until the next link. */
+static void tell_models(struct step *st, struct report *r)
+{
+    struct state *s = st->s;
+
+    if (!s->models_untold && !(s->models_told_once && r->full))
+        return;
+    if (!copy_models(r, s))
+        effects_fail(&st->fx);
+    s->models_told_once = s->models_untold;
+    s->models_untold = false;
+}
+
 static void fill(struct report *r, const struct step *st)
 {
     const struct state *s = st->s;
@@ -185,11 +200,10 @@ void report_if_due(struct step *st)
     m->report->full = st->now_ms >= s->next_full_ms;
     m->report->has_devices = m->report->full || s->devices_changed;
     m->report->has_units = m->report->full || s->units_changed;
-    if (s->models_untold && !copy_models(m->report, s))
-        effects_fail(&st->fx);
+    tell_models(st, m->report);
     fill(m->report, st);
     s->next_report_ms = st->now_ms + AGENT_REPORT_MS;
     if (m->report->full)
         s->next_full_ms = st->now_ms + AGENT_FULL_REPORT_MS;
-    s->devices_changed = s->units_changed = s->models_untold = false;
+    s->devices_changed = s->units_changed = false;
 }

@@ -91,6 +91,7 @@ struct state {
     bool begun, have_sample;
     bool resumed_untold;
     bool devices_changed, units_changed, models_untold; /* since the last report */
+    bool models_told_once;                              /* the next full report tells them again */
     uint64_t next_report_ms, next_full_ms;
     uint64_t rewrite_due_ms; /* UINT64_MAX: all that was to be on disk is there, or on its way */
     uint64_t last_token, last_unit_number;

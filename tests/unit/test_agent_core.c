@@ -996,6 +996,13 @@ static void test_exit_without_a_link_is_told_later(void **state)
            "event listening c1001 a/1\n");
 }
 
+static void tick_on(uint64_t from_ms, uint64_t to_ms)
+{
+    for (uint64_t ms = from_ms; ms < to_ms; ms += 500)
+        tick(ms);
+    skip_output();
+}
+
 static void test_reports(void **state)
 {
     static const char *const names[] = {"qwen"};
@@ -1026,12 +1033,11 @@ static void test_reports(void **state)
     skip_output();
     tick(3500);
     EXPECT("report units 1\n");
-    for (uint64_t ms = 4000; ms < 11000; ms += 500) {
-        at(ms);
-        tick(ms);
-    }
-    skip_output();
+    tick_on(4000, 11000);
     tick(11000);
+    EXPECT("report full devices 1 units 1 models 1\n"); /* whoever missed the first telling has this one */
+    tick_on(11500, 21000);
+    tick(21000);
     EXPECT("report full devices 1 units 1\n");
 }
 
