@@ -128,7 +128,7 @@ void route_on_relayed(struct step *st, const struct peer *from, const struct mes
 
     if (strcmp(r->via, from->key) != 0)
         return;
-    if (r->state == ROUTE_ASKED && m->kind == MESSAGE_WELCOME)
+    if (m->kind == MESSAGE_WELCOME && (r->state == ROUTE_ASKED || (r->state == ROUTE_VIA && m->welcome.refused[0])))
         on_welcome(st, m);
     else if (r->state == ROUTE_VIA && m->kind == MESSAGE_COMMAND)
         command_on_message(st, m);

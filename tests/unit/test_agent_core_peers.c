@@ -422,6 +422,27 @@ static void test_a_refusal_is_the_controllers_and_holds(void **state)
            "to b: relay me [67 9 1] hello node-me rpc 8\n");
 }
 
+/* It was retired, and is heard over a neighbour. */
+static void test_a_refusal_ends_the_way_through_a_neighbour(void **state)
+{
+    struct message m = {.kind = MESSAGE_WELCOME, .welcome.refused = "it was retired"};
+
+    (void)state;
+    begin_via();
+    relayed("b", "me", &m);
+    assert_null(agent_via(h.agent));
+    for (uint64_t t = 4000; t < 33000; t += 1000) {
+        at(t);
+        health("b", true);
+        EXPECT("to b: health\n"
+               "to d: health\n");
+    }
+    tick(33000);
+    EXPECT("to b: health\n"
+           "to d: health\n"
+           "to b: relay me [68 4 1] hello node-me rpc 8\n");
+}
+
 static void test_nobody_has_a_link(void **state)
 {
     (void)state;
@@ -517,6 +538,7 @@ int main(void)
         TEST(test_a_neighbour_that_falls_silent_is_left),
         TEST(test_a_neighbour_that_brings_no_welcome),
         TEST(test_a_refusal_is_the_controllers_and_holds),
+        TEST(test_a_refusal_ends_the_way_through_a_neighbour),
         TEST(test_nobody_has_a_link),
         TEST(test_what_no_way_was_open_for_is_untold),
         TEST(test_a_lost_way_is_closed_before_anything_is_said),
