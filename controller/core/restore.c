@@ -15,6 +15,7 @@
 #include "controller/core/planning.h"
 #include "controller/core/release.h"
 #include "controller/core/retire.h"
+#include "controller/core/sentence.h"
 #include "controller/core/tasks.h"
 
 /* ---- from the store --------------------------------------------------------------------------------------------- */
@@ -240,14 +241,34 @@ static bool find_units(const struct cluster *c, struct instance *i, char *missin
     return true;
 }
 
-static bool all_complete(const struct cluster *c, const struct instance *i)
+static bool is_awaited(const struct cluster *c, const struct member *m)
 {
-    for (size_t m = 0; m < i->run.n_members; m++) {
-        const struct node *n = node_find(c, &i->run.member[m].node);
+    const struct node *n = node_find(c, &m->node);
 
-        if (!n || (!n->complete && !is_out(n)))
-            return false;
+    return !n || (!n->complete && !is_out(n));
+}
+
+static size_t count_awaited(const struct cluster *c, const struct instance *i)
+{
+    size_t sum = 0;
+
+    for (size_t m = 0; m < i->run.n_members; m++)
+        sum += is_awaited(c, &i->run.member[m]);
+    return sum;
+}
+
+bool restore_waits(const struct cluster *c, const struct instance *i, char *buf, size_t size)
+{
+    size_t left = i->settle_ms == UINT64_MAX ? 0 : count_awaited(c, i);
+
+    if (!left)
+        return false;
+    text_format(buf, size, "waiting for ");
+    for (size_t m = 0; m < i->run.n_members; m++) {
+        if (is_awaited(c, &i->run.member[m]))
+            sentence_add(buf, size, "%s%s", i->run.member[m].name, --left > 1 ? ", " : left ? " and " : "");
     }
+    sentence_add(buf, size, " to report after the controller's restart");
     return true;
 }
 
@@ -255,7 +276,7 @@ int restore_observe(struct step *s, struct instance *i)
 {
     int r;
 
-    if (!all_complete(s->c, i))
+    if (count_awaited(s->c, i))
         return 0;
     r = step_instance(s, i);
     if (r)

@@ -8,7 +8,10 @@
 
 #include "controller/core/state.h"
 
-/* All return 0 or -ENOMEM. */
+/* Whether nodes of it have yet to report before it is decided; names them in buf, else leaves that alone. */
+bool restore_waits(const struct cluster *c, const struct instance *i, char *buf, size_t size);
+
+/* All that take a step return 0 or -ENOMEM. */
 int restore_record(struct step *s, const struct record *rec);
 int restore_begin(struct step *s);
 /* A node of this restored instance has reported. */

@@ -12,6 +12,7 @@
 #include "controller/core/loading.h"
 #include "controller/core/nodes.h"
 #include "controller/core/offers.h"
+#include "controller/core/restore.h"
 #include "controller/core/state.h"
 
 /* ---- nodes ------------------------------------------------------------------------------------------------------ */
@@ -117,7 +118,8 @@ static int fill_instance(const struct cluster *c, const struct instance *i, uint
     v->progress_permille = loading_progress(i, now_ms, &v->eta_ms);
     v->state_since_wall_ms = i->state_since_wall_ms;
     v->ready_wall_ms = i->ready_wall_ms;
-    memcpy(v->reason, i->reason, sizeof(v->reason));
+    if (!restore_waits(c, i, v->reason, sizeof(v->reason)))
+        memcpy(v->reason, i->reason, sizeof(v->reason));
     v->follows = i->follows;
     v->in_flight = i->run.traffic.in_flight;
     fill_recovery(i, now_ms, v);

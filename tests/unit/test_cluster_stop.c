@@ -336,6 +336,32 @@ static void test_a_ready_instance_is_adopted_when_all_of_it_is_there(void **stat
            "n1 < stop e4\n");
 }
 
+static void assert_reason(const char *reason)
+{
+    struct view *v = view_now();
+
+    assert_string_equal(v->instance[0].reason, reason);
+    view_unref(&v);
+}
+
+static void test_whom_a_restored_one_waits_for_is_named(void **state)
+{
+    struct plan plan;
+
+    (void)state;
+    make_ready(7, 2);
+    plan = restart();
+    restore_instance(INSTANCE_READY, &plan);
+    begin();
+    assert_reason("waiting for n1 and n2 to report after the controller's restart");
+    hello(1);
+    report(1);
+    hello(2);
+    assert_reason("waiting for n2 to report after the controller's restart");
+    report(2);
+    assert_reason("");
+}
+
 static void test_one_that_is_not_whole_is_ended(void **state)
 {
     struct plan plan;
@@ -806,6 +832,7 @@ int main(void)
         TEST(test_one_that_is_not_whole_is_ended),
         TEST(test_one_whose_rank_changed_places_is_ended),
         TEST(test_a_record_of_a_broken_plan_is_not_followed),
+        TEST(test_whom_a_restored_one_waits_for_is_named),
         TEST(test_nodes_that_do_not_come_back_are_waited_for_until_settle),
         TEST(test_one_that_was_being_started_begins_anew_and_so_does_its_task),
         TEST(test_a_load_under_way_goes_on_under_another_controller),
