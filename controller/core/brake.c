@@ -8,6 +8,7 @@
 #include "common/core/text.h"
 #include "controller/core/effects.h"
 #include "controller/core/knocks.h"
+#include "controller/core/restore.h"
 
 enum { WINDOW_MS = 10000 };
 
@@ -24,6 +25,11 @@ bool brake_overruled(const struct cluster *c)
 bool brake_carrier(const struct cluster *c)
 {
     return !c->brake.has_host || c->brake.host.carrier;
+}
+
+bool brake_deaf(const struct cluster *c)
+{
+    return !brake_carrier(c) && !c->brake.overruled;
 }
 
 /* ---- whose machine ---------------------------------------------------------------------------------------------- */
@@ -152,9 +158,9 @@ static int consider(struct step *s)
 
     from_ms = from_ms > b->judged_ms ? from_ms : b->judged_ms + 1;
     sum = count(s->c, from_ms);
-    if (b->on || b->overruled || !(sum.answering + sum.silent))
+    if (b->on || b->overruled)
         return 0;
-    if (!brake_carrier(s->c))
+    if (!brake_carrier(s->c) && (sum.answering + sum.silent || restore_undecided(s->c)))
         return err_fold(
             put_on(s, from_ms, "no_carrier",
                    "this controller's own network link is down, so nobody is called lost for being silent"));
@@ -179,6 +185,8 @@ int brake_review(struct step *s)
     if (!b->on || !brake_carrier(s->c) || s->now_ms < b->known_ms)
         return 0;
     sum = count(s->c, b->from_ms);
+    if (!sum.silent && !sum.answering)
+        return err_fold(lift(s, "nobody_silent", "no node on another machine has gone silent"));
     if (!sum.silent || sum.answering > sum.silent)
         return err_fold(lift(s, "majority_back", "most nodes on other machines answer"));
     if (s->now_ms >= b->hold_ms && sum.answering)
@@ -202,6 +210,11 @@ int brake_host(struct step *s, const struct cluster_ev *ev)
     if (!b->host.carrier)
         return err_fold(consider(s));
     b->overruled = false;
+    if (!was_up) {
+        r = restore_wait_on(s);
+        if (r)
+            return err_fold(r);
+    }
     if (b->on && !was_up) { /* only now can they come back, and only those who are heard now have */
         b->hold_ms = s->now_ms + s->c->config.brake_hold_ms;
         b->known_ms = b->look_ms = s->now_ms + s->c->config.silent_ms;

@@ -23,6 +23,8 @@ bool brake_is_on(const struct cluster *c);
 bool brake_overruled(const struct cluster *c);
 /* One of our own links is up, or nobody has said. */
 bool brake_carrier(const struct cluster *c);
+/* None is up, and no operator has overruled that: that somebody has not been heard says nothing of him. */
+bool brake_deaf(const struct cluster *c);
 /* It runs on the leader's machine. */
 bool brake_own_host(const struct cluster *c, const struct node *n);
 

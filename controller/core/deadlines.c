@@ -20,10 +20,10 @@ static bool call_expires(const struct instance *i, enum command_kind kind)
     return kind != COMMAND_STOP || i->run.release == RELEASE_FIRST;
 }
 
-static uint64_t due_ms(struct instance *i)
+static uint64_t due_ms(const struct cluster *c, struct instance *i)
 {
     struct run *run = &i->run;
-    uint64_t due = sooner(sooner(i->settle_ms, i->remove_ms), sooner(run->release_ms, run->stall_ms));
+    uint64_t due = sooner(sooner(restore_due_ms(c, i), i->remove_ms), sooner(run->release_ms, run->stall_ms));
     enum command_kind kind;
     struct call *call;
     size_t index;
@@ -91,12 +91,12 @@ static int tick_one(struct step *s, struct instance *i, struct node *unused)
     int r;
 
     (void)unused;
-    if (due_ms(i) > s->now_ms)
+    if (due_ms(s->c, i) > s->now_ms)
         return 0;
     r = step_instance(s, i);
     if (r)
         return err_fold(r);
-    if (i->settle_ms <= s->now_ms)
+    if (restore_due_ms(s->c, i) <= s->now_ms)
         return err_fold(restore_decide(s, i));
     if (i->remove_ms <= s->now_ms)
         return err_fold(remove_when_shown(s, i));
@@ -117,7 +117,7 @@ uint64_t deadlines_due_ms(const struct cluster *c)
     uint64_t due = UINT64_MAX;
 
     for (size_t k = 0; k < c->instances.n; k++)
-        due = sooner(due, due_ms(CLUSTER_INSTANCE(c, k)));
+        due = sooner(due, due_ms(c, CLUSTER_INSTANCE(c, k)));
     return due;
 }
 

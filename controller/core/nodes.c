@@ -15,6 +15,7 @@
 #include "controller/core/knocks.h"
 #include "controller/core/neighbours.h"
 #include "controller/core/release.h"
+#include "controller/core/restore.h"
 
 size_t node_index(const struct cluster *c, const struct id128 *id)
 {
@@ -38,12 +39,18 @@ struct node *node_find(const struct cluster *c, const struct id128 *id)
     return i < c->nodes.n && id128_equal(&CLUSTER_NODE(c, i)->id, id) ? CLUSTER_NODE(c, i) : NULL;
 }
 
+/* Whether who has not come since we began has had his time. */
+static bool settled(const struct cluster *c, uint64_t now_ms)
+{
+    return now_ms >= c->numbers.settle_ms && !brake_deaf(c);
+}
+
 bool node_gone(const struct cluster *c, const struct id128 *id, uint64_t now_ms)
 {
     const struct node *n = node_find(c, id);
 
     if (!n)
-        return now_ms >= c->numbers.settle_ms;
+        return settled(c, now_ms);
     switch (n->state) {
     case NODE_STUCK:
     case NODE_LOST:
@@ -53,7 +60,7 @@ bool node_gone(const struct cluster *c, const struct id128 *id, uint64_t now_ms)
     case NODE_SUSPECT:
         return knocks_unanswered(n);
     case NODE_UNKNOWN: /* an operator's word on it was in the store */
-        return now_ms >= c->numbers.settle_ms;
+        return settled(c, now_ms);
     case NODE_JOINING:
     case NODE_READY:
     case NODE_DRAINING:
@@ -348,33 +355,15 @@ static int forget_silence(struct step *s, struct node *n)
     return 0;
 }
 
-/* Where a node's word is still waited for, nobody has had his time to give it. */
-static uint64_t later(uint64_t settle_ms, uint64_t quiet_ms)
-{
-    return settle_ms < quiet_ms ? quiet_ms : settle_ms;
-}
-
-static int restart_clocks(struct step *s, struct instance *i)
-{
-    int r = journal_change(&s->journal, &i->settle_ms, sizeof(i->settle_ms));
-
-    if (r)
-        return err_fold(r);
-    i->settle_ms = later(i->settle_ms, s->c->numbers.quiet_ms);
-    return err_fold(hang_restart(s, i));
-}
-
 int nodes_resumed(struct step *s)
 {
-    struct numbers *numbers = &s->c->numbers;
-    int r = 0;
+    int r = restore_wait_on(s);
 
-    numbers->quiet_ms = s->now_ms + s->c->config.settle_ms;
-    numbers->settle_ms = later(numbers->settle_ms, numbers->quiet_ms);
+    s->c->numbers.quiet_ms = s->now_ms + s->c->config.settle_ms;
     for (size_t k = 0; !r && k < s->c->nodes.n; k++)
         r = forget_silence(s, CLUSTER_NODE(s->c, k));
     for (size_t k = 0; !r && k < s->c->instances.n; k++)
-        r = restart_clocks(s, CLUSTER_INSTANCE(s->c, k));
+        r = hang_restart(s, CLUSTER_INSTANCE(s->c, k));
     return err_fold(r);
 }
 

@@ -7,6 +7,7 @@
 
 #include "common/core/err.h"
 #include "common/core/text.h"
+#include "controller/core/brake.h"
 #include "controller/core/effects.h"
 #include "controller/core/instances.h"
 #include "controller/core/lifecycle.h"
@@ -180,7 +181,7 @@ int restore_begin(struct step *s)
             return err_fold(r);
         i->settle_ms = i->run.n_members ? c->numbers.settle_ms : s->now_ms;
     }
-    return 0;
+    return err_fold(brake_silent(s));
 }
 
 /* ---- what the nodes say ----------------------------------------------------------------------------------------- */
@@ -271,6 +272,47 @@ bool restore_waits(const struct cluster *c, const struct instance *i, char *buf,
     sentence_add(buf, size, " to report after the controller's restart");
     return true;
 }
+
+/* ---- until when -------------------------------------------------------------------------------------------------- */
+
+bool restore_undecided(const struct cluster *c)
+{
+    for (size_t k = 0; k < c->instances.n; k++) {
+        const struct instance *i = CLUSTER_INSTANCE(c, k);
+
+        if (i->settle_ms != UINT64_MAX && i->run.n_members)
+            return true;
+    }
+    return false;
+}
+
+uint64_t restore_due_ms(const struct cluster *c, const struct instance *i)
+{
+    return brake_deaf(c) && i->run.n_members ? UINT64_MAX : i->settle_ms;
+}
+
+static uint64_t later(uint64_t a, uint64_t b)
+{
+    return a < b ? b : a;
+}
+
+int restore_wait_on(struct step *s)
+{
+    uint64_t until_ms = s->now_ms + s->c->config.settle_ms;
+    int r = 0;
+
+    s->c->numbers.settle_ms = later(s->c->numbers.settle_ms, until_ms);
+    for (size_t k = 0; !r && k < s->c->instances.n; k++) {
+        struct instance *i = CLUSTER_INSTANCE(s->c, k);
+
+        r = journal_change(&s->journal, &i->settle_ms, sizeof(i->settle_ms));
+        if (!r)
+            i->settle_ms = later(i->settle_ms, until_ms);
+    }
+    return err_fold(r);
+}
+
+/* ---- the decision ------------------------------------------------------------------------------------------------- */
 
 int restore_observe(struct step *s, struct instance *i)
 {

@@ -458,6 +458,79 @@ static void test_nodes_that_do_not_come_back_are_waited_for_until_settle(void **
            "n2 < stop e4\n");
 }
 
+static void host(bool carrier)
+{
+    struct cluster_host h = {.carrier = carrier, .n_addrs = 1, .addr = {"10.0.0.1"}};
+
+    step(&(struct cluster_ev){.kind = CLUSTER_EV_HOST, .host = &h});
+}
+
+/* n2 cannot be heard while our own cable is out: that it is silent says nothing of it. */
+static void test_without_a_carrier_nodes_are_waited_for_beyond_settle(void **state)
+{
+    struct plan plan;
+
+    (void)state;
+    make_ready(7, 2);
+    plan = restart();
+    restore_instance(INSTANCE_READY, &plan);
+    begin();
+    host(false);
+    assert_non_null(strstr(w.log, "brake ctl off -> on (no_carrier)")); /* so that an operator can say otherwise */
+    quiet();
+    join(1);
+    pass_reporting(30000, 1);
+    EXPECT("");
+    host(true);
+    pass_reporting(9500, 1);
+    assert_null(strstr(w.log, "n1 < stop"));
+    join(2);
+    pass(0);
+    assert_reason("");
+    assert_null(strstr(w.log, "n1 < stop"));
+}
+
+static void test_after_the_carrier_is_back_they_have_settle_once_more(void **state)
+{
+    struct plan plan;
+
+    (void)state;
+    make_ready(7, 2);
+    plan = restart();
+    host(false);
+    restore_instance(INSTANCE_READY, &plan);
+    begin();
+    join(1);
+    pass_reporting(9500, 1);
+    host(true);
+    pass_reporting(9500, 1);
+    assert_null(strstr(w.log, "n1 < stop"));
+    pass_reporting(500, 1);
+    assert_non_null(strstr(w.log, "n1 < stop e4\n"));
+}
+
+/* Two machines on one cable, and the other one is off. */
+static void test_an_operator_ends_the_wait_for_nodes_without_a_carrier(void **state)
+{
+    struct plan plan;
+
+    (void)state;
+    make_ready(7, 2);
+    plan = restart();
+    host(false);
+    restore_instance(INSTANCE_READY, &plan);
+    begin();
+    join(1);
+    pass_reporting(15000, 1);
+    step(&(struct cluster_ev){.kind = CLUSTER_EV_LIFT_BRAKE, .request_id = 9});
+    quiet();
+    pass_reporting(500, 1);
+    EXPECT("n1 < stop e4\n");
+    done(1, COMMAND_STOP); /* and n2 is not waited for */
+    EXPECT("instance m recovering -> placing (place)\n"
+           "commit 1: instance m leasing e5\n");
+}
+
 static void test_one_that_was_being_started_begins_anew_and_so_does_its_task(void **state)
 {
     struct plan plan;
@@ -834,6 +907,9 @@ int main(void)
         TEST(test_a_record_of_a_broken_plan_is_not_followed),
         TEST(test_whom_a_restored_one_waits_for_is_named),
         TEST(test_nodes_that_do_not_come_back_are_waited_for_until_settle),
+        TEST(test_without_a_carrier_nodes_are_waited_for_beyond_settle),
+        TEST(test_after_the_carrier_is_back_they_have_settle_once_more),
+        TEST(test_an_operator_ends_the_wait_for_nodes_without_a_carrier),
         TEST(test_one_that_was_being_started_begins_anew_and_so_does_its_task),
         TEST(test_a_load_under_way_goes_on_under_another_controller),
         TEST(test_a_load_that_has_shown_nothing_yet_is_watched_on),
