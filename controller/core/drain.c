@@ -151,7 +151,7 @@ static int finish(struct step *s, const struct node *n, struct task *t)
     int r;
 
     if (n->state != NODE_DRAINED) {
-        r = moving_say(s, t, n->hello.name, "itself does not answer; nothing is served there any more");
+        r = moving_say(s, t, n->hello.name, "itself did not answer; nothing is served there any more");
         if (r)
             return err_fold(r);
     }

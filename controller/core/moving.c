@@ -59,14 +59,23 @@ int moving_stop(struct step *s, struct instance *i)
 
 /* ---- moving ------------------------------------------------------------------------------------------------------- */
 
-/* What the task has done so far, one part after the other. */
-int moving_say(struct step *s, struct task *t, const char *name, const char *what)
+static int show(struct step *s, struct task *t, const char *name)
 {
     int r = step_task(s, t);
 
     if (r)
         return err_fold(r);
     text_format(t->view.step, sizeof(t->view.step), "moving %s", name);
+    return 0;
+}
+
+/* What the task has done so far, one part after the other. */
+int moving_say(struct step *s, struct task *t, const char *name, const char *what)
+{
+    int r = show(s, t, name);
+
+    if (r)
+        return err_fold(r);
     sentence_add(t->view.text, sizeof(t->view.text), "%s%s %s", t->view.text[0] ? "; " : "", name, what);
     return 0;
 }
@@ -94,7 +103,7 @@ static int begin_successor(struct step *s, struct task *t, struct instance *i)
     if (r)
         return err_fold(r);
     j->follows = i->id;
-    r = moving_say(s, t, i->name, "moves to another one that is loaded beside it");
+    r = show(s, t, i->name);
     return r ? err_fold(r) : err_fold(instance_event(s, j, INSTANCE_EV_PLACE, NULL));
 }
 
@@ -105,14 +114,14 @@ static int move(struct step *s, struct task *t, struct instance *i)
     int r;
 
     if (i->pinned)
-        return err_fold(end_first(s, t, i, "is ended: its plan was pinned to this node, so it waits"));
+        return err_fold(end_first(s, t, i, "was ended: its plan was pinned to this node, so it waits"));
     if (instances_live(s->c) >= CLUSTER_INSTANCES_MAX)
-        return err_fold(end_first(s, t, i, "is ended first: there are too many instances for another one"));
+        return err_fold(end_first(s, t, i, "was ended first: there were too many instances for another one"));
     r = planning_instance(s->c, i, &plan, why, sizeof(why));
     if (r < 0)
         return err_pass(r);
     if (r > 0) {
-        text_format(text, sizeof(text), "is ended first, since there is no place beside it: %s", why);
+        text_format(text, sizeof(text), "was ended first, since there was no place beside it: %s", why);
         return err_fold(end_first(s, t, i, text));
     }
     return err_fold(begin_successor(s, t, i));
@@ -121,7 +130,7 @@ static int move(struct step *s, struct task *t, struct instance *i)
 /* Nothing was served by it yet: its next epoch is placed elsewhere at once. */
 static int divert(struct step *s, struct task *t, struct instance *i, const struct node *n)
 {
-    int r = moving_say(s, t, i->name, "was on its way and is placed elsewhere");
+    int r = moving_say(s, t, i->name, "was on its way and began again elsewhere");
 
     return r ? err_fold(r)
              : err_fold(lifecycle_trouble(s, i, NULL, RECOVERY_DRAINED, "node %s is being drained", n->hello.name));
@@ -231,13 +240,31 @@ static int leave(struct step *s, struct instance *i)
     return err_fold(lifecycle_trouble(s, i, NULL, RECOVERY_DRAINED, "its node is being drained"));
 }
 
+/* To the tasks of all the draining nodes that it leaves. */
+static int say_moved(struct step *s, const struct instance *old)
+{
+    int r = 0;
+
+    for (size_t k = 0; !r && k < s->c->nodes.n; k++) {
+        const struct node *n = CLUSTER_NODE(s->c, k);
+        struct task *t = n->draining && moving_is_on(old, n) ? task_live(s->c, n->drain_task) : NULL;
+
+        if (t)
+            r = moving_say(s, t, old->name, "moved to another one that was loaded beside it");
+    }
+    return err_fold(r);
+}
+
 /* The other one is ready: the name is its. */
 static int take_over(struct step *s, struct instance *old)
 {
-    if (old->state == INSTANCE_READY)
-        return err_fold(
-            instance_event(s, old, INSTANCE_EV_DRAIN,
-                           &(struct cause){.code = RECOVERY_DRAINED, .text = "another one took its place"}));
+    const struct cause cause = {.code = RECOVERY_DRAINED, .text = "another one took its place"};
+
+    if (old->state == INSTANCE_READY) {
+        int r = say_moved(s, old);
+
+        return r ? err_fold(r) : err_fold(instance_event(s, old, INSTANCE_EV_DRAIN, &cause));
+    }
     return old->state == INSTANCE_DRAINING ? 0 : err_fold(moving_stop(s, old));
 }
 
