@@ -148,12 +148,12 @@ int hang_check_ranks(struct step *s, struct instance *i)
     for (size_t k = 0; k < i->run.n_ranks && s->now_ms - h->calm_ms >= HANG_MS; k++) {
         const struct unit_facts *u = worker(s->c, i, k);
 
-        if (!u || u->frozen_ms < HANG_MS)
+        if (!u || u->frozen_ms + HANG_EARLY_MS < HANG_MS)
             continue;
         return err_fold(lifecycle_trouble(s, i, &i->plan->rank[k].node, "rank_hung",
                                           "rank %zu on %s hangs: for %" PRIu64
                                           " s it has read nothing of what waits for it and used no CPU time%s",
-                                          k, i->plan->rank[k].node_name, u->frozen_ms / 1000,
+                                          k, i->plan->rank[k].node_name, (u->frozen_ms + HANG_EARLY_MS) / 1000,
                                           u->proc_state == 'T' ? "; its process is stopped (state T)" : ""));
     }
     return 0;

@@ -6,7 +6,9 @@
 #include "controller/core/state.h"
 
 enum {
-    HANG_MS = 10000,       /* of standing still */
+    HANG_MS = 10000, /* of standing still */
+    HANG_EARLY_MS =
+        100, /* so much sooner may the tenth sample be taken: they come each second, not to the millisecond */
     HANG_SAMPLE_MS = 1000, /* CPU times are precise to 10 ms */
     HANG_HTTP_MS =
         2000 /* a coordinator that does not answer for so long is stopped: in a mere hang of a rank it answers */

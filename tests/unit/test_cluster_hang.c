@@ -57,11 +57,11 @@ static void test_case_11_a_rank_that_reads_nothing_is_named(void **state)
     (void)state;
     make_ready(7, 2);
     watch(15000, NULL);
-    worker_on(2)->frozen_ms = 9999;
+    worker_on(2)->frozen_ms = 9899;
     watch(1000, NULL);
     EXPECT("");
-    assert_int_equal(rank_of(1).frozen_ms, 9999);
-    worker_on(2)->frozen_ms = 10000;
+    assert_int_equal(rank_of(1).frozen_ms, 9899);
+    worker_on(2)->frozen_ms = 9900;
     report(2);
     EXPECT(
         "instance m ready -> recovering (trouble): rank 1 on n2 hangs: for 10 s it has read nothing of what waits for it "
