@@ -47,7 +47,6 @@ id=$(cv nodes --json | jq -r '[.nodes[] | select(.name == "lab" and .state != "j
 curl -sf -X POST "$URL/api/nodes/$id/retire" >/dev/null || fail "retire"
 until_ok 10 sh -c "$BIN/caravan nodes --json | jq -e '.nodes[] | select(.state == \"retired\")'"
 
-# warm: buffers and tables have their size after a first thousand
 flood() { # COUNT
     local each=$(($1 / 10))
     told unknown "partial $each"
@@ -69,7 +68,7 @@ flood() { # COUNT
     curl -sS -K "$WORK/requests"
 }
 joining_id=$(cv nodes --json | jq -r '[.nodes[] | select(.name == "lab" and .state == "joining")][0].id')
-flood 1000
+flood "$N" # the store's page cache, the events that are kept and the audit have their size after as many
 r0=$(refused) m0=$(rss)
 flood "$N"
 r1=$(refused) m1=$(rss)
