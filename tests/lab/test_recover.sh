@@ -117,7 +117,7 @@ until_ok 20 gone "$node" rpc-server
 in_node "$node" thief python3 -m http.server 20052
 until_ok 20 grep -q Serving "$WORK/thief.log"
 agent "$node"
-mended "$e" 'rank 1'
+mended "$e" 'rank' # by its agent, or by the reset that its coordinator saw before
 cv stop tiny >/dev/null
 for i in 1 2 3; do [ -z "$(pid_of $i llama-server)" ] || fail "a coordinator is left on node $i"; done
 until_ok 60 nodes_ready 3
