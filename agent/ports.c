@@ -16,6 +16,7 @@
 #include "common/cleanup.h"
 #include "common/core/err.h"
 #include "common/core/procfs.h"
+#include "common/host.h"
 
 enum { HOLDERS_SHOWN = 4 };
 
@@ -143,27 +144,6 @@ static void mark(void *ctx, const struct procfs_socket *s)
         scan->held[s->local.port - scan->first] = 1;
 }
 
-static bool make_address(const char *addr, uint16_t port, struct sockaddr_storage *ret, socklen_t *ret_len)
-{
-    struct sockaddr_in *v4 = (struct sockaddr_in *)ret;
-    struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)ret;
-
-    memset(ret, 0, sizeof(*ret));
-    if (inet_pton(AF_INET, addr, &v4->sin_addr) == 1) {
-        v4->sin_family = AF_INET;
-        v4->sin_port = htons(port);
-        *ret_len = sizeof(*v4);
-        return true;
-    }
-    if (inet_pton(AF_INET6, addr, &v6->sin6_addr) == 1) {
-        v6->sin6_family = AF_INET6;
-        v6->sin6_port = htons(port);
-        *ret_len = sizeof(*v6);
-        return true;
-    }
-    return false;
-}
-
 /* As the servers do it, with SO_REUSEADDR: connections in TIME-WAIT are no obstacle. 0, PORTS_E_BAD_ADDR. */
 static int trial(const char *addr, uint16_t port, bool *ret_free)
 {
@@ -172,7 +152,8 @@ static int trial(const char *addr, uint16_t port, bool *ret_free)
     socklen_t len;
     int on = 1;
 
-    if (!make_address(addr, port, &address, &len))
+    len = host_sockaddr(addr, port, &address);
+    if (!len)
         return PORTS_E_BAD_ADDR; /* port 0: some port, that is whether the address is ours */
     fd = socket(address.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0)

@@ -4,6 +4,8 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
 
 #include "common/core/protocol.h"
 
@@ -21,5 +23,8 @@ bool host_has_carrier(void);
 
 /* By its name: a bridge or veth of a container engine or hypervisor, which other machines cannot reach. Pure. */
 bool host_is_for_guests(const char *interface);
+
+/* An IP literal and a port as connect and bind want them. Returns the length; 0: no literal. Pure. */
+socklen_t host_sockaddr(const char *addr, uint16_t port, struct sockaddr_storage *ret);
 
 #endif

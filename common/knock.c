@@ -1,6 +1,5 @@
 #include "common/knock.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <event2/event.h>
 #include <netinet/in.h>
@@ -126,30 +125,11 @@ static void on_reason(evutil_socket_t fd, short what, void *ctx)
     finish_early(k);
 }
 
-static socklen_t make_address(const char *addr, uint16_t port, struct sockaddr_storage *ret)
-{
-    struct sockaddr_in *v4 = (struct sockaddr_in *)ret;
-    struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)ret;
-
-    memset(ret, 0, sizeof(*ret));
-    if (inet_pton(AF_INET, addr, &v4->sin_addr) == 1) {
-        v4->sin_family = AF_INET;
-        v4->sin_port = htons(port);
-        return sizeof(*v4);
-    }
-    if (inet_pton(AF_INET6, addr, &v6->sin6_addr) == 1) {
-        v6->sin6_family = AF_INET6;
-        v6->sin6_port = htons(port);
-        return sizeof(*v6);
-    }
-    return 0;
-}
-
 /* 0: it is being asked, or has said it at once. */
 static int ask_reason(struct dial *d)
 {
     struct sockaddr_storage address;
-    socklen_t n = make_address(d->addr, d->knock->port, &address);
+    socklen_t n = host_sockaddr(d->addr, d->knock->port, &address);
     int error;
 
     d->fd = socket(address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);

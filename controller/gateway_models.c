@@ -1,3 +1,4 @@
+/* GET /v1/models: what can be asked for by name. */
 #include <jansson.h>
 #include <string.h>
 

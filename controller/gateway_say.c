@@ -1,3 +1,4 @@
+/* The sentences with which the gateway refuses, and the error that ends a stream: whom, which node, why. */
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>

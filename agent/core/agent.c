@@ -7,6 +7,7 @@
 #include "agent/core/state.h"
 #include "common/cleanup.h"
 #include "common/core/err.h"
+#include "common/core/sat.h"
 
 struct agent {
     struct agent_config config;
@@ -277,20 +278,15 @@ struct agent_effects *agent_step(struct agent *a, const struct agent_ev *ev, uin
     return st.fx.list;
 }
 
-static uint64_t earlier(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
-}
-
 uint64_t agent_deadline_ms(const struct agent *a)
 {
-    uint64_t due = earlier(earlier(report_due_ms(a->now), knock_due_ms(a->now)),
-                           earlier(peers_due_ms(a->now), route_due_ms(a->now)));
+    uint64_t due = sat_min(sat_min(report_due_ms(a->now), knock_due_ms(a->now)),
+                           sat_min(peers_due_ms(a->now), route_due_ms(a->now)));
 
-    due = earlier(due, a->now->rewrite_due_ms);
+    due = sat_min(due, a->now->rewrite_due_ms);
 
     for (size_t i = 0; i < a->now->n_units; i++)
-        due = earlier(due, a->now->unit[i].due_ms);
+        due = sat_min(due, a->now->unit[i].due_ms);
     return due;
 }
 

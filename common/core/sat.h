@@ -30,6 +30,7 @@ static inline uint64_t sat_max(uint64_t a, uint64_t b)
     return a > b ? a : b;
 }
 
+/* Of two moments the sooner one, too: UINT64_MAX is "never". */
 static inline uint64_t sat_min(uint64_t a, uint64_t b)
 {
     return a < b ? a : b;

@@ -7,6 +7,7 @@
 
 #include "common/cleanup.h"
 #include "common/core/err.h"
+#include "common/core/sat.h"
 #include "controller/core/admission_state.h"
 
 /* ---- questions -------------------------------------------------------------------------------------------------- */
@@ -155,29 +156,24 @@ void admission_tick(struct admission *a, uint64_t now_ms)
     queue_serve(a, now_ms);
 }
 
-static uint64_t earlier(uint64_t a_ms, uint64_t b_ms)
-{
-    return a_ms < b_ms ? a_ms : b_ms;
-}
-
 uint64_t admission_due_ms(const struct admission *a)
 {
     uint64_t due_ms = UINT64_MAX;
 
     for (const struct admission_ticket *t = a->waiting.first; t; t = t->next)
-        due_ms = earlier(due_ms, queue_wait_end_ms(t));
+        due_ms = sat_min(due_ms, queue_wait_end_ms(t));
     for (const struct admission_ticket *t = a->losing.first; t; t = t->next)
-        due_ms = earlier(due_ms, t->cause_ms);
+        due_ms = sat_min(due_ms, t->cause_ms);
     for (size_t k = 0; k < a->n_units; k++) {
         const struct admission_unit *u = a->unit[k];
 
-        due_ms = earlier(due_ms, admission_unit_word_due_ms(u));
+        due_ms = sat_min(due_ms, admission_unit_word_due_ms(u));
         if (u->turn)
-            due_ms = earlier(due_ms, u->turn_ms);
+            due_ms = sat_min(due_ms, u->turn_ms);
         if (a->n_waiting && u->serving && u->doubt_ms)
-            due_ms = earlier(due_ms, u->doubt_ms);
+            due_ms = sat_min(due_ms, u->doubt_ms);
         if (a->n_waiting && u->quiet_ms)
-            due_ms = earlier(due_ms, u->quiet_ms + ADMISSION_QUIET_MS);
+            due_ms = sat_min(due_ms, u->quiet_ms + ADMISSION_QUIET_MS);
     }
     return due_ms;
 }

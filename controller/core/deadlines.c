@@ -1,6 +1,7 @@
 #include "controller/core/deadlines.h"
 
 #include "common/core/err.h"
+#include "common/core/sat.h"
 #include "controller/core/commands.h"
 #include "controller/core/effects.h"
 #include "controller/core/instances.h"
@@ -10,11 +11,6 @@
 #include "controller/core/release.h"
 #include "controller/core/restore.h"
 
-static uint64_t sooner(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
-}
-
 static bool call_expires(const struct instance *i, enum command_kind kind)
 {
     return kind != COMMAND_STOP || i->run.release == RELEASE_FIRST;
@@ -23,19 +19,19 @@ static bool call_expires(const struct instance *i, enum command_kind kind)
 static uint64_t due_ms(const struct cluster *c, struct instance *i)
 {
     struct run *run = &i->run;
-    uint64_t due = sooner(sooner(restore_due_ms(c, i), i->remove_ms), sooner(run->release_ms, run->stall_ms));
+    uint64_t due = sat_min(sat_min(restore_due_ms(c, i), i->remove_ms), sat_min(run->release_ms, run->stall_ms));
     enum command_kind kind;
     struct call *call;
     size_t index;
 
-    due = sooner(due, sooner(run->proof_ms, run->warm_ms));
-    due = sooner(due, recovery_due_ms(i));
+    due = sat_min(due, sat_min(run->proof_ms, run->warm_ms));
+    due = sat_min(due, recovery_due_ms(i));
     for (size_t at = 0; run_call_at(run, at, &kind, &index, &call); at++) {
         if (!call->open)
             continue;
-        due = sooner(due, call->resend_ms);
+        due = sat_min(due, call->resend_ms);
         if (call_expires(i, kind))
-            due = sooner(due, call->deadline_ms);
+            due = sat_min(due, call->deadline_ms);
     }
     return due;
 }
@@ -107,7 +103,7 @@ static int tick_one(struct step *s, struct instance *i, struct node *unused)
         r = tick_resend(s, i);
     if (r)
         return err_fold(r);
-    if (sooner(run->stall_ms, sooner(run->proof_ms, run->warm_ms)) <= s->now_ms)
+    if (sat_min(run->stall_ms, sat_min(run->proof_ms, run->warm_ms)) <= s->now_ms)
         return err_fold(loading_timed_out(s, i));
     return err_fold(release_advance(s, i)); /* a node that was to answer may be away by now */
 }
@@ -117,7 +113,7 @@ uint64_t deadlines_due_ms(const struct cluster *c)
     uint64_t due = UINT64_MAX;
 
     for (size_t k = 0; k < c->instances.n; k++)
-        due = sooner(due, due_ms(c, CLUSTER_INSTANCE(c, k)));
+        due = sat_min(due, due_ms(c, CLUSTER_INSTANCE(c, k)));
     return due;
 }
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "common/core/err.h"
+#include "common/core/sat.h"
 #include "common/core/text.h"
 #include "controller/core/commands.h"
 #include "controller/core/instances.h"
@@ -17,11 +18,6 @@ struct held_share {
     uint64_t host_leased, host_held; /* host memory, that of CPU devices included */
     uint64_t device_held[PROTO_DEVICES_MAX];
 };
-
-static uint64_t smaller(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
-}
 
 static size_t device_index(const struct node *n, const char *name)
 {
@@ -78,10 +74,10 @@ static void held_share(const struct node *n, const struct instance *i, struct he
         bool host = in_host_memory(n, ret->share.device[d]);
         uint64_t held = host ? resident : logged_bytes(n, i, ret->share.device[d]);
 
-        ret->device_held[d] = smaller(held, ret->share.bytes[d]);
+        ret->device_held[d] = sat_min(held, ret->share.bytes[d]);
         ret->host_leased += host ? ret->share.bytes[d] : 0;
     }
-    ret->host_held = smaller(resident, ret->host_leased);
+    ret->host_held = sat_min(resident, ret->host_leased);
 }
 
 static bool holds_model(const struct node *n, const struct model_facts *model)

@@ -6,6 +6,7 @@
 
 #include "common/cleanup.h"
 #include "common/core/err.h"
+#include "common/core/sat.h"
 #include "common/core/text.h"
 #include "common/core/units.h"
 #include "controller/core/effects.h"
@@ -18,11 +19,6 @@
 
 #define STALE             "stale_epoch"
 #define COORDINATOR_CODES "coordinator_"
-
-static uint64_t sooner(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
-}
 
 void recovery_rest(struct instance *i)
 {
@@ -212,7 +208,7 @@ static uint64_t backoff_ms(const struct recovery *r)
         return 0;
     for (uint32_t k = 2; k < r->repeats && ms < RECOVERY_BACKOFF_MAX_MS; k++)
         ms *= 2;
-    return sooner(ms, RECOVERY_BACKOFF_MAX_MS);
+    return sat_min(ms, RECOVERY_BACKOFF_MAX_MS);
 }
 
 /* Until its nodes have measured what the epoch left behind, they offer too little. */
@@ -260,8 +256,6 @@ int recovery_on_released(struct step *s, struct instance *i, const struct cause 
 
     (void)cause;
     r->released_ms = s->now_ms;
-    if (r->n_tried && r->tried[r->n_tried - 1].shown.epoch == i->epoch) /* how its process ended may have come later */
-        memcpy(r->tried[r->n_tried - 1].shown.text, i->reason, sizeof(i->reason));
     if (r->attempts >= RECOVERY_ATTEMPTS_MAX || !strcmp(i->code, RECOVERY_FINAL))
         return err_fold(give_up(s, i));
     if (!wait_ms)
@@ -310,7 +304,7 @@ uint64_t recovery_due_ms(const struct instance *i)
 {
     const struct recovery *r = &i->recovery;
 
-    return sooner(sooner(r->again_ms, r->look_ms), sooner(r->patience_ms, r->steady_ms));
+    return sat_min(sat_min(r->again_ms, r->look_ms), sat_min(r->patience_ms, r->steady_ms));
 }
 
 int recovery_tick(struct step *s, struct instance *i)

@@ -58,8 +58,6 @@ void net_each(struct world *w, void (*f)(struct world *w, struct conn *c, int ar
 
 /* m: consumed. `from` is one of its two ends; dropped where that end is not open. */
 void net_send(struct world *w, struct conn *c, int from, struct message *m);
-/* A deep copy, for what is sent twice. */
-struct message *net_copy(const struct message *m);
 uint64_t net_delay(struct world *w);
 
 /* What a knock from one machine on the agent of a host would find, and after how long. */

@@ -1,8 +1,4 @@
-/* What a knock finds, and what is sent twice. */
-#include <assert.h>
-#include <stdlib.h>
-#include <string.h>
-
+/* What a knock finds. */
 #include "tests/sim/host.h"
 #include "tests/sim/net.h"
 #include "tests/sim/scenario.h"
@@ -39,66 +35,4 @@ enum knock_outcome net_knock(struct world *w, int from_machine, int host, uint64
         return KNOCK_ANSWERED;
     *ret_ms = KNOCK_MS;
     return KNOCK_REFUSED;
-}
-
-static void *copied(const void *from, size_t n_bytes)
-{
-    void *to = from ? malloc(n_bytes) : NULL;
-
-    if (!from)
-        return NULL;
-    assert(to);
-    return memcpy(to, from, n_bytes);
-}
-
-static void copy_report(struct report *r)
-{
-    r->model = copied(r->model, r->n_models * sizeof(*r->model));
-    for (size_t i = 0; i < r->n_models; i++) {
-        if (r->model[i].shape)
-            r->model[i].shape = model_shape_copy(r->model[i].shape);
-    }
-}
-
-static char *copied_text(const char *text)
-{
-    return text ? strdup(text) : NULL;
-}
-
-struct message *net_copy(const struct message *m)
-{
-    struct message *to = copied(m, sizeof(*m));
-
-    switch (m->kind) {
-    case MESSAGE_REPORT:
-        to->report = copied(m->report, sizeof(*m->report));
-        copy_report(to->report);
-        break;
-    case MESSAGE_EVENT:
-        to->event = copied(m->event, sizeof(*m->event));
-        break;
-    case MESSAGE_COMMAND:
-        if (m->command.kind == COMMAND_START_COORDINATOR)
-            to->command.coordinator.arg =
-                copied(m->command.coordinator.arg, m->command.coordinator.n_args * PROTO_ARG_MAX);
-        break;
-    case MESSAGE_NEIGHBOURS:
-        to->neighbours = copied(m->neighbours, sizeof(*m->neighbours));
-        break;
-    case MESSAGE_SNAPSHOT:
-        to->snapshot.nodes = copied_text(m->snapshot.nodes);
-        to->snapshot.instances = copied_text(m->snapshot.instances);
-        break;
-    case MESSAGE_RELAY:
-        to->relay.inner = m->relay.inner ? net_copy(m->relay.inner) : NULL;
-        break;
-    case MESSAGE_HELLO:
-    case MESSAGE_WELCOME:
-    case MESSAGE_RESULT:
-    case MESSAGE_HEALTH:
-    case MESSAGE_PING:
-    case MESSAGE_PONG:
-        break;
-    }
-    return to;
 }

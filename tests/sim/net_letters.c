@@ -1,8 +1,10 @@
+/* What is on its way over a connection: in order, late, doubled or overtaken. */
 #include "tests/sim/net_internal.h"
 
 #include <assert.h>
 #include <stdlib.h>
 
+#include "common/core/message_copy.h"
 #include "tests/sim/host.h"
 #include "tests/sim/leader.h"
 #include "tests/sim/stats.h"
@@ -127,8 +129,13 @@ void net_send(struct world *w, struct conn *c, int from, struct message *m)
         message_destroy(&m);
         return;
     }
-    if (m->kind != MESSAGE_HELLO && world_maybe(w, w->net->double_permille))
-        post_stray(w, c, side, net_copy(m), 3000);
+    if (m->kind != MESSAGE_HELLO && world_maybe(w, w->net->double_permille)) {
+        struct message *twin;
+
+        if (message_copy(m, &twin))
+            abort();
+        post_stray(w, c, side, twin, 3000);
+    }
     if (m->kind != MESSAGE_HELLO && world_maybe(w, w->net->overtake_permille))
         post_stray(w, c, side, m, 300);
     else
