@@ -178,8 +178,8 @@ int process_open(int32_t pid, uint64_t start_ticks, int *ret)
     int r;
 
     *ret = -1;
-    if (fd < 0) /* EINVAL: no pid at all */
-        return errno == ESRCH || errno == EINVAL ? 0 : err_raise(-errno);
+    if (fd < 0) /* EINVAL: no pid at all; ENOENT, by newer kernels: a thread has the number now */
+        return errno == ESRCH || errno == EINVAL || errno == ENOENT ? 0 : err_raise(-errno);
     /* In this order: from here on the number cannot come to mean another process without our noticing. */
     r = read_stat(pid, &stat);
     if (r < 0)

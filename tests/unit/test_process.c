@@ -2,6 +2,8 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -182,6 +184,32 @@ static void await_gone(int32_t pid)
         return;
     assert_true(process_wait_gone(fd, 20000));
     close(fd);
+}
+
+static void *stay(void *ctx)
+{
+    _Atomic int32_t *tid = ctx;
+
+    *tid = (int32_t)gettid();
+    pause();
+    return NULL;
+}
+
+/* Numbers go round: that of a child which is gone may be a thread's by now, of which there is no pidfd. */
+static void test_number_is_a_threads(void **state)
+{
+    _Atomic int32_t tid = 0;
+    pthread_t thread;
+    int fd = 0;
+
+    (void)state;
+    assert_int_equal(pthread_create(&thread, NULL, stay, (void *)&tid), 0);
+    while (!tid)
+        sched_yield();
+    assert_int_equal(process_open(tid, 1, &fd), 0);
+    assert_int_equal(fd, -1);
+    pthread_cancel(thread);
+    pthread_join(thread, NULL);
 }
 
 static void test_exit_code_and_tail(void **state)
@@ -736,6 +764,7 @@ int main(void)
         WITH_TABLE(test_no_descriptors),
         WITH_TABLE(test_spawn_without_descriptors),
         cmocka_unit_test(test_tail),
+        cmocka_unit_test(test_number_is_a_threads),
         cmocka_unit_test(test_spec_text),
         WITH_TABLE(test_exit_code_and_tail),
         WITH_TABLE(test_signal_to_the_group),
