@@ -1,5 +1,6 @@
-/* Is that node there? Design, "Noticing": two connects to its neighbour port, the second 250 ms after the first, each with
- * one authenticated ping, over all of its addresses at once, 500 ms in all.
+/* Is that node there? Design, "Noticing": two connects to its neighbour port, the second 225 ms after the first, each with
+ * one authenticated ping, over all of its addresses at once, 450 ms in all: a second of silence, two rounds of knocks, and
+ * what their words take on the way must come to 2 s at most.
  *
  * What an address has said is told by the dial itself: libzmq reports the TCP connection before the handshake. Where it
  * ends before there was one, libzmq does not say why, and a refused port is another thing than a route that is gone: then
@@ -15,7 +16,7 @@
 struct event_base;
 struct knock;
 
-enum { KNOCK_AGAIN_MS = 250, KNOCK_MS = 500, KNOCK_ADDRS_MAX = 8 /* of a node's addresses; the first ones */ };
+enum { KNOCK_AGAIN_MS = 225, KNOCK_MS = 450, KNOCK_ADDRS_MAX = 8 /* of a node's addresses; the first ones */ };
 
 /* Exactly once, from the loop, within KNOCK_MS; the knock is gone by then. KNOCK_NO_CARRIER: this machine could not have
  * been heard: its links are down, or it has no descriptors left. A node that has proven its key and does not know ours has

@@ -6,7 +6,7 @@
 #include "controller/core/state.h"
 
 enum {
-    KNOCK_WAIT_MS = 600, /* a knock takes 500: who has not said anything by then does not count */
+    KNOCK_WAIT_MS = 600, /* a knock takes 450: who has not said anything by then does not count */
     KNOCK_AGAIN_MS = 1000,
     KNOCK_STUCK_MS = 5000 /* a stuck agent's queue fills with knocks */
 };

@@ -3,7 +3,7 @@
 #include "tests/sim/net.h"
 #include "tests/sim/scenario.h"
 
-enum { KNOCK_MS = 500 };
+enum { KNOCK_MS = 450 };
 
 /* Each of the two connects needs a packet there and one back; one sent again after a second comes too late. */
 static bool both_lost(struct world *w)
