@@ -173,8 +173,8 @@ static int from_stranger(struct step *s, const struct cluster_ev *ev)
     return err_fold(node_refuse_stranger(s, id128_short(&ev->node, name), NODE_EV_REPORT, NULL));
 }
 
-/* Only the link that said hello last speaks for a node: another one with its key was refused. One that said hello through
- * a neighbour has none. */
+/* Only the link that said hello last speaks for a node: another one with its key was refused. A boot that has only said
+ * hello through a neighbour has none. */
 static bool other_link(const struct node *n, const struct cluster_ev *ev)
 {
     return ev->peer_addr[0] && strcmp(ev->peer_addr, n->peer_addr) != 0;

@@ -147,13 +147,23 @@ static int refuse_hello(struct step *s, struct node *n, const struct cluster_ev 
     return err_fold(send_welcome(s, ev->key, ev->peer_addr, carrier, why));
 }
 
+/* The link that greeted last speaks for it. One that it greeted on before it went another way is still its own: what is
+ * carried may come late, when the node speaks there again and has no reason for another hello. */
+static void take_link(struct node *n, const struct cluster_ev *ev, const struct node *carrier)
+{
+    bool same_boot = n->joined && !strcmp(n->hello.boot_id, ev->message->hello.boot_id);
+
+    if (!carrier || !same_boot)
+        text_format(n->peer_addr, sizeof(n->peer_addr), "%s", ev->peer_addr);
+}
+
 static void take_hello(struct step *s, struct node *n, const struct cluster_ev *ev, const struct node *carrier)
 {
+    take_link(n, ev, carrier);
     text_format(n->key, sizeof(n->key), "%s", ev->key); /* by its own link it is the id's: a carried claim gives way */
     n->hello = ev->message->hello;
     if (!n->hello.name[0])
         id128_short(&n->id, n->hello.name);
-    text_format(n->peer_addr, sizeof(n->peer_addr), "%s", ev->peer_addr);
     n->last_seen_ms = n->heard_ms = s->now_ms;
     n->joined_wall_ms = s->wall_ms;
     n->joined = true;

@@ -318,6 +318,22 @@ static void test_a_carried_hello_that_comes_late_takes_nothing_away(void **state
     assert_int_equal(state_of(1), NODE_READY);
 }
 
+/* Slower still: its own link, on which it has said hello since, has been heard closing, and that was the one before. */
+static void test_a_link_still_speaks_after_a_carried_hello_that_came_late(void **state)
+{
+    (void)state;
+    join(2);
+    join(3);
+    step(&(struct cluster_ev){.kind = CLUSTER_EV_CLOSED, .peer_addr = "10.0.0.2"});
+    quiet();
+    carries_for(3, 2, hello_of(2));
+    EXPECT("node n2 suspect -> joining (hello)\n"
+           "by n3: n2 < welcome\n");
+    report(2);
+    EXPECT("node n2 joining -> ready (report)\n");
+    assert_string_equal(via_of(1), "");
+}
+
 /* The id that a stranger claims by way of another is not proven: it must not be anybody's. */
 static void test_a_carried_hello_cannot_take_another_nodes_id(void **state)
 {
@@ -453,6 +469,7 @@ int main(void)
         TEST(test_the_end_of_a_link_that_was_silent_anyway_says_nothing),
         TEST(test_a_carried_hello_is_answered_by_the_same_way),
         TEST(test_a_carried_hello_that_comes_late_takes_nothing_away),
+        TEST(test_a_link_still_speaks_after_a_carried_hello_that_came_late),
         TEST(test_a_carried_hello_cannot_take_another_nodes_id),
         TEST(test_the_owner_of_an_id_takes_it_back),
         TEST(test_one_key_on_two_machines_one_of_them_carried),
