@@ -57,8 +57,8 @@ static const char *instance_unreachable(unsigned state, unsigned event)
 
 static const char *node_unreachable(unsigned state, unsigned event)
 {
-    if (event == NODE_EV_PARTIAL && state == NODE_READY)
-        return "a node is ready once its picture is whole, and a hello takes it back to joining";
+    if (event == NODE_EV_SILENT && state == NODE_DRAINED)
+        return "nobody listens for a drained node: it may be switched off";
     return NULL;
 }
 

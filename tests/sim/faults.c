@@ -76,7 +76,7 @@ static void machine(struct world *w, const struct action *a, bool on)
         h->foreign_ports = on ? (uint32_t)(1 + a->n % 70) : 0;
         break;
     case ACTION_SPAWN_FAILS:
-        h->spawn_fails = on ? (uint32_t)(1 + a->n % 3) : 0;
+        h->spawn_fails = !on ? 0 : a->n == SPAWN_ALL_FAIL ? UINT32_MAX : (uint32_t)(1 + a->n % 3);
         break;
     default:
         break;
@@ -190,6 +190,7 @@ static void perform(struct world *w, const struct action *a, bool on)
         return;
     case ACTION_COPY_OF_NODE:
     case ACTION_HELLO_AGAIN:
+    case ACTION_LATE_WORDS:
     case ACTION_STRANGER_REPORTS:
     case ACTION_BAD_COMMANDS:
     case ACTION_ODD_EVENTS:

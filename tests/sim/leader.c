@@ -241,8 +241,10 @@ void leader_take(struct world *w, struct cluster_effects *fx)
 
     w->stats->leader_steps++;
     for (size_t i = 0; i < fx->n; i++) {
-        if (fx->item[i].kind == CLUSTER_FX_TRANSITION)
-            check_transition(w, &fx->item[i].transition);
+        if (fx->item[i].kind != CLUSTER_FX_TRANSITION)
+            continue;
+        check_transition(w, &fx->item[i].transition);
+        user_sees(w, &fx->item[i].transition);
     }
     check_leader(w);
     if (is_urgent(fx))

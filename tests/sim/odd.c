@@ -69,23 +69,40 @@ static void hello_again(struct world *w, struct host *h, bool bad)
     say_to_leader(w, h, h->addr, m);
 }
 
-static void on_half_a_report(struct world *w, const struct happening *happening)
-{
-    struct message *m = new_message(MESSAGE_REPORT);
-
-    m->report = calloc(1, sizeof(*m->report));
-    assert(m->report);
-    say_to_leader(w, &w->host[happening->host], w->host[happening->host].addr, m);
-}
-
-/* A hello that was long on its way, and after a while half a report: of a machine that may be gone by now. */
-static void late_words(struct world *w, struct host *h)
+static void late_hello(struct world *w, const struct host *h)
 {
     struct message *m = new_message(MESSAGE_HELLO);
 
     host_hello(h, m);
     say_to_leader(w, h, h->addr, m);
-    world_at(w, w->now_ms + world_chance(w, 0, 45000), (struct happening){.happen = on_half_a_report, .host = h->n});
+}
+
+/* A whole one only of a machine without power: nothing runs there, and that is true. */
+static void late_report(struct world *w, const struct host *h, bool whole)
+{
+    struct message *m = new_message(MESSAGE_REPORT);
+
+    m->report = calloc(1, sizeof(*m->report));
+    assert(m->report);
+    m->report->full = whole && !h->powered;
+    say_to_leader(w, h, h->addr, m);
+}
+
+static void on_late_report(struct world *w, const struct happening *happening)
+{
+    if (!w->healed)
+        late_report(w, &w->host[happening->host], world_maybe(w, 300));
+}
+
+static void late_words(struct world *w, const struct host *h, uint64_t n)
+{
+    if (n % LATE_WORDS_N == LATE_HALF || n % LATE_WORDS_N == LATE_WHOLE) {
+        late_report(w, h, n % LATE_WORDS_N == LATE_WHOLE);
+        return;
+    }
+    late_hello(w, h);
+    if (n % LATE_WORDS_N == 0)
+        world_at(w, w->now_ms + world_chance(w, 0, 45000), (struct happening){.happen = on_late_report, .host = h->n});
 }
 
 void odd_late_words(struct world *w)
@@ -93,7 +110,7 @@ void odd_late_words(struct world *w)
     struct host *h = &w->host[world_chance(w, 1, w->n_hosts)];
 
     if (!w->healed && (world_maybe(w, 50) || (!host_agent_runs(h) && world_maybe(w, 500))))
-        late_words(w, h);
+        late_words(w, h, world_chance(w, 0, LATE_WORDS_N - 1));
 }
 
 static void stranger(struct world *w)
@@ -187,10 +204,10 @@ void odd_do(struct world *w, const struct action *a)
         copy_of_node(w, h);
         return;
     case ACTION_HELLO_AGAIN:
-        if (a->n % 4 == 3)
-            late_words(w, h);
-        else
-            hello_again(w, h, a->n % 2);
+        hello_again(w, h, a->n % 2);
+        return;
+    case ACTION_LATE_WORDS:
+        late_words(w, h, a->n);
         return;
     case ACTION_STRANGER_REPORTS:
         stranger(w);

@@ -46,6 +46,7 @@ const char *action_name(enum action_kind k)
         [ACTION_REORDER] = "messages overtake",
         [ACTION_COPY_OF_NODE] = "copy of a node",
         [ACTION_HELLO_AGAIN] = "hello again",
+        [ACTION_LATE_WORDS] = "late words",
         [ACTION_STRANGER_REPORTS] = "stranger",
         [ACTION_BAD_COMMANDS] = "bad commands",
         [ACTION_ODD_EVENTS] = "odd events",
@@ -92,6 +93,7 @@ static const struct taste {
     {ACTION_REORDER, 3, 500, 20000},
     {ACTION_COPY_OF_NODE, 2, 0, 0},
     {ACTION_HELLO_AGAIN, 2, 0, 0},
+    {ACTION_LATE_WORDS, 1, 0, 0},
     {ACTION_STRANGER_REPORTS, 1, 0, 0},
     {ACTION_BAD_COMMANDS, 2, 0, 0},
     {ACTION_ODD_EVENTS, 2, 0, 0},
@@ -165,6 +167,115 @@ static void add_order(struct scenario *s, uint64_t *r)
     add(s, a);
 }
 
+/* ---- what chance alone does not bring about ---------------------------------------------------------------------- */
+
+/* One of a row, at a time after its beginning. n: 0: any. */
+struct part {
+    enum action_kind kind;
+    uint64_t from_ms, to_ms, least_ms, most_ms, n;
+    uint32_t one_in; /* 0: always */
+};
+
+static void add_parts(struct scenario *s, uint64_t *r, int host, uint64_t begins_ms, const struct part *parts, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        const struct part *p = &parts[i];
+        struct action a = {.kind = p->kind, .host = host, .at_ms = begins_ms + random_in(r, p->from_ms, p->to_ms)};
+
+        a.n = p->n ? p->n : random_next(r);
+        a.lasts_ms = random_in(r, p->least_ms, p->most_ms);
+        if (a.at_ms < s->heal_ms && (!p->one_in || random_one_in(r, p->one_in)))
+            add(s, a);
+    }
+}
+
+#define ADD_PARTS(s, r, host, begins_ms, parts) \
+    add_parts(s, r, host, begins_ms, parts, sizeof(parts) / sizeof((parts)[0]))
+
+/* Somebody drains a node, and it goes before it is empty; the controller is started anew, hears a word of the node that was
+ * long on its way, and is told that the node is wanted after all, or not at all. */
+static void add_parting(struct scenario *s, uint64_t *r, int host)
+{
+    static const struct part parts[] = {
+        {ACTION_DRAIN, 0, 0, 0, 0, 0, 0},
+        {ACTION_LEADER_CRASH, 50, 1000, 50, 500, 0, 2},
+        {ACTION_LATE_WORDS, 1500, 7000, 0, 0, LATE_HELLO, 0},
+        {ACTION_LATE_WORDS, 1500, 14000, 0, 0, LATE_HALF, 0},
+        {ACTION_LATE_WORDS, 1500, 14000, 0, 0, LATE_WHOLE, 2},
+        {ACTION_UNDRAIN, 1000, 20000, 0, 0, 0, 0},
+        {ACTION_RETIRE, 1000, 12000, 0, 0, 0, 2},
+    };
+    static const struct part gone[] = {{ACTION_POWER_CUT, 40, 1000, 15000, 40000, 0, 0}},
+                             stuck[] = {{ACTION_AGENT_CRASH, 40, 1000, 15000, 40000, 0, 0}};
+    uint64_t begins_ms = random_in(r, 7000, s->heal_ms / 2 + 1);
+
+    if (!s->evict_after_ms)
+        s->evict_after_ms = random_in(r, 1000, 5000);
+    ADD_PARTS(s, r, host, begins_ms, parts);
+    if (random_one_in(r, 3))
+        ADD_PARTS(s, r, host, begins_ms, stuck);
+    else
+        ADD_PARTS(s, r, host, begins_ms, gone);
+}
+
+/* Somebody drains a node and changes his mind, just while its agent is stopped and begins anew. */
+static void add_doubt(struct scenario *s, uint64_t *r, int host)
+{
+    static const struct part parts[] = {
+        {ACTION_DRAIN, 0, 0, 0, 0, 0, 0},
+        {ACTION_AGENT_FREEZE, 50, 300, 600, 3000, 0, 0},
+        {ACTION_LATE_WORDS, 300, 500, 0, 0, LATE_HELLO, 0},
+        {ACTION_LATE_WORDS, 500, 700, 0, 0, LATE_HALF, 0},
+        {ACTION_UNDRAIN, 600, 900, 0, 0, 0, 2},
+        {ACTION_LATE_WORDS, 800, 1200, 0, 0, LATE_HALF, 0},
+        {ACTION_RETIRE, 600, 1200, 0, 0, 0, 6},
+    };
+
+    ADD_PARTS(s, r, host, random_in(r, 7000, s->heal_ms), parts);
+}
+
+/* Nothing can be started anywhere, for longer than anybody tries. */
+static void add_defeat(struct scenario *s, uint64_t *r)
+{
+    static const struct part parts[] = {{ACTION_SPAWN_FAILS, 0, 100, 40000, 60000, SPAWN_ALL_FAIL, 0}},
+                             deploy[] = {{ACTION_DEPLOY, 1000, 2000, 0, 0, 0, 0}};
+    uint64_t begins_ms = random_in(r, 2000, s->heal_ms / 3 + 1);
+
+    for (size_t n = 1; n <= s->n_hosts && n <= 6; n++)
+        ADD_PARTS(s, r, (int)n, begins_ms, parts);
+    ADD_PARTS(s, r, 1, begins_ms, deploy);
+}
+
+/* What was deployed first is stopped and deployed again in one breath, and the store fails just then. */
+static void add_haste(struct scenario *s, uint64_t *r)
+{
+    const uint64_t first = s->action[0].n;
+    const struct part parts[] = {{ACTION_STOP, 0, 0, 0, 0, first, 0},
+                                 {ACTION_STORE_FAILS, 20, 60, 50, 400, 0, 0},
+                                 {ACTION_DEPLOY, 30, 150, 0, 0, first, 0}};
+
+    ADD_PARTS(s, r, 1, random_in(r, 7000, s->heal_ms), parts);
+}
+
+static void add_odd(struct scenario *s, uint64_t *r)
+{
+    switch (random_in(r, 0, 6)) {
+    case 0:
+        add_defeat(s, r);
+        return;
+    case 1:
+        add_haste(s, r);
+        return;
+    case 2:
+    case 3:
+        add_doubt(s, r, some_host(s, r));
+        return;
+    default:
+        add_parting(s, r, some_host(s, r));
+        return;
+    }
+}
+
 static int by_time(const void *a, const void *b)
 {
     const struct action *x = a, *y = b;
@@ -213,5 +324,7 @@ void scenario_make(struct scenario *s, uint64_t seed, size_t n_hosts)
         add_order(s, &r);
     for (uint64_t i = 0; i < n_faults; i++)
         add_fault(s, &r);
+    for (int i = 0; i < 5 && s->odd; i++)
+        add_odd(s, &r);
     qsort(s->action, s->n, sizeof(s->action[0]), by_time);
 }

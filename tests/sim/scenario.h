@@ -58,11 +58,17 @@ enum action_kind {
     /* what nobody should send */
     ACTION_COPY_OF_NODE,     /* the same key from another machine */
     ACTION_HELLO_AGAIN,      /* the same node says hello twice */
+    ACTION_LATE_WORDS,       /* of a node, and long on their way: it may be gone by now */
     ACTION_STRANGER_REPORTS, /* a report of somebody who never joined */
     ACTION_BAD_COMMANDS,     /* of instances and epochs that are not */
     ACTION_ODD_EVENTS,       /* process events out of turn */
     ACTION_N
 };
+
+enum { SPAWN_ALL_FAIL = 3 /* SPAWN_FAILS: not only the next ones */ };
+
+/* LATE_WORDS: a hello, half a report or a whole one; 0: the hello, and one of the others later. */
+enum late_words { LATE_HELLO = 1, LATE_HALF, LATE_WHOLE, LATE_WORDS_N };
 
 struct action {
     uint64_t at_ms;

@@ -37,33 +37,75 @@ void stats_add(struct stats *to, const struct stats *from)
     to->hash = hash;
 }
 
-static void print_machine(const struct stats *s, enum cells_machine m, int all)
+enum { CELL_RARE = 10 }; /* a change elsewhere may well lose it */
+
+/* Where a run has come, held against where it can. */
+enum reach { REACHED, EXPLAINED, MISSED, BELIED /* reached, and there was a reason why it cannot be */, REACH_N };
+
+static enum reach reach_of(const struct stats *s, enum cells_machine m, unsigned state, unsigned event)
 {
-    const struct cells_table *t = cells_table(m);
-    unsigned reached = 0, reachable = 0, cells = (t->n_states - t->first_state) * t->n_events;
+    bool why = cells_table(m)->unreachable(state, event);
 
-    for (unsigned state = t->first_state; state < t->n_states; state++) {
-        for (unsigned event = 0; event < t->n_events; event++) {
-            reached += s->cell[m][state][event] > 0;
-            reachable += s->cell[m][state][event] || !t->unreachable || !t->unreachable(state, event);
-        }
-    }
-    printf("cells %s: %u of %u reached; %u more cannot be\n", t->machine, reached, reachable, cells - reachable);
-    for (unsigned state = t->first_state; all && state < t->n_states; state++) {
-        for (unsigned event = 0; event < t->n_events; event++) {
-            const char *why = t->unreachable ? t->unreachable(state, event) : NULL;
-
-            if (!s->cell[m][state][event])
-                printf("  not reached: [%s][%s] (%s)%s%s\n", t->state(state), t->event(event),
-                       pages_cell(m, state, event)->verdict == CELLS_GO ? "go" : "no", why ? ": " : "", why ? why : "");
-        }
-    }
+    if (s->cell[m][state][event])
+        return why ? BELIED : REACHED;
+    return why ? EXPLAINED : MISSED;
 }
 
-void stats_print_cells(const struct stats *s, int all)
+static void print_cell(const struct stats *s, enum cells_machine m, unsigned state, unsigned event)
 {
+    static const char *const words[REACH_N] = {"hardly ever reached", "cannot be reached", "NOT REACHED", "REACHED"};
+    const struct cells_table *t = cells_table(m);
+    enum reach r = reach_of(s, m, state, event);
+    const char *why = t->unreachable(state, event);
+
+    printf("  %s: [%s][%s] (%s, %" PRIu64 " times)%s%s%s\n", words[r], t->state(state), t->event(event),
+           pages_cell(m, state, event)->verdict == CELLS_GO ? "go" : "no", s->cell[m][state][event],
+           r == BELIED ? ", though it was said" : "", why ? ": " : "", why ? why : "");
+}
+
+static bool is_told(const struct stats *s, enum cells_machine m, unsigned state, unsigned event, bool told, bool all)
+{
+    switch (reach_of(s, m, state, event)) {
+    case REACHED:
+        return all && s->cell[m][state][event] < CELL_RARE;
+    case EXPLAINED:
+        return all;
+    case MISSED:
+    case BELIED:
+    case REACH_N:
+        break;
+    }
+    return told || all;
+}
+
+/* Returns how many are neither reached nor explained, or both. */
+static unsigned print_machine(const struct stats *s, enum cells_machine m, bool told, bool all)
+{
+    const struct cells_table *t = cells_table(m);
+    unsigned n[REACH_N] = {0};
+
+    for (unsigned state = t->first_state; state < t->n_states; state++) {
+        for (unsigned event = 0; event < t->n_events; event++)
+            n[reach_of(s, m, state, event)]++;
+    }
+    printf("cells %s: %u of %u reached; %u more cannot be\n", t->machine, n[REACHED] + n[BELIED],
+           n[REACHED] + n[BELIED] + n[MISSED], n[EXPLAINED]);
+    for (unsigned state = t->first_state; state < t->n_states; state++) {
+        for (unsigned event = 0; event < t->n_events; event++) {
+            if (is_told(s, m, state, event, told, all))
+                print_cell(s, m, state, event);
+        }
+    }
+    return n[MISSED] + n[BELIED];
+}
+
+unsigned stats_print_cells(const struct stats *s, bool told, bool all)
+{
+    unsigned wrong = 0;
+
     for (unsigned m = 0; m < CELLS_MACHINES; m++)
-        print_machine(s, (enum cells_machine)m, all);
+        wrong += print_machine(s, (enum cells_machine)m, told, all);
+    return wrong;
 }
 
 void stats_print(const struct stats *s, double real_s)

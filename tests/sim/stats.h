@@ -2,6 +2,7 @@
 #ifndef CARAVAN_TESTS_SIM_STATS_H
 #define CARAVAN_TESTS_SIM_STATS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "tests/sim/scenario.h"
@@ -34,8 +35,9 @@ struct stats {
 
 const char *check_kind_name(enum check_kind k);
 void stats_add(struct stats *to, const struct stats *from);
-/* Cells reached, and with `all` those that were not. */
-void stats_print_cells(const struct stats *s, int all);
+/* How many cells of each table were reached. Returns how many of them neither were nor have a reason why they cannot be, or
+ * have one and were. told: which; all: the reasons of the others too, and what was hardly ever reached. */
+unsigned stats_print_cells(const struct stats *s, bool told, bool all);
 void stats_print(const struct stats *s, double real_s);
 
 #endif

@@ -304,6 +304,58 @@ void user_hurries(struct world *w)
     }
 }
 
+/* What the machine went to, and what somebody orders then. */
+static const struct answer {
+    const char *machine, *to;
+    enum action_kind order;
+    uint32_t permille;
+} answers[] = {
+    {"node", "joining", ACTION_UNDRAIN, 100},     {"node", "joining", ACTION_RETIRE, 3},
+    {"node", "suspect", ACTION_UNDRAIN, 60},      {"node", "lost", ACTION_UNDRAIN, 150},
+    {"node", "evicted", ACTION_UNDRAIN, 700},     {"instance", "placing", ACTION_STOP, 100},
+    {"instance", "draining", ACTION_DEPLOY, 300}, {"instance", "stopping", ACTION_STOP, 300},
+};
+
+/* By the words of an order: its alias, or its model under none. */
+static void name_target(const char *instance, struct happening *h)
+{
+    for (uint64_t name = 1; name < USER_NAMES; name++)
+        h->a = strcmp(instance, user_names[name]) == 0 ? name : h->a;
+    for (uint64_t model = 0; model < MODELS_N; model++)
+        h->b = strcmp(instance, model_names[model]) == 0 ? model : h->b;
+}
+
+static void on_seen(struct world *w, const struct happening *h)
+{
+    const struct action a = {.kind = (enum action_kind)h->life, .host = h->host, .other = (int)h->a, .n = h->b};
+
+    if (!w->healed)
+        user_do(w, &a);
+}
+
+static void answer_with(struct world *w, const struct answer *a, const char *id)
+{
+    struct happening h = {.happen = on_seen, .life = (uint32_t)a->order};
+
+    if (strcmp(a->machine, "node") == 0)
+        h.host = atoi(id + 1);
+    else
+        name_target(id, &h);
+    world_at(w, w->now_ms + world_chance(w, 0, world_maybe(w, 500) ? 10 : 200), h);
+}
+
+void user_sees(struct world *w, const struct cluster_transition *t)
+{
+    if (!w->scenario->odd || w->healed || !t->to || strcmp(t->to, t->from) == 0)
+        return;
+    for (size_t i = 0; i < sizeof(answers) / sizeof(answers[0]); i++) {
+        const struct answer *a = &answers[i];
+
+        if (strcmp(a->machine, t->machine) == 0 && strcmp(a->to, t->to) == 0 && world_maybe(w, a->permille))
+            answer_with(w, a, t->id);
+    }
+}
+
 void user_stop_everything(struct world *w)
 {
     for (int name = 0; name < USER_NAMES; name++) {

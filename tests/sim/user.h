@@ -45,6 +45,8 @@ extern const char *const user_names[USER_NAMES]; /* aliases; the first one is th
 void user_begin(struct world *w);
 void user_end(struct world *w);
 void user_do(struct world *w, const struct action *a);
+/* Somebody who follows what happens, and gives the order that suits it least, at once. Not once all is healed. */
+void user_sees(struct world *w, const struct cluster_transition *t);
 /* Somebody who changes his mind in one breath: stop and deploy, drain and undrain. Not once all is healed. */
 void user_hurries(struct world *w);
 void user_stop_everything(struct world *w);
