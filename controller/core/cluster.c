@@ -189,7 +189,7 @@ static int heard(struct step *s, const struct cluster_ev *ev)
     if (!n)
         return err_fold(from_stranger(s, ev));
     if (other_link(n, ev))
-        return step_late(s);
+        return err_fold(hello_missed(s, n, ev));
     r = nodes_seen(s, n, m, NULL);
     if (r)
         return err_fold(r);

@@ -38,17 +38,24 @@ static void name_place(const struct cluster *c, const char *peer_addr, const str
         sentence_add(buf, size, " by way of %s", carrier->hello.name);
 }
 
-static void name_duplicate(const struct cluster *c, const struct node *n, const struct cluster_ev *ev,
-                           const struct node *carrier, char *why, size_t size)
+static void name_duplicate(const struct cluster *c, const struct node *n, const char *other, char *why, size_t size)
 {
-    char first[PLACE_MAX], second[PLACE_MAX];
+    char first[PLACE_MAX];
 
     name_place(c, n->peer_addr, &n->hello, &n->via, first, sizeof(first));
-    name_place(c, ev->peer_addr, &ev->message->hello, carrier ? &carrier->id : NULL, second, sizeof(second));
     text_format(why, size,
                 "duplicate_identity: %s and %s use the same key at the same time; remove the state directory of the "
                 "copy",
-                first, second);
+                first, other);
+}
+
+static void name_duplicate_hello(const struct cluster *c, const struct node *n, const struct cluster_ev *ev,
+                                 const struct node *carrier, char *why, size_t size)
+{
+    char second[PLACE_MAX];
+
+    name_place(c, ev->peer_addr, &ev->message->hello, carrier ? &carrier->id : NULL, second, sizeof(second));
+    name_duplicate(c, n, second, why, size);
 }
 
 /* Whether a hello must be refused; why: the sentence, then. n: who has this id already, or NULL. */
@@ -72,7 +79,7 @@ static bool hello_is_bad(const struct step *s, const struct node *n, const struc
         text_format(why, size, "its id %s is another node's", ID128_SHORT(&h->node));
     else if (n && n->joined && is_key_of(n, ev->key) && strcmp(n->hello.boot_id, h->boot_id) != 0 &&
              still_reports(n, c, s->now_ms))
-        name_duplicate(c, n, ev, carrier, why, size);
+        name_duplicate_hello(c, n, ev, carrier, why, size);
     else if (!n && c->nodes.n >= CLUSTER_NODES_MAX)
         text_format(why, size, "there are %d nodes already, which is as many as a cluster may have",
                     (int)CLUSTER_NODES_MAX);
@@ -153,6 +160,8 @@ static void take_link(struct node *n, const struct cluster_ev *ev, const struct 
 {
     bool same_boot = n->joined && !strcmp(n->hello.boot_id, ev->message->hello.boot_id);
 
+    if (n->joined && !same_boot)
+        memcpy(n->former_addr, n->peer_addr, sizeof(n->former_addr));
     if (!carrier || !same_boot)
         text_format(n->peer_addr, sizeof(n->peer_addr), "%s", ev->peer_addr);
 }
@@ -210,4 +219,14 @@ int hello_heard(struct step *s, const struct cluster_ev *ev, const struct node *
     if (r)
         return err_fold(r);
     return err_fold(send_welcome(s, ev->key, ev->peer_addr, carrier, ""));
+}
+
+int hello_missed(struct step *s, struct node *n, const struct cluster_ev *ev)
+{
+    char why[PROTO_TEXT_MAX];
+
+    if (!n->former_addr[0] || strcmp(n->former_addr, ev->peer_addr) != 0 || strcmp(n->key, ev->key) != 0)
+        return step_late(s);
+    name_duplicate(s->c, n, ev->peer_addr, why, sizeof(why));
+    return err_fold(refuse_hello(s, n, ev, NULL, why));
 }

@@ -62,6 +62,7 @@ struct node {
     bool complete; /* a full report since its hello: what we know of it is whole */
     struct hello hello;
     char peer_addr[PROTO_ADDR_MAX];
+    char former_addr[PROTO_ADDR_MAX]; /* where the boot before this one spoke from; empty: there was none */
     uint64_t last_seen_ms; /* its last sign of life: a message of it, or of a knock what its kernel answered */
     uint64_t heard_ms;     /* its last message */
     uint64_t last_report_ms;

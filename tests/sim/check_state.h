@@ -13,6 +13,7 @@ enum {
     CHECK_LEASE_MS = 5000,  /* design: no lease without a live epoch for longer, where the leader can reach the node */
     CHECK_NOTICE_MS = 4000, /* a rank that is not there is noticed where its agent can be heard */
     CHECK_HUNG_MS = 13000,  /* 10 s by P1, samples, a report; design: named and relaunched in 12 s */
+    CHECK_HEARD_MS = 15000, /* a whole report comes every 10 s */
     CHECK_EVICT_MS = 36000  /* and where it cannot: the longest evict_after, and a little */
 };
 
@@ -44,7 +45,8 @@ struct check {
     unsigned task[CHECK_TASKS]; /* enum task_state; 0: not seen */
     size_t n_leases[HOSTS_MAX + 1];
     struct lease_seen lease[HOSTS_MAX + 1][PROTO_UNITS_MAX];
-    uint64_t brake_ms; /* when it was last seen on */
+    uint64_t ignored_ms[HOSTS_MAX + 1]; /* since when it speaks to a leader that does not listen; 0: that does */
+    uint64_t brake_ms;                  /* when it was last seen on */
     uint64_t same_ms, n_same;
     uint64_t told[16]; /* the last refusals, so that a story tells each once */
     size_t n_told;

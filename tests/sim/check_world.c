@@ -194,6 +194,20 @@ static void check_ready(struct world *w, const struct instance *i)
                    CHECK_HUNG_MS);
 }
 
+/* Its agent takes itself for welcomed, so it does not say hello again: then what it says must count. */
+static void check_heard(struct world *w, const struct host *h)
+{
+    const struct node *n = node_find(w->leader->c, &h->id);
+    bool counts = n && (n->retired || n->state == NODE_READY || n->state == NODE_DRAINING || n->state == NODE_DRAINED);
+    bool speaks =
+        leader_listens(w) && host_agent_listens(h) && h->welcomed && net_passes_both(w, net_leader_machine(w), h->n);
+
+    w->stats->checked[CHECK_HEARD]++;
+    if (too_long(w, speaks && !counts, &w->check->ignored_ms[h->n], CHECK_HEARD_MS))
+        world_fail(w, "%s is welcomed and speaks, and has been %s for %d ms", h->name,
+                   n ? node_state_name(n->state) : "unknown", CHECK_HEARD_MS);
+}
+
 static void on_look(struct world *w, const struct happening *happening)
 {
     struct cluster *c = w->leader->c;
@@ -201,8 +215,10 @@ static void on_look(struct world *w, const struct happening *happening)
     world_at(w, w->now_ms + CHECK_EVERY_MS, *happening);
     if (!c)
         return;
-    for (size_t n = 1; n <= w->n_hosts; n++)
+    for (size_t n = 1; n <= w->n_hosts; n++) {
         check_leases(w, &w->host[n]);
+        check_heard(w, &w->host[n]);
+    }
     for (size_t k = 0; k < c->instances.n; k++)
         check_ready(w, CLUSTER_INSTANCE(c, k));
 }

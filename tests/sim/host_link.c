@@ -61,12 +61,22 @@ static void on_greet_again(struct world *w, const struct happening *happening)
         greet(w, h);
 }
 
+static void end_session(struct world *w, struct host *h)
+{
+    bool was = h->welcomed;
+
+    h->welcomed = false;
+    if (was)
+        host_feed(w, h, &(struct agent_ev){.kind = AGENT_EV_LINK_DOWN});
+}
+
 static void welcome(struct world *w, struct host *h, const struct message *m)
 {
     if (m->welcome.refused[0]) {
         world_say(w, "%s is refused: %s", h->name, m->welcome.refused);
         world_at(w, w->now_ms + GREET_AGAIN_MS,
                  (struct happening){.happen = on_greet_again, .host = h->n, .life = h->life});
+        end_session(w, h);
         return;
     }
     h->welcomed = true;
@@ -87,11 +97,7 @@ void host_link_message(struct world *w, struct host *h, struct message *m)
 
 void host_link_closed(struct world *w, struct host *h)
 {
-    bool was = h->welcomed;
-
-    h->welcomed = false;
-    if (was)
-        host_feed(w, h, &(struct agent_ev){.kind = AGENT_EV_LINK_DOWN});
+    end_session(w, h);
 }
 
 void host_send(struct world *w, struct host *h, struct message *m)

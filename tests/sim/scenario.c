@@ -257,9 +257,19 @@ static void add_haste(struct scenario *s, uint64_t *r)
     ADD_PARTS(s, r, 1, random_in(r, 7000, s->heal_ms), parts);
 }
 
+/* A node is not heard for a moment, too short a one for its link, and a copy of it is. */
+static void add_twin(struct scenario *s, uint64_t *r, int host)
+{
+    static const struct part parts[] = {{ACTION_CUT_ONE_WAY, 0, 0, 700, 890, 0, 0},
+                                        {ACTION_COPY_OF_NODE, 600, 890, 0, 0, 0, 0},
+                                        {ACTION_COPY_OF_NODE, 700, 40000, 0, 0, 0, 2}};
+
+    ADD_PARTS(s, r, host, random_in(r, 7000, s->heal_ms), parts);
+}
+
 static void add_odd(struct scenario *s, uint64_t *r)
 {
-    switch (random_in(r, 0, 6)) {
+    switch (random_in(r, 0, 8)) {
     case 0:
         add_defeat(s, r);
         return;
@@ -268,6 +278,10 @@ static void add_odd(struct scenario *s, uint64_t *r)
         return;
     case 2:
     case 3:
+        add_twin(s, r, some_host(s, r));
+        return;
+    case 4:
+    case 5:
         add_doubt(s, r, some_host(s, r));
         return;
     default:

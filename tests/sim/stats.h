@@ -20,6 +20,7 @@ enum check_kind {
     CHECK_ANSWER,
     CHECK_SIGNAL,
     CHECK_READY,
+    CHECK_HEARD,
     CHECK_TIME,
     CHECK_END,
     CHECK_N

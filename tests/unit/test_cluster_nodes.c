@@ -132,6 +132,60 @@ static void test_one_key_on_two_machines_is_refused_and_both_are_named(void **st
            "n1 < welcome\n");
 }
 
+static void report_from_elsewhere(int node)
+{
+    struct cluster_ev ev = event_from(node, CLUSTER_EV_MESSAGE, report_of(node));
+
+    strcpy(ev.peer_addr, "10.0.0.99");
+    step(&ev);
+}
+
+/* It was silent for a moment, so its copy passed for it after a reboot. A boot that was replaced does not speak again, so
+ * whoever speaks as it is another machine; and it is told, for it would go on reporting to nobody. */
+static void test_a_boot_that_was_replaced_and_speaks_again_is_one_of_two(void **state)
+{
+    (void)state;
+    join(1);
+    w.now += 1000;
+    hello_from_elsewhere(1);
+    EXPECT("node n1 ready -> joining (hello)\n"
+           "n1 < welcome\n");
+    report(1);
+    EXPECT("node n1 joining bad_hello: refuse: duplicate_identity: 10.0.0.99 and 10.0.0.1 use the same key at the same "
+           "time; remove the state directory of the copy\n"
+           "n1 < welcome refused: duplicate_identity: 10.0.0.99 and 10.0.0.1 use the same key at the same time; remove "
+           "the state directory of the copy\n");
+    report_from_elsewhere(1);
+    EXPECT("node n1 joining -> ready (report)\n");
+
+    w.now += 30000; /* the copy is gone, and the refused one tries again */
+    hello(1);
+    quiet();
+    report(1);
+    EXPECT("node n1 joining -> ready (report)\n");
+    report_from_elsewhere(1); /* not gone: now it is the one that was replaced */
+    assert_non_null(strstr(w.log, "duplicate_identity: 10.0.0.1 and 10.0.0.99 use the same key"));
+}
+
+/* A machine that was started anew elsewhere, and then once more there: what came first is forgotten. */
+static void test_a_boot_says_nothing_of_the_one_before_the_last(void **state)
+{
+    struct cluster_ev ev;
+
+    (void)state;
+    join(1);
+    w.now += 1000;
+    hello_from_elsewhere(1);
+    w.now += 1000;
+    ev = event_from(1, CLUSTER_EV_HELLO, hello_of(1));
+    strcpy(ev.message->hello.boot_id, "third");
+    strcpy(ev.peer_addr, "10.0.0.98");
+    step(&ev);
+    quiet();
+    report(1);
+    EXPECT("");
+}
+
 static void named_n1(struct message *m)
 {
     strcpy(m->hello.name, "n1");
@@ -227,6 +281,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_partial_lists_replace_the_old_ones, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_a_hello_that_cannot_be_accepted_is_told_why, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_one_key_on_two_machines_is_refused_and_both_are_named, world_setup,
+                                        world_teardown),
+        cmocka_unit_test_setup_teardown(test_a_boot_that_was_replaced_and_speaks_again_is_one_of_two, world_setup,
+                                        world_teardown),
+        cmocka_unit_test_setup_teardown(test_a_boot_says_nothing_of_the_one_before_the_last, world_setup,
                                         world_teardown),
         cmocka_unit_test_setup_teardown(test_two_nodes_of_one_name_are_both_kept, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_silence_is_suspect_and_only_a_reason_to_knock, world_setup,
