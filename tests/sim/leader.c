@@ -158,7 +158,10 @@ static void warmed(struct world *w, struct warm_up *u, bool ok, uint64_t in_ms)
 
 static void on_token(struct world *w, struct request *r, bool ok)
 {
-    warmed(w, (struct warm_up *)r, ok, 1);
+    struct warm_up *u = (struct warm_up *)r;
+
+    assert(u->used && r->a == leader_life(w)); /* a controller that ends forgets what it has asked */
+    warmed(w, u, ok, 1);
 }
 
 static void warm_up(struct world *w, const struct cluster_fx *fx)
@@ -172,6 +175,7 @@ static void warm_up(struct world *w, const struct cluster_fx *fx)
     *u = (struct warm_up){.used = true, .instance = fx->instance, .epoch = fx->epoch};
     u->request.takes_ms = world_chance(w, 20, 300);
     u->request.done = on_token;
+    u->request.a = leader_life(w);
     u->request.serial = ++w->order;
     asked = llama_ask(w, net_leader_machine(w), fx->addr, fx->port, &u->request);
     if (asked != ASKED_TAKEN)
