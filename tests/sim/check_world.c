@@ -60,6 +60,12 @@ static bool is_live(const struct cluster *c, const struct id128 *id, uint64_t ep
             i->run.release == RELEASE_FIRST); /* its workers are busy by right until their coordinator has ended */
 }
 
+/* What was left of it there was forgotten on the word of a copy: it is shown as unknown, and a person must decide. */
+static bool is_forgotten(const struct world *w, const struct host *h, const struct id128 *id)
+{
+    return h->belied && !instance_find(w->leader->c, id);
+}
+
 static bool reaches(const struct world *w, const struct host *h)
 {
     const struct node *n = w->leader->c ? node_find(w->leader->c, &h->id) : NULL;
@@ -75,7 +81,7 @@ static void check_leases(struct world *w, struct host *h)
         struct lease_seen *l = &w->check->lease[h->n][i];
 
         w->stats->checked[CHECK_LEASE_LIVE]++;
-        if (!reaches(w, h) || is_live(w->leader->c, &l->instance, l->epoch))
+        if (!reaches(w, h) || is_live(w->leader->c, &l->instance, l->epoch) || is_forgotten(w, h, &l->instance))
             l->dead_ms = 0;
         else if (!l->dead_ms)
             l->dead_ms = w->now_ms;
@@ -281,8 +287,9 @@ static void check_processes(struct world *w, struct host *h)
             continue;
         if (!u || u->pid != p->pid)
             world_fail(w, "%s: %s %s runs and its agent does not know it", h->name, unit_role_name(p->role), p->unit);
-        else if (id128_is_zero(&p->instance) ? !u->standing || p->client_host
-                                             : !is_live(w->leader->c, &p->instance, p->epoch))
+        else if (id128_is_zero(&p->instance)
+                     ? !u->standing || p->client_host
+                     : !is_live(w->leader->c, &p->instance, p->epoch) && !is_forgotten(w, h, &p->instance))
             world_fail(w, "%s: %s %s runs and serves nobody", h->name, unit_role_name(p->role), p->unit);
     }
 }
@@ -311,7 +318,7 @@ static void check_hosts(struct world *w)
             const struct lease_seen *l = &w->check->lease[n][i];
 
             w->stats->checked[CHECK_END]++;
-            if (!is_live(w->leader->c, &l->instance, l->epoch))
+            if (!is_live(w->leader->c, &l->instance, l->epoch) && !is_forgotten(w, h, &l->instance))
                 world_fail(w, "%s holds a lease of %s epoch %" PRIu64 ", which is over", h->name,
                            ID128_SHORT(&l->instance), l->epoch);
         }

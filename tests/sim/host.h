@@ -62,6 +62,7 @@ struct host {
     int32_t last_pid;
     struct process process[HOST_PROCESSES];
     uint32_t foreign_ports, spawn_fails, last_probe;
+    bool belied; /* a copy of it has passed for it, and said that nothing runs there */
     /* the agent */
     struct agent *agent; /* NULL: none runs */
     bool frozen;

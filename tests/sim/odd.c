@@ -36,7 +36,7 @@ static void say_to_leader(struct world *w, const struct host *h, const char *fro
 }
 
 /* Another machine, made from the same image. One that is refused must change nothing. */
-static void copy_of_node(struct world *w, const struct host *h)
+static void copy_of_node(struct world *w, struct host *h)
 {
     struct message *m = new_message(MESSAGE_HELLO);
     uint64_t changes;
@@ -50,6 +50,7 @@ static void copy_of_node(struct world *w, const struct host *h)
     assert(m->report);
     m->report->full = true;
     say_to_leader(w, h, "10.9.9.9", m);
+    h->belied |= check_speaks(w, h, "10.9.9.9");
     if (w->stats->n_recovered != changes && !check_speaks(w, h, "10.9.9.9"))
         world_fail(w, "a copy of %s was refused, and its word cost an instance", h->name);
 }
