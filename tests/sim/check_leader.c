@@ -198,6 +198,35 @@ static void check_nodes(struct world *w, const struct cluster *c)
     }
 }
 
+/* A node of another machine that has not told what is left there. */
+static const struct member *unheard_member(const struct cluster *c, const struct instance *i)
+{
+    for (size_t m = 0; m < i->run.n_members; m++) {
+        const struct node *n = node_find(c, &i->run.member[m].node);
+
+        if (!n || (!n->complete && n->state != NODE_RETIRED && n->state != NODE_EVICTED))
+            return &i->run.member[m];
+    }
+    return NULL;
+}
+
+static void check_deaf(struct world *w, const struct cluster *c, const struct instance *i, struct instance_seen *seen)
+{
+    bool was = seen->undecided;
+    const struct member *m;
+
+    seen->undecided = i->settle_ms != UINT64_MAX && i->run.n_members;
+    if (!was || w->check->restoring || !brake_deaf(c))
+        return;
+    w->stats->checked[CHECK_DEAF]++;
+    m = unheard_member(c, i);
+    if (!seen->undecided && m && i->state != INSTANCE_STOPPING && !instance_state_ended(i->state))
+        world_fail(w, "instance %s is %s, though the controller has no carrier and has not heard %s", i->name,
+                   instance_state_name(i->state), m->name);
+    if (seen->undecided && m && !brake_is_on(c))
+        world_fail(w, "the controller has no carrier and waits for %s, and the brake is off", m->name);
+}
+
 static void check_instances(struct world *w, const struct cluster *c)
 {
     for (size_t k = 0; k < c->instances.n; k++) {
@@ -210,6 +239,7 @@ static void check_instances(struct world *w, const struct cluster *c)
             world_fail(w, "instance %s is %s, and nothing said so", i->name, instance_state_name(i->state));
         if (seen->epoch != i->epoch)
             new_epoch(w, c, i, seen);
+        check_deaf(w, c, i, seen);
     }
 }
 

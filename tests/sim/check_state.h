@@ -24,6 +24,7 @@ struct instance_seen {
     uint64_t epoch;        /* the newest one planned */
     uint64_t sent;         /* the newest one of which anybody was told */
     uint64_t routed, over; /* by this gateway */
+    bool undecided;        /* from the store, and its nodes have not all been heard */
     uint64_t stop_epoch;   /* a STOP was sent for epochs up to this one */
     /* Since when it has been ready without all its processes, anywhere, and where the leader can hear of it; 0: it has
      * them. */

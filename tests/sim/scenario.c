@@ -267,6 +267,15 @@ static void add_twin(struct scenario *s, uint64_t *r, int host)
     ADD_PARTS(s, r, host, random_in(r, 7000, s->heal_ms), parts);
 }
 
+/* The controller is started anew on a machine whose cable is out, or goes out before it knows what is left. */
+static void add_deaf_start(struct scenario *s, uint64_t *r)
+{
+    static const struct part parts[] = {{ACTION_LEADER_CRASH, 0, 0, 50, 2000, 0, 0},
+                                        {ACTION_CABLE, 0, 2500, 2000, 30000, 0, 0}};
+
+    ADD_PARTS(s, r, s->shared_machine ? 1 : 0, random_in(r, 7000, s->heal_ms), parts);
+}
+
 static void add_odd(struct scenario *s, uint64_t *r)
 {
     switch (random_in(r, 0, 8)) {
@@ -338,6 +347,8 @@ void scenario_make(struct scenario *s, uint64_t seed, size_t n_hosts)
         add_order(s, &r);
     for (uint64_t i = 0; i < n_faults; i++)
         add_fault(s, &r);
+    if (random_one_in(&r, 16))
+        add_deaf_start(s, &r);
     for (int i = 0; i < 5 && s->odd; i++)
         add_odd(s, &r);
     qsort(s->action, s->n, sizeof(s->action[0]), by_time);

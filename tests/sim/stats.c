@@ -20,6 +20,7 @@ const char *check_kind_name(enum check_kind k)
         [CHECK_SIGNAL] = "nobody ends or disturbs what serves the newest epoch",
         [CHECK_READY] = "ready means that all ranks are there",
         [CHECK_HEARD] = "who is welcomed and speaks is heard",
+        [CHECK_DEAF] = "without a carrier nothing is given up for whom nobody can hear",
         [CHECK_TIME] = "time moves on",
         [CHECK_END] = "in the end all is ready and nothing is left over",
     };

@@ -21,6 +21,7 @@ enum check_kind {
     CHECK_SIGNAL,
     CHECK_READY,
     CHECK_HEARD,
+    CHECK_DEAF,
     CHECK_TIME,
     CHECK_END,
     CHECK_N
