@@ -89,16 +89,29 @@ static const struct json_field debt_fields[] = {
     {.key = NULL},
 };
 
-static int write_debts(json_t *o, const struct record_instance *i)
+static const struct json_field tried_fields[] = {
+    {.key = "epoch", .type = JSON_FIELD_U64, JSON_AT(tried, shown.epoch)},
+    {.key = "wall_ms", .type = JSON_FIELD_U64, JSON_AT(tried, shown.wall_ms)},
+    {.key = "code", .type = JSON_FIELD_TEXT, JSON_AT(tried, shown.code)},
+    {.key = "node", .type = JSON_FIELD_TEXT, JSON_AT(tried, shown.node)},
+    {.key = "text", .type = JSON_FIELD_TEXT, JSON_AT(tried, shown.text)},
+    {.key = "node_id", .type = JSON_FIELD_ID, JSON_AT(tried, node)},
+    BOOL(tried, counted),
+    {.key = NULL},
+};
+
+/* n items of that size each. */
+static int write_list(json_t *o, const char *key, const struct json_field *fields, const void *item, size_t size,
+                      size_t n)
 {
     json_t *list = json_array();
-    int r = json_put(o, "debts", list);
+    int r = json_put(o, key, list);
 
-    for (size_t d = 0; d < i->n_debts && !r; d++) {
-        json_t *debt = json_object();
+    for (size_t k = 0; k < n && !r; k++) {
+        json_t *one = json_object();
 
-        r = !debt || json_array_append_new(list, debt) ? err_raise(-ENOMEM)
-                                                       : json_fields_write(debt, debt_fields, &i->debt[d]);
+        r = !one || json_array_append_new(list, one) ? err_raise(-ENOMEM)
+                                                     : json_fields_write(one, fields, (const char *)item + k * size);
     }
     return r;
 }
@@ -115,7 +128,9 @@ static int write_instance(json_t *o, const struct record_instance *i)
     if (!r)
         r = write_plan(o, "pinned", i->pinned);
     if (!r && i->n_debts)
-        r = write_debts(o, i);
+        r = write_list(o, "debts", debt_fields, i->debt, sizeof(i->debt[0]), i->n_debts);
+    if (!r && i->n_tried)
+        r = write_list(o, "tried", tried_fields, i->tried, sizeof(i->tried[0]), i->n_tried);
     if (!r)
         r = json_fields_write(o, instance_fields, i);
     return r;
@@ -191,22 +206,50 @@ static int read_plan(const json_t *o, const char *key, struct plan **ret, char *
     return plan && !json_is_null(plan) ? plan_json_read(plan, ret, why, why_size) : 0;
 }
 
-/* None: of a record that an earlier version kept. */
-static int read_debts(const json_t *o, struct record_instance *i, char *why, size_t why_size)
+/* The items of a list, each into a place of that size; *ret_n grows with them. */
+static int read_list(const json_t *list, const struct json_field *fields, void *item, size_t size, size_t *ret_n,
+                     char *why, size_t why_size)
 {
-    const json_t *list = json_object_get(o, "debts");
-
-    if (!list)
-        return 0;
-    if (!json_is_array(list) || json_array_size(list) > DEBTS_MAX) {
-        snprintf(why, why_size, "debts: not a list of %d at most", (int)DEBTS_MAX);
-        return RECORD_E_INVALID;
-    }
-    for (i->n_debts = 0; i->n_debts < json_array_size(list); i->n_debts++) {
-        if (json_fields_read(json_array_get(list, i->n_debts), debt_fields, NULL, &i->debt[i->n_debts], why, why_size))
+    for (size_t k = 0; k < json_array_size(list); k++) {
+        if (json_fields_read(json_array_get(list, k), fields, NULL, (char *)item + k * size, why, why_size))
             return RECORD_E_INVALID;
+        *ret_n = k + 1;
     }
     return 0;
+}
+
+/* *ret: a list of n_max at most; NULL: none, as in a record that an earlier version kept. */
+static int find_list(const json_t *o, const char *key, size_t n_max, const json_t **ret, char *why, size_t why_size)
+{
+    const json_t *list = json_object_get(o, key);
+
+    if (list && (!json_is_array(list) || json_array_size(list) > n_max)) {
+        snprintf(why, why_size, "%s: not a list of %zu at most", key, n_max);
+        return RECORD_E_INVALID;
+    }
+    *ret = list;
+    return 0;
+}
+
+static int read_debts(const json_t *o, struct record_instance *i, char *why, size_t why_size)
+{
+    const json_t *list;
+    int r = find_list(o, "debts", DEBTS_MAX, &list, why, why_size);
+
+    return r ? r : read_list(list, debt_fields, i->debt, sizeof(i->debt[0]), &i->n_debts, why, why_size);
+}
+
+static int read_tried(const json_t *o, struct record_instance *i, char *why, size_t why_size)
+{
+    const json_t *list;
+    int r = find_list(o, "tried", VIEW_TRIES_MAX, &list, why, why_size);
+
+    if (r || !json_array_size(list))
+        return r;
+    i->tried = calloc(json_array_size(list), sizeof(*i->tried));
+    if (!i->tried)
+        return err_raise(-ENOMEM);
+    return read_list(list, tried_fields, i->tried, sizeof(i->tried[0]), &i->n_tried, why, why_size);
 }
 
 static int read_instance(const json_t *o, struct record_instance *i, char *why, size_t why_size)
@@ -222,6 +265,8 @@ static int read_instance(const json_t *o, struct record_instance *i, char *why, 
         r = read_plan(o, "pinned", &i->pinned, why, why_size);
     if (!r)
         r = read_debts(o, i, why, why_size);
+    if (!r)
+        r = read_tried(o, i, why, why_size);
     return r > 0 ? RECORD_E_INVALID : r;
 }
 

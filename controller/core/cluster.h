@@ -43,6 +43,13 @@ struct debt {
     uint64_t epoch;
 };
 
+/* An epoch that ended in trouble. */
+struct tried {
+    struct view_try shown;
+    struct id128 node; /* who was to blame; zero: nobody in particular */
+    bool counted;      /* as an attempt */
+};
+
 /* What is kept: JSON made and read by controller/record.c, stored by controller/store.c. */
 enum record_kind { RECORD_INSTANCE = 1, RECORD_TASK, RECORD_AUDIT, RECORD_NODE };
 
@@ -66,6 +73,8 @@ struct record {
             struct id128 follows; /* it takes the place of that one, which is being drained; zero: of none */
             size_t n_debts;
             struct debt debt[DEBTS_MAX];
+            size_t n_tried;
+            struct tried *tried; /* owned, newest last; VIEW_TRIES_MAX at most */
         } i;
         struct record_node { /* what an operator said of a node; its id is `instance` */
             char name[PROTO_NAME_MAX];

@@ -8,6 +8,7 @@
 #include "common/core/err.h"
 #include "common/core/text.h"
 #include "controller/core/neighbours.h"
+#include "controller/core/recovery.h"
 
 /* A zeroed effect at the end of the list, or NULL. */
 static struct cluster_fx *fx_new(struct step *s, enum cluster_fx_kind kind)
@@ -258,7 +259,6 @@ static int fill_instance(const struct step_record *from, struct record *to)
     to->i.state = from->as ? from->as : i->state;
     to->i.epoch = i->epoch;
     memcpy(to->i.reason, i->reason, sizeof(to->i.reason));
-    to->i.attempts = i->recovery.attempts;
     to->i.load_ms = i->load_ms;
     to->i.served = i->served;
     to->i.follows = i->follows;
@@ -267,6 +267,8 @@ static int fill_instance(const struct step_record *from, struct record *to)
     if (from->gone)
         return 0;
     r = request_copy(&i->request, &to->i.request);
+    if (!r)
+        r = recovery_keep(&i->recovery, &to->i);
     if (r)
         return err_fold(r);
     return err_fold(fill_plans(i, to));

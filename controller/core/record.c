@@ -12,6 +12,7 @@ void record_clear(struct record *r)
         request_clear(&r->i.request);
         free(r->i.plan);
         free(r->i.pinned);
+        free(r->i.tried);
         break;
     case RECORD_TASK:
     case RECORD_AUDIT:

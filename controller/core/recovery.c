@@ -1,5 +1,6 @@
 #include "controller/core/recovery.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,6 +39,29 @@ void recovery_ready(struct step *s, struct instance *i)
 {
     recovery_rest(i);
     i->recovery.steady_ms = s->now_ms + RECOVERY_STEADY_MS;
+}
+
+int recovery_keep(const struct recovery *r, struct record_instance *ret)
+{
+    ret->attempts = r->attempts;
+    if (!r->n_tried)
+        return 0;
+    ret->tried = malloc(r->n_tried * sizeof(*ret->tried));
+    if (!ret->tried)
+        return err_raise(-ENOMEM);
+    ret->n_tried = r->n_tried;
+    for (size_t k = 0; k < r->n_tried; k++)
+        ret->tried[k] = (struct tried){r->tried[k].shown, r->tried[k].node, r->tried[k].counted};
+    return 0;
+}
+
+void recovery_restore(struct recovery *r, const struct record_instance *kept)
+{
+    r->attempts = r->repeats = kept->attempts;
+    r->n_tried = kept->n_tried < VIEW_TRIES_MAX ? kept->n_tried : VIEW_TRIES_MAX;
+    for (size_t k = 0; k < r->n_tried; k++)
+        r->tried[k] = (struct attempt){
+            .shown = kept->tried[k].shown, .node = kept->tried[k].node, .counted = kept->tried[k].counted};
 }
 
 /* ---- what was tried ---------------------------------------------------------------------------------------------- */
@@ -284,10 +308,10 @@ int recovery_on_no_room(struct step *s, struct instance *i, const struct cause *
 
 static int forget(struct step *s, struct instance *i)
 {
-    bool tried = i->recovery.attempts;
+    bool kept = i->recovery.attempts || i->recovery.n_tried;
 
     recovery_clear(&i->recovery);
-    return tried ? err_fold(record_instance(s, i, 0, false)) : 0;
+    return kept ? err_fold(record_instance(s, i, 0, false)) : 0;
 }
 
 /* A person who waits for an answer has one; what he asked for goes on. */

@@ -22,6 +22,10 @@ enum {
 #define RECOVERY_DRAINED "drained"
 
 void recovery_clear(struct recovery *r);
+/* What a record keeps of it: 0, -ENOMEM. Restored it is as if no epoch had been tried meanwhile; one of an earlier version
+ * tells only how many there were. */
+int recovery_keep(const struct recovery *r, struct record_instance *ret);
+void recovery_restore(struct recovery *r, const struct record_instance *kept);
 
 /* The epoch of i is over for this reason. The caller has said step_instance. */
 void recovery_blame(struct step *s, struct instance *i, const struct cause *cause);

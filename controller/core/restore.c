@@ -14,6 +14,7 @@
 #include "controller/core/loading.h"
 #include "controller/core/nodes.h"
 #include "controller/core/planning.h"
+#include "controller/core/recovery.h"
 #include "controller/core/release.h"
 #include "controller/core/retire.h"
 #include "controller/core/sentence.h"
@@ -54,7 +55,7 @@ static int restore_instance(struct step *s, const struct record *rec)
     i->follows = rec->i.follows;
     i->n_debts = rec->i.n_debts < DEBTS_MAX ? rec->i.n_debts : DEBTS_MAX;
     memcpy(i->debt, rec->i.debt, i->n_debts * sizeof(i->debt[0]));
-    i->recovery.attempts = i->recovery.repeats = rec->i.attempts;
+    recovery_restore(&i->recovery, &rec->i);
     memcpy(i->reason, rec->i.reason, sizeof(i->reason));
     if (i->state == INSTANCE_STOPPED)
         i->remove_ms = s->now_ms + CLUSTER_STOPPED_SHOWN_MS;

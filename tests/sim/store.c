@@ -50,6 +50,7 @@ void sim_store_copy(const struct record *from, struct record *to)
     to->i.request.arg = copied(from->i.request.arg, from->i.request.n_args * sizeof(*from->i.request.arg));
     to->i.plan = copied(from->i.plan, sizeof(*from->i.plan));
     to->i.pinned = copied(from->i.pinned, sizeof(*from->i.pinned));
+    to->i.tried = copied(from->i.tried, from->i.n_tried * sizeof(*from->i.tried));
 }
 
 /* ---- durable ----------------------------------------------------------------------------------------------------- */

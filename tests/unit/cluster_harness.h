@@ -47,7 +47,9 @@ struct world {
     uint64_t last_id[NODES][COMMAND_KNOCK + 1]; /* newest command id per node and kind */
     struct unit_facts unit[NODES][PROTO_UNITS_MAX];
     size_t n_units[NODES];
-    struct plan plan; /* the newest one committed */
+    struct plan plan;            /* the newest one committed */
+    struct record_instance kept; /* the newest record of an instance, without its request's arguments and its plans */
+    struct tried tried[VIEW_TRIES_MAX];
     struct id128 instance;
     uint64_t epoch;
     struct cluster_answer answer; /* the newest */
@@ -175,6 +177,14 @@ static inline void say_commit(const struct cluster_fx *fx)
         else
             say("instance %s %s e%llu", r->i.name, r->gone ? "gone" : instance_state_name(r->i.state),
                 (unsigned long long)r->i.epoch);
+        if (r->kind == RECORD_INSTANCE) {
+            w.kept = r->i;
+            w.kept.request.arg = NULL;
+            w.kept.plan = w.kept.pinned = NULL;
+            w.kept.tried = w.tried;
+            if (r->i.n_tried)
+                memcpy(w.tried, r->i.tried, r->i.n_tried * sizeof(w.tried[0]));
+        }
         if (r->kind == RECORD_INSTANCE && r->i.plan) {
             w.plan = *r->i.plan;
             w.instance = r->instance;

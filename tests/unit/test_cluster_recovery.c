@@ -1,4 +1,5 @@
 /* What becomes of an instance whose epochs fail: placed again at once, later, elsewhere, when there is room; or given up. */
+#include "controller/core/instances.h"
 #include "controller/core/recovery.h"
 #include "tests/unit/cluster_harness.h"
 
@@ -100,6 +101,75 @@ static void test_what_was_tried_is_said_once_for_each_way_and_node(void **state)
         seen().reason,
         "given up after 6 epochs in a row (no_memory on n1 3 times, busy on n1, disk_full on n1 2 times); "
         "the last one: the lease on n1 was refused");
+}
+
+/* Another controller, from the newest record of the instance. */
+static void restart(void)
+{
+    struct record rec = {.kind = RECORD_INSTANCE, .instance = w.instance, .i = w.kept};
+    struct plan plan = w.plan;
+    struct tried tried[VIEW_TRIES_MAX];
+
+    memcpy(tried, w.tried, sizeof(tried));
+    rec.i.tried = tried;
+    rec.i.plan = &plan;
+    cluster_destroy(&w.c);
+    world_open();
+    step(&(struct cluster_ev){.kind = CLUSTER_EV_RESTORE, .record = &rec});
+    begin();
+}
+
+static void test_what_was_tried_outlives_the_controller(void **state)
+{
+    struct view_instance i;
+
+    (void)state;
+    begin_one();
+    refuse("no_memory");
+    refuse("busy");
+    pass_reporting(1000, 1);
+    commit();
+    restart();
+    i = seen();
+    assert_int_equal(i.attempts, 2);
+    assert_int_equal(i.n_tried, 2);
+    assert_string_equal(i.tried[0].code, "no_memory");
+    assert_string_equal(i.tried[0].node, "n1");
+    assert_string_equal(i.tried[0].text, "the lease on n1 was refused");
+    assert_int_equal(i.tried[0].epoch, 1);
+    assert_string_equal(i.tried[1].code, "busy");
+    assert_int_equal(i.tried[1].epoch, 2);
+}
+
+/* A pardon takes back what it counted, and a node that failed it twice is still avoided. */
+static void test_what_was_tried_counts_after_a_restart_as_before(void **state)
+{
+    struct cluster_ev pardon = {.kind = CLUSTER_EV_UPSTREAM, .upstream = UPSTREAM_POISON, .epoch = 1};
+
+    (void)state;
+    begin_one();
+    refuse("no_memory");
+    refuse("no_memory");
+    pass_reporting(1000, 1);
+    commit();
+    pardon.instance = w.instance;
+    restart();
+    assert_true(recovery_avoids(instance_find(w.c, &pardon.instance), &(struct id128){.b = {1, [15] = 1}}));
+    step(&pardon);
+    assert_int_equal(seen().attempts, 1);
+    assert_int_equal(seen().n_tried, 1);
+}
+
+/* What an earlier version kept says how often, and nothing else. */
+static void test_a_record_of_an_earlier_version_tells_only_how_often(void **state)
+{
+    (void)state;
+    begin_one();
+    refuse("no_memory");
+    w.kept.n_tried = 0;
+    restart();
+    assert_int_equal(seen().attempts, 1);
+    assert_int_equal(seen().n_tried, 0);
 }
 
 static void test_a_cause_that_cannot_change_fails_at_once(void **state)
@@ -613,6 +683,9 @@ int main(void)
 #define TEST(f) cmocka_unit_test_setup_teardown(f, world_setup, world_teardown)
     const struct CMUnitTest tests[] = {
         TEST(test_the_first_time_at_once_then_ever_later_then_never),
+        TEST(test_what_was_tried_outlives_the_controller),
+        TEST(test_what_was_tried_counts_after_a_restart_as_before),
+        TEST(test_a_record_of_an_earlier_version_tells_only_how_often),
         TEST(test_what_was_tried_is_said_once_for_each_way_and_node),
         TEST(test_a_cause_that_cannot_change_fails_at_once),
         TEST(test_five_minutes_of_ready_and_all_is_forgotten),

@@ -37,6 +37,12 @@ static void test_instance(void **state)
     r.i.n_debts = 2;
     r.i.debt[0] = (struct debt){.node = lab_id(7), .epoch = 3};
     r.i.debt[1] = (struct debt){.node = lab_id(8), .epoch = 1};
+    r.i.n_tried = 2;
+    r.i.tried = calloc(2, sizeof(*r.i.tried));
+    r.i.tried[0] = (struct tried){
+        .shown = {.epoch = 2, .wall_ms = 70, .code = "rank_lost", .node = "n2"}, .node = lab_id(8), .counted = true};
+    snprintf(r.i.tried[0].shown.text, sizeof(r.i.tried[0].shown.text), "rank 1 on n2: killed by signal 9");
+    r.i.tried[1].shown = (struct view_try){.epoch = 3, .code = "stale_epoch"};
     assert_int_equal(record_to_store(&r, 0, &row), 0);
     assert_string_equal(row.kind, "instance");
     assert_string_equal(row.key, "05050505050505050505050505050505");
@@ -56,6 +62,8 @@ static void test_instance(void **state)
     assert_true(id128_equal(&back.i.follows, &r.i.follows));
     assert_int_equal(back.i.n_debts, 2);
     assert_memory_equal(back.i.debt, r.i.debt, sizeof(r.i.debt));
+    assert_int_equal(back.i.n_tried, 2);
+    assert_memory_equal(back.i.tried, r.i.tried, 2 * sizeof(*r.i.tried));
     free(row.value);
     record_clear(&back);
     record_clear(&r);
@@ -76,6 +84,7 @@ static void test_an_instance_of_an_earlier_version(void **state)
     assert_int_equal(back.i.attempts, 0);
     assert_false(back.i.served);
     assert_true(id128_is_zero(&back.i.follows));
+    assert_int_equal(back.i.n_tried, 0);
     assert_null(back.i.plan);
     assert_null(back.i.pinned);
     record_clear(&back);
@@ -174,6 +183,10 @@ static void test_audit(void **state)
     free(two.value);
 }
 
+#define READY(more)                                                                                                         \
+    "{\"instance\":\"05050505050505050505050505050505\",\"state\":\"ready\",\"epoch\":1,\"request\":{\"model\":\"m\"}" more \
+    "}"
+
 static void test_damaged_rows(void **state)
 {
     static const char *const values[] = {
@@ -187,6 +200,11 @@ static void test_damaged_rows(void **state)
         "{\"instance\":\"05050505050505050505050505050505\",\"state\":\"ready\",\"epoch\":1}",
         ("{\"instance\":\"05050505050505050505050505050505\",\"state\":\"ready\",\"epoch\":1,\"request\":{\"model\":\"m\"},"
          "\"plan\":{}}"),
+        READY(",\"debts\":{}"),
+        READY(",\"tried\":{}"),
+        READY(",\"tried\":[7]"),
+        READY(",\"tried\":[{\"epoch\":1},{},{},{},{},{},{}]"), /* one more than are ever kept */
+        READY(",\"tried\":[{\"node_id\":\"07\"}]"),
     };
     struct store_record row = {.kind = "instance", .key = "x"};
     struct record back;
