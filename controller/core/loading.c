@@ -7,6 +7,7 @@
 #include "common/core/text.h"
 #include "controller/core/effects.h"
 #include "controller/core/lifecycle.h"
+#include "controller/core/nodes.h"
 #include "controller/core/sentence.h"
 
 /* ---- proof ------------------------------------------------------------------------------------------------------ */
@@ -144,6 +145,13 @@ static void begin_load(struct step *s, struct instance *i, const char *addr, uin
         run->load_began_bytes += loading_loaded_bytes(i, r);
 }
 
+static int ask_token(struct step *s, struct instance *i)
+{
+    i->run.warm_again = false;
+    i->run.warm_ms = s->now_ms + s->c->config.warm_up_ms;
+    return err_fold(fx_warm_up(s, i));
+}
+
 /* Ranks proven and listening: only then may a token be asked of it. */
 static int maybe_warm_up(struct step *s, struct instance *i)
 {
@@ -153,8 +161,7 @@ static int maybe_warm_up(struct step *s, struct instance *i)
         return 0;
     run->warming = true;
     run->proof_ms = UINT64_MAX;
-    run->warm_ms = s->now_ms + s->c->config.warm_up_ms;
-    return err_fold(fx_warm_up(s, i));
+    return err_fold(ask_token(s, i));
 }
 
 int loading_started(struct step *s, struct instance *i, const char *addr, uint16_t port)
@@ -188,9 +195,12 @@ int loading_warmed(struct step *s, struct instance *i, bool ok, const char *text
 {
     int r;
 
-    if (i->state != INSTANCE_LOADING || i->run.warm_ms == UINT64_MAX)
+    if (i->state != INSTANCE_LOADING || i->run.warm_ms == UINT64_MAX || i->run.warm_again)
         return 0;
-    i->run.warm_ms = UINT64_MAX;
+    i->run.warm_again = !ok && nodes_quiet(s);
+    i->run.warm_ms = i->run.warm_again ? s->c->numbers.quiet_ms : UINT64_MAX;
+    if (i->run.warm_again)
+        return 0;
     if (!ok)
         return err_fold(
             lifecycle_trouble(s, i, NULL, "warm_up_failed", "the first token did not come: %s", text ? text : ""));
@@ -217,6 +227,8 @@ int loading_timed_out(struct step *s, struct instance *i)
                                           "the agent on %s did not say where its coordinator listens",
                                           i->plan->rank[0].node_name));
     }
+    if (run->warm_ms <= s->now_ms && run->warm_again)
+        return err_fold(ask_token(s, i));
     if (run->warm_ms <= s->now_ms)
         return err_fold(lifecycle_trouble(s, i, NULL, "warm_up_timeout",
                                           "the first token did not come within %" PRIu64 " s",

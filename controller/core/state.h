@@ -151,6 +151,7 @@ struct run {
     uint64_t load_began_ms, load_began_bytes;
     uint64_t growth_ms, growth_bytes, growth_cpu_ms; /* when and where the load last moved */
     uint64_t stall_ms, proof_ms, warm_ms;            /* deadlines; UINT64_MAX: not running */
+    bool warm_again;    /* the first token is asked for at warm_ms: our own suspend cut off what was asked before */
     bool over;          /* it is being ended, or has been; the first reason for it is the one */
     uint64_t placed_ms; /* 0: not known, by an earlier controller */
     enum release release;

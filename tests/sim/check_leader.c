@@ -88,6 +88,17 @@ static void tell(struct world *w, const struct cluster_transition *t)
         world_say(w, "ctl > %s %s is %s: %ss %s: %s", t->machine, t->id, t->from, t->verdict, t->event, t->text);
 }
 
+/* What it asked for before was cut off by that, and its links may not be up again. */
+static void check_own_suspend(struct world *w, const struct cluster_transition *t)
+{
+    const struct leader *l = w->leader;
+
+    if (l->woke_ms && w->now_ms - l->woke_ms < leader_config(w).settle_ms &&
+        strncmp(t->text, "the first token did not come: ", 30) == 0)
+        world_fail(w, "%s %s -> %s: %s; but the controller's machine has just been suspended", t->id, t->from, t->to,
+                   t->text);
+}
+
 void check_transition(struct world *w, const struct cluster_transition *t)
 {
     const struct pages_step words = {t->from, t->to ? t->to : "", t->event, t->verdict};
@@ -96,6 +107,7 @@ void check_transition(struct world *w, const struct cluster_transition *t)
     const char *wrong = state ? pages_follow(m, &words, state) : NULL;
 
     w->stats->checked[CHECK_TABLE]++;
+    check_own_suspend(w, t);
     if (w->story)
         tell(w, t);
     if (wrong)

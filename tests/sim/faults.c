@@ -258,6 +258,23 @@ static void on_action(struct world *w, const struct happening *h)
         world_at(w, w->now_ms + a->lasts_ms, (struct happening){.happen = on_over, .a = h->a});
 }
 
+static void on_nap(struct world *w, const struct happening *h)
+{
+    hit_suspend(w, h->host, h->a);
+    hit_network_changed(w);
+}
+
+void faults_sleep_now(struct world *w)
+{
+    int machine = net_leader_machine(w);
+    uint64_t at_ms = w->now_ms + world_chance(w, 1, 20), for_ms = world_chance(w, 2100, 20000);
+
+    if (!w->scenario->odd || w->healed || at_ms + for_ms >= w->scenario->heal_ms || !world_maybe(w, 30))
+        return;
+    world_at(w, at_ms, (struct happening){.happen = on_nap, .host = machine, .a = true});
+    world_at(w, at_ms + for_ms, (struct happening){.happen = on_nap, .host = machine, .a = false});
+}
+
 /* Rare states do not wait for the fault of that name. */
 static void on_odd(struct world *w, const struct happening *h)
 {

@@ -7,6 +7,8 @@
 /* Arranges every action of the scenario that is not left out. */
 void faults_begin(struct world *w);
 /* From now on nothing is wrong: power, cables, disks, processes; whoever ended runs again. */
+/* The controller's machine is put to sleep now, while it waits for an answer; in odd stories, now and then. */
+void faults_sleep_now(struct world *w);
 void faults_heal(struct world *w);
 
 #endif

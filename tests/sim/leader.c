@@ -7,6 +7,7 @@
 #include "controller/core/state.h"
 #include "tests/sim/cells.h"
 #include "tests/sim/check.h"
+#include "tests/sim/faults.h"
 #include "tests/sim/host.h"
 #include "tests/sim/net.h"
 #include "tests/sim/scenario.h"
@@ -156,6 +157,14 @@ static void warmed(struct world *w, struct warm_up *u, bool ok, uint64_t in_ms)
              (struct happening){.happen = on_warmed, .life = w->leader->life, .a = ok, .b = u->request.serial, .p = u});
 }
 
+void leader_lose_warm_ups(struct world *w)
+{
+    for (size_t i = 0; i < WARM_UPS; i++) {
+        if (w->leader->warm_up[i].used)
+            warmed(w, &w->leader->warm_up[i], false, world_chance(w, 0, 3000));
+    }
+}
+
 static void on_token(struct world *w, struct request *r, bool ok)
 {
     struct warm_up *u = (struct warm_up *)r;
@@ -182,6 +191,7 @@ static void warm_up(struct world *w, const struct cluster_fx *fx)
         warmed(w, u, false, asked == ASKED_UNREACHED ? 5000 : 2);
     else
         warmed(w, u, false, leader_config(w).warm_up_ms);
+    faults_sleep_now(w);
 }
 
 static void carry_out(struct world *w, struct cluster_fx *fx)

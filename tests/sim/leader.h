@@ -36,6 +36,7 @@ struct leader {
     int64_t wall_ms;
     uint64_t tick_ms;
     uint64_t carrier_told;
+    uint64_t woke_ms; /* its machine was suspended; 0: never */
     struct sim_store store;
     bool stale;
     size_t n_pictures;
@@ -64,6 +65,9 @@ void leader_feed(struct world *w, struct cluster_ev *ev);
 /* What a step has decided: looked at, shown, carried out. fx: consumed. */
 void leader_take(struct world *w, struct cluster_effects *fx);
 bool leader_not_now(struct world *w, const struct happening *h);
+
+/* What it has asked of coordinators over connections that are broken now. */
+void leader_lose_warm_ups(struct world *w);
 
 /* For net.c and store.c. */
 void leader_message(struct world *w, int from, struct message *m); /* m: consumed */

@@ -173,8 +173,11 @@ void leader_woke(struct world *w, uint64_t slept_ms)
 
     w->leader->clock_ms -= (int64_t)slept_ms;
     w->leader->tick_ms = 0;
-    if (slept_ms > 2000 && leader_listens(w))
-        leader_feed(w, &ev);
+    if (slept_ms <= 2000 || !leader_listens(w))
+        return;
+    w->leader->woke_ms = w->now_ms;
+    leader_feed(w, &ev);
+    leader_lose_warm_ups(w);
 }
 
 void leader_begin(struct world *w)

@@ -215,6 +215,30 @@ static void test_a_first_token_counts_once(void **state)
     EXPECT("");
 }
 
+/* The connection by which it was asked for was reset while our own machine slept: that says nothing of the coordinator, and
+ * neither does one that is refused before our links are up again. */
+static void test_a_first_token_that_our_own_suspend_cut_off_is_asked_for_again(void **state)
+{
+    (void)state;
+    begin_load(7, 1);
+    done(1, COMMAND_START_COORDINATOR);
+    shows_buffers(1, -1, 0);
+    listens(1);
+    step(&(struct cluster_ev){.kind = CLUSTER_EV_RESUMED});
+    quiet();
+    pass_reporting(2000, 1);
+    warmed(false, "reset");
+    pass_reporting(7500, 1);
+    EXPECT("");
+    pass_reporting(500, 1);
+    EXPECT("warm_up m 10.0.0.1:18080\n");
+    pass_reporting(119000, 1); /* it has all its time again */
+    EXPECT("");
+    warmed(false, "HTTP 500");
+    EXPECT("instance m loading -> recovering (trouble): the first token did not come: HTTP 500\n"
+           "n1 < stop e1\n");
+}
+
 static struct message *report_with_second_model(int node)
 {
     struct message *m = report_of(node);
@@ -538,6 +562,7 @@ int main(void)
         TEST(test_case_02_the_second_caller_gets_the_firsts_answer),
         TEST(test_a_ready_one_is_attached_to),
         TEST(test_a_ready_one_whose_task_is_forgotten_gets_a_new_one),
+        TEST(test_a_first_token_that_our_own_suspend_cut_off_is_asked_for_again),
         TEST(test_a_first_token_counts_once),
         TEST(test_case_10_five_of_one_and_two_at_once),
         TEST(test_an_alias_is_a_name_of_its_own),
