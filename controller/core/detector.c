@@ -119,7 +119,6 @@ static struct instance *served(const struct cluster *c, const struct cluster_ev 
 int detector_traffic(struct step *s, const struct cluster_ev *ev)
 {
     struct instance *i = served(s->c, ev);
-    bool begins;
     int r;
 
     if (!i)
@@ -127,10 +126,7 @@ int detector_traffic(struct step *s, const struct cluster_ev *ev)
     r = step_instance(s, i);
     if (r)
         return err_fold(r);
-    begins = !i->run.traffic.in_flight && ev->traffic.in_flight;
-    i->run.traffic = ev->traffic;
-    if (begins)
-        i->run.hang.still_ms = i->run.hang.late_ms = s->now_ms;
+    hang_traffic(s, i, &ev->traffic);
     return 0;
 }
 

@@ -29,6 +29,34 @@ int hang_restart(struct step *s, struct instance *i)
     return 0;
 }
 
+int hang_cut_off(struct step *s, struct instance *i)
+{
+    int r = hang_restart(s, i);
+
+    if (r)
+        return err_fold(r);
+    i->run.hang.n_cut = i->run.traffic.in_flight;
+    return 0;
+}
+
+/* A request is in progress of which something can be expected. */
+static bool is_asked(const struct instance *i)
+{
+    return i->run.traffic.in_flight > i->run.hang.n_cut;
+}
+
+void hang_traffic(struct step *s, struct instance *i, const struct cluster_traffic *traffic)
+{
+    struct hang *h = &i->run.hang;
+    bool was = is_asked(i);
+
+    i->run.traffic = *traffic;
+    if (h->n_cut > traffic->in_flight)
+        h->n_cut = traffic->in_flight;
+    if (!was && is_asked(i))
+        h->still_ms = h->late_ms = s->now_ms;
+}
+
 /* ---- what is known of its processes ------------------------------------------------------------------------------ */
 
 static const struct node *rank_node(const struct cluster *c, const struct instance *i, size_t k)
@@ -132,7 +160,7 @@ static bool stepped(const struct cluster *c, struct instance *i)
 
     h->progress = i->run.traffic.progress;
     h->n_decode = u ? u->n_decode : h->n_decode;
-    return moved || !i->run.traffic.in_flight || i->state == INSTANCE_LOADING;
+    return moved || !is_asked(i) || i->state == INSTANCE_LOADING;
 }
 
 /* ---- P1 --------------------------------------------------------------------------------------------------------- */
@@ -236,8 +264,8 @@ bool hang_is_slow(const struct instance *i, size_t rank, uint64_t now_ms)
 {
     const struct hang *h = &i->run.hang;
 
-    return i->state != INSTANCE_LOADING && hang_watches(i) && i->run.traffic.in_flight && h->works[rank] &&
-           h->sampled_ms && now_ms - h->late_ms >= HANG_MS;
+    return i->state != INSTANCE_LOADING && hang_watches(i) && is_asked(i) && h->works[rank] && h->sampled_ms &&
+           now_ms - h->late_ms >= HANG_MS;
 }
 
 static int trouble_slow(struct step *s, struct instance *i)

@@ -26,6 +26,12 @@ int hang_sample(struct step *s, struct instance *i);
 /* Every clock stands at 0 again: a node was silent, or a machine was suspended. 0, -ENOMEM. */
 int hang_restart(struct step *s, struct instance *i);
 
+/* Our own machine was suspended: the same, and what was in flight then is not expected to end. 0, -ENOMEM. */
+int hang_cut_off(struct step *s, struct instance *i);
+
+/* The gateway's word. The caller has said step_instance. */
+void hang_traffic(struct step *s, struct instance *i, const struct cluster_traffic *traffic);
+
 /* No token came for long, and this rank computes. */
 bool hang_is_slow(const struct instance *i, size_t rank, uint64_t now_ms);
 /* For how long it has read nothing, as its node says; 0 where that is not known. */

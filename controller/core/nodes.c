@@ -363,7 +363,7 @@ int nodes_resumed(struct step *s)
     for (size_t k = 0; !r && k < s->c->nodes.n; k++)
         r = forget_silence(s, CLUSTER_NODE(s->c, k));
     for (size_t k = 0; !r && k < s->c->instances.n; k++)
-        r = hang_restart(s, CLUSTER_INSTANCE(s->c, k));
+        r = hang_cut_off(s, CLUSTER_INSTANCE(s->c, k));
     return err_fold(r);
 }
 

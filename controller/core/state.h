@@ -127,6 +127,7 @@ struct hang {
     uint64_t sampled_ms; /* 0: not yet */
     uint64_t progress, n_decode, coordinator_cpu_ms, worker_cpu_ms[PROTO_RANKS_MAX];
     bool works[PROTO_RANKS_MAX]; /* in the last sample */
+    uint32_t n_cut;              /* of the traffic in flight: it was when our own machine slept, and may be for ever */
 };
 
 /* A token of our own, asked of a coordinator that answers errors. */

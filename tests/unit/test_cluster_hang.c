@@ -154,6 +154,7 @@ static void test_our_own_suspend_restarts_every_clock(void **state)
     traffic(1, 0);
     watch(9000, NULL);
     step(&(struct cluster_ev){.kind = CLUSTER_EV_RESUMED});
+    traffic(2, 0);
     worker_on(2)->frozen_ms = 9000;
     watch(9500, NULL);
     EXPECT("");
@@ -512,6 +513,40 @@ static void test_after_our_own_suspend_the_gateway_is_not_believed(void **state)
     assert_non_null(strstr(w.log, "instance m ready -> recovering"));
 }
 
+/* Nobody may ever end a connection that was open then, and the coordinator has done with it: a request that is new stands
+ * still or does not, that one says nothing. */
+static void test_what_was_in_flight_when_we_slept_does_not_stand_still(void **state)
+{
+    (void)state;
+    make_ready(7, 2);
+    traffic(1, 5);
+    quiet();
+    step(&(struct cluster_ev){.kind = CLUSTER_EV_RESUMED});
+    watch(40000, NULL);
+    EXPECT("");
+    traffic(2, 5);
+    watch(9000, NULL);
+    EXPECT("");
+    watch(2000, NULL);
+    assert_non_null(strstr(w.log, "instance m ready -> recovering (trouble)"));
+}
+
+/* As soon as one of them has ended, one more is one more. */
+static void test_what_was_in_flight_when_we_slept_may_end(void **state)
+{
+    (void)state;
+    make_ready(7, 2);
+    traffic(2, 5);
+    step(&(struct cluster_ev){.kind = CLUSTER_EV_RESUMED});
+    traffic(1, 5);
+    quiet();
+    watch(20000, NULL);
+    EXPECT("");
+    traffic(2, 5);
+    watch(11000, NULL);
+    assert_non_null(strstr(w.log, "instance m ready -> recovering (trouble)"));
+}
+
 /* All slots are taken: our own request waits like any other, which says nothing. */
 static void test_a_token_that_does_not_come_may_be_asked_for_again(void **state)
 {
@@ -578,6 +613,8 @@ int main(void)
         TEST(test_errors_are_a_reason_to_ask_for_a_token_of_our_own),
         TEST(test_a_token_that_nobody_asked_for_says_nothing),
         TEST(test_after_our_own_suspend_the_gateway_is_not_believed),
+        TEST(test_what_was_in_flight_when_we_slept_does_not_stand_still),
+        TEST(test_what_was_in_flight_when_we_slept_may_end),
         TEST(test_a_token_that_does_not_come_may_be_asked_for_again),
         TEST(test_an_error_that_cannot_change_is_said_to_be_one),
     };
