@@ -8,7 +8,8 @@
 #   cv ARGS...                        the command line against that controller
 #   until_ok SECONDS COMMAND...       waits for a condition (generous: a limit, not a measurement)
 #   pid_of NODE PROGRAM               host pids of a program in a node
-# shellcheck shell=bash disable=SC2034
+# What is said of an instance is said of `tiny` where no NAME is given.
+# shellcheck shell=bash disable=SC2034,SC2016 # filters of jq have variables of their own
 set -euo pipefail
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -102,9 +103,41 @@ pid_of() {
 runs() { [ -n "$(pid_of "$1" "$2")" ]; }
 gone() { [ -z "$(pid_of "$1" "$2")" ]; }
 
+# serving NODE PROGRAM: the process that serves, not an idle one: it holds most memory
+serving() {
+    local p
+    for p in $(pid_of "$1" "$2"); do
+        echo "$(awk '/^RssAnon/ { print $2 }' "/proc/$p/status") $p"
+    done | sort -n | tail -n 1 | cut -d' ' -f2
+}
+
+# end_program SIGNAL NODE PROGRAM: and waits until it is gone
+end_program() {
+    local p
+    for p in $(pid_of "$2" "$3"); do kill "-$1" "$p"; done
+    until_ok 20 gone "$2" "$3"
+}
+
+# llama_pids NODE...: the processes of llama.cpp there
+llama_pids() {
+    local node
+    for node in "$@"; do
+        pid_of "$node" rpc-server
+        pid_of "$node" llama-server
+    done | sort
+}
+
+no_coordinator() { # NODE...
+    local node
+    for node in "$@"; do
+        gone "$node" llama-server || fail "a coordinator is left on node $node"
+    done
+}
+
 controller() {
     local node=$1
     shift
+    rm -f "/run/cv-$CARAVAN_LAB/n$node/var/http-port" # of the one before
     # the listening socket is the host's, the daemon the node's
     "$LAB" hostexec "$node" "$BIN/deploy/caravan-listenfd" --port 18800 --port-file /run/node/http-port -- \
         nsenter --net=/proc/1/ns/net -- "$BIN/caravan-controller" --config /dev/null --models-conf /dev/null \
@@ -131,13 +164,52 @@ agents() {
     until_ok 60 nodes_ready "$1"
 }
 
-nodes_ready() {
-    [ "$(cv nodes --json | jq '[.nodes[] | select(.state == "ready" and ([.units[] | select(.standing and .state == "running")] | length) == 1)] | length')" = "$1" ]
-}
-
 cv() {
     "$BIN/caravan" "$@"
 }
+
+# ---- what is so: each succeeds where it is ----
+
+# nodes_say FILTER, instances_say FILTER: a filter of jq on all that `caravan nodes` or `caravan instances` tells;
+# node_says NAME FILTER: on what is told of one node
+nodes_say() { cv nodes --json | jq -e "$@" >/dev/null; }
+instances_say() { cv instances --json | jq -e "$@" >/dev/null; }
+node_says() { nodes_say --arg name "$1" ".nodes[] | select(.name == \$name) | $2"; }
+
+nodes_ready() { # COUNT
+    nodes_say --argjson n "$1" '[.nodes[] | select(.state == "ready" and
+        ([.units[] | select(.standing and .state == "running")] | length) == 1)] | length == $n'
+}
+
+# node_is NODE STATE, is NAME STATE, ready_after EPOCH [NAME], brake true|false, answers NAME
+node_is() { node_says "node$1" ".state == \"$2\""; }
+is() { [ "$(instance "$1" | jq -r .state)" = "$2" ]; }
+ready_after() { instance "${2:-}" | jq -e --argjson e "$1" '.state == "ready" and .epoch > $e' >/dev/null; }
+brake() { [ "$(cv nodes --json | jq -r .brake.on)" = "$1" ]; }
+answers() { [ -n "$(ask "$1" hello 4)" ]; }
+
+# mended EPOCH PATTERN: another epoch serves, and what is told of that one's end matches
+mended() {
+    until_ok 90 ready_after "$1"
+    [[ $(reason_of "$1") =~ $2 ]] || fail "the reason of epoch $1 is \"$(reason_of "$1")\", not like \"$2\""
+    answers tiny || fail "no answer after epoch $1"
+    say "mended: $(reason_of "$1")"
+}
+
+# ---- what there is ----
+
+# instance [NAME]: what is served by that name, in JSON. Of it: epoch NAME; rank_node RANK [NAME], the number of its node;
+# reason_of EPOCH [NAME], why that one ended
+instance() {
+    cv instances --json | jq -c --arg n "${1:-tiny}" '[.instances[] | select(.name == $n and .state != "stopped")][0]'
+}
+epoch() { instance "$1" | jq -r .epoch; }
+rank_node() { instance "${2:-}" | jq -r ".plan.ranks[$1].node_name" | tr -d '[:lower:]'; }
+reason_of() {
+    instance "${2:-}" | jq -r --argjson e "$1" '.tried[] | select(.epoch == $e) | "\(.code): \(.text)"'
+}
+
+# ---- models and requests ----
 
 mkgguf() {
     "$BIN/deploy/caravan-mkgguf" "$@" >/dev/null
@@ -147,12 +219,33 @@ model() { # model NAME OPTIONS...: a small valid model in $MODELS
     mkgguf "$MODELS/$1.gguf" "${@:2}" >/dev/null
 }
 
-# ask MODEL PROMPT MAX_TOKENS [BASE]: the text of a greedy chat answer
-ask() {
+# chat MODEL PROMPT TOKENS: the body of a greedy request
+chat() {
     jq -n --arg m "$1" --arg p "$2" --argjson n "$3" \
-        '{model: $m, messages: [{role: "user", content: $p}], max_tokens: $n, temperature: 0, seed: 7, cache_prompt: false}' |
-        curl -sS --fail-with-body -m 120 -H 'Content-Type: application/json' -d @- "${4:-$URL}/v1/chat/completions" |
+        '{model: $m, messages: [{role: "user", content: $p}], max_tokens: $n, temperature: 0, seed: 7, cache_prompt: false}'
+}
+
+# ask MODEL PROMPT TOKENS: the text of the answer
+ask() {
+    chat "$@" | curl -sS --fail-with-body -m 120 -H 'Content-Type: application/json' -d @- "$URL/v1/chat/completions" |
         jq -r '.choices[0].message.content'
+}
+
+# ask_stream FILE TOKENS [PROMPT]: tiny's answer as it comes, into FILE; in the background, as $streaming
+ask_stream() {
+    chat tiny "${3:-go}" "$2" | jq '. + {stream: true}' |
+        curl -sSN -m 300 -d @- "$URL/v1/chat/completions" >"$1" 2>"$1.err" &
+    streaming=$!
+}
+
+# chunks FILE: how many have come. grew FILE COUNT: whether more than so many have
+chunks() { grep -c content "$1" || true; }
+grew() { [ "$(chunks "$1")" -gt "$2" ]; }
+
+# stream FILE TOKENS: as ask_stream, and waits until tokens come
+stream() {
+    ask_stream "$@"
+    until_ok 60 grew "$1" 10
 }
 
 # expect_error CODE PATTERN COMMAND...: exits with CODE and says, in one line, something that matches

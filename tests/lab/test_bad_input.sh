@@ -34,39 +34,34 @@ expect_error 1 '3' cv deploy good --nodes 5
 
 # llama.cpp missing on one node: it is left out by name; on all: said
 mkdir "$WORK/nollama"
-kill -TERM "$(pid_of 3 caravan-agent)"
-until_ok 20 gone 3 caravan-agent
+end_program TERM 3 caravan-agent
 "$LAB" exec 3 sh -c 'rm -rf /run/node/agent'
 in_node 3 agent3b env PATH=/usr/sbin:/sbin "$BIN/caravan-agent" --state-dir /run/node/agent --models "$MODELS" \
     --llama-dir "$WORK/nollama" --shim "$BIN/caravan-shim" --trust open
 # (its state directory was new, so it came back as another node of that name; the old one has to be noticed as gone)
-until_ok 60 sh -c "'$BIN/caravan' nodes --json | jq -e '[.nodes[] | select(.name == \"node3\" and .state == \"ready\")] | length == 1 and (.[0].build_problem // \"\") != \"\"'"
+until_ok 60 nodes_say '[.nodes[] | select(.name == "node3" and .state == "ready")] | length == 1 and (.[0].build_problem // "") != ""'
 cv plan good --policy spread | grep -q 'node3.*llama' || fail "the plan does not say why node3 is left out: $(cv plan good)"
 expect_error 1 'node3' cv deploy good --nodes 3
 
-kill -TERM "$(pid_of 3 caravan-agent)"
-until_ok 20 gone 3 caravan-agent
+end_program TERM 3 caravan-agent
 agent 3
-until_ok 60 sh -c "'$BIN/caravan' nodes --json | jq -e '.nodes[] | select(.name == \"node3\" and .state == \"ready\" and (.build_problem // \"\") == \"\")'"
+until_ok 60 node_says node3 'select(.state == "ready" and (.build_problem // "") == "")'
 
 # rank 0's node without the file: another one that has it becomes rank 0
 mkdir "$WORK/empty"
-kill -TERM "$(pid_of 1 caravan-agent)"
-until_ok 20 gone 1 caravan-agent
+end_program TERM 1 caravan-agent
 MODELS=$WORK/empty agent 1
-until_ok 60 sh -c "'$BIN/caravan' nodes --json | jq -e '.nodes[] | select(.name == \"node1\" and .state == \"ready\" and .models == 0)'"
+until_ok 60 node_says node1 '.state == "ready" and .models == 0'
 [ "$(cv plan good --nodes 2 --json | jq -r '.plan.ranks[0].node_name')" != node1 ] || fail "rank 0 has no file: $(cv plan good --nodes 2)"
 
 # port taken: another one is used, the holder is named (cases 06, 07)
 p=$(cv nodes --json | jq '.nodes[] | select(.name == "node2") | .units[] | select(.standing) | .port')
-kill -TERM "$(pid_of 2 caravan-agent)"
-until_ok 20 gone 2 caravan-agent
-kill -KILL "$(pid_of 2 rpc-server)"
-until_ok 20 gone 2 rpc-server
+end_program TERM 2 caravan-agent
+end_program KILL 2 rpc-server
 in_node 2 squatter "$LLAMA/rpc-server" -H 127.0.0.1 -p "$p"
 until_ok 20 "$LAB" exec 2 sh -c "ss -Hltn 'sport = $p' | grep -q ."
 agent 2
-until_ok 60 sh -c "'$BIN/caravan' nodes --json | jq -e '.nodes[] | select(.name == \"node2\") | .units[] | select(.standing and .state == \"running\" and .port != $p)'"
+until_ok 60 node_says node2 ".units[] | select(.standing and .state == \"running\" and .port != $p)"
 grep -q "port.*$p.*rpc-server" "$WORK/agent2.log" || fail "the holder of port $p is not named"
 say "ok: $(grep -h "$p" "$WORK/agent2.log" | grep -m1 rpc-server | cut -c1-160)"
 
@@ -75,9 +70,9 @@ cv plan good --nodes 2 --save "$WORK/plan" >/dev/null
 victim=$(jq -r '[.ranks[].node_name] | map(select(. != "node1"))[0]' "$WORK/plan")
 "$LAB" crash "${victim#node}"
 cv deploy good --plan "$WORK/plan" --no-wait >/dev/null
-waits() { cv instances --json | jq -e --arg v "$victim" '.instances[] | select(.name == "good" and .state == "waiting") | .reason | test($v)'; }
+waits() { instance good | jq -e --arg v "$victim" '.state == "waiting" and (.reason | test($v))'; }
 until_ok 60 waits
-say "ok: $(cv instances --json | jq -r '.instances[] | select(.name == "good") | .reason')"
+say "ok: $(instance good | jq -r .reason)"
 cv stop good >/dev/null
 "$LAB" boot "${victim#node}"
 
@@ -118,7 +113,7 @@ expect_error 2 'm.conf:2.*--rpc' "$BIN/caravan-controller" --models-conf "$WORK/
 
 # everybody lives, nothing is left, and it still works
 [ -n "$(pid_of 1 caravan-controller)" ] || fail "the controller died"
-for i in 1 2 3; do [ -z "$(pid_of $i llama-server)" ] || fail "a coordinator is left on node $i"; done
-[ "$(cv instances --json | jq '[.instances[] | select(.state == "ready" or .state == "loading" or .state == "starting")] | length')" = 0 ] || fail "an instance is left"
+no_coordinator 1 2 3
+instances_say 'all(.instances[]; .state != "ready" and .state != "loading" and .state != "starting")' || fail "an instance is left"
 if [ "$victim" != node2 ]; then n=2; else n=; fi
-[ -z "$n" ] || { until_ok 60 sh -c "'$BIN/caravan' plan good --nodes 1"; cv deploy good --nodes 1 --ctx 512 --slots 1; cv stop good; }
+[ -z "$n" ] || { until_ok 60 cv plan good --nodes 1; cv deploy good --nodes 1 --ctx 512 --slots 1; cv stop good; }

@@ -18,7 +18,7 @@ until_ok 60 has_records _caravan._tcp 3
 until_ok 60 has_records _llamacpp-rpc._tcp 3
 names=$(records _caravan._tcp | cut -d';' -f4 | sort -u | wc -l)
 [ "$names" = 3 ] || fail "two nodes of one name took each other's record: $(records _caravan._tcp | cut -d';' -f4)"
-[ "$(cv nodes --json | jq '[.nodes[] | select(.name == "twin")] | length')" = 2 ] || fail "caravan nodes hides one of two twins"
+nodes_say '[.nodes[] | select(.name == "twin")] | length == 2' || fail "caravan nodes hides one of two twins"
 say "two nodes called twin: $(records _caravan._tcp | cut -d';' -f4 | sort | tr '\n' ' ')"
 
 cv backends --json >"$WORK/backends"
@@ -38,5 +38,5 @@ in_node 2 avahi2 avahi-daemon -f /run/avahi.conf --no-rlimits --no-chroot
 until_ok 60 runs 2 avahi-daemon
 back() { "$LAB" exec 2 timeout 10 avahi-browse -rpt _llamacpp-rpc._tcp | grep -q '^=;.*10\.77\.0\.12;'; }
 until_ok 60 back
-[ "$(cv nodes --json | jq '[.nodes[] | select(.state == "ready")] | length')" = 3 ] || fail "a node was lost with its avahi-daemon"
+nodes_say '[.nodes[] | select(.state == "ready")] | length == 3' || fail "a node was lost with its avahi-daemon"
 say "avahi-daemon died and came back: advertised again, and no node was lost meanwhile"

@@ -73,6 +73,6 @@ for ranks in 1 2 4; do
     done
     say "$ranks ranks: same bytes as without RPC; plan, --rpc, -ts, log and memory agree ($ts)"
     cv stop tiny >/dev/null
-    [ "$(cv instances --json | jq '[.instances[] | select(.state != "stopped")] | length')" = 0 ] || fail "an instance is left"
-    for i in 1 3 4; do [ -z "$(pid_of $i llama-server)" ] || fail "a coordinator is left on node $i"; done
+    instances_say 'all(.instances[]; .state == "stopped")' || fail "an instance is left"
+    no_coordinator 1 3 4
 done

@@ -31,26 +31,24 @@ cmp "$WORK/p1" "$WORK/p2" || fail "the same inputs gave two plans"
 say "0.9 GB with --nodes 2: ranks on $(cv plan small --nodes 2 --json | jq -r '[.plan.ranks[].node_name] | join(", ")')"
 
 # the same nodes, offering 4 GiB each
-for i in 1 2 3 4; do kill -TERM "$(pid_of $i caravan-agent)"; done
-for i in 1 2 3 4; do until_ok 20 gone $i caravan-agent; done
+for i in 1 2 3 4; do end_program TERM $i caravan-agent; done
 for i in 1 2 3 4; do agent $i --memory 4G; done
 until_ok 60 nodes_ready 4
-until_ok 20 sh -c "'$BIN/caravan' nodes --json | jq -e 'all(.nodes[]; .memory.limit_bytes == 4294967296)'"
+until_ok 20 nodes_say 'all(.nodes[]; .memory.limit_bytes == 4294967296)'
 have=$(ranks s12 --policy fit)
 [ "$have" = 4 ] || fail "fit, 12 GB on 4 x 4 GiB: $have nodes: $(cv plan s12)"
 say "fit: 12 GB on nodes of 4 GiB -> 4"
 
 # three nodes there, three needed
-kill -TERM "$(pid_of 4 caravan-agent)"
-until_ok 60 sh -c "'$BIN/caravan' nodes --json | jq -e '[.nodes[] | select(.state == \"ready\")] | length == 3'"
+end_program TERM 4 caravan-agent
+until_ok 60 nodes_say '[.nodes[] | select(.state == "ready")] | length == 3'
 have=$(ranks s9.9 --policy fit)
 [ "$have" = 3 ] || fail "a model that needs three nodes of three got $have: $(cv plan s9.9)"
 say "9.9 GB on three nodes of 4 GiB -> 3"
 
-for i in 1 2 3; do kill -TERM "$(pid_of $i caravan-agent)"; done
-for i in 1 2 3; do until_ok 20 gone $i caravan-agent; done
+for i in 1 2 3; do end_program TERM $i caravan-agent; done
 for i in 1 2 3 4; do agent $i --memory 400M; done
-until_ok 60 sh -c "'$BIN/caravan' nodes --json | jq -e '[.nodes[] | select(.state == \"ready\" and .memory.limit_bytes == 419430400)] | length == 4'"
+until_ok 60 nodes_say '[.nodes[] | select(.state == "ready" and .memory.limit_bytes == 419430400)] | length == 4'
 until_ok 60 nodes_ready 4
 cv deploy one --ctx 512 --slots 1 || fail "1 GB on nodes of 400 MiB"
 n=$(cv instances --json | jq '.instances[0].ranks | length')

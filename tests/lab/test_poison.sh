@@ -13,7 +13,7 @@ cv deploy tiny --nodes 2 --ctx 2048 --slots 4 >/dev/null
 for node in 1 2; do in_node $node watch python3 "$ROOT/tests/lab/poison_watch.py" the-poison; done
 
 question() { # question PROMPT TOKENS: prints body and status in one line
-    jq -n --arg p "$1" --argjson n "$2" '{model: "tiny", messages: [{role: "user", content: $p}], max_tokens: $n, temperature: 0}' |
+    chat tiny "$1" "$2" |
         curl -sS -m 120 -w ' %{http_code}\n' -H 'Content-Type: application/json' -d @- "$URL/v1/chat/completions"
 }
 
@@ -45,6 +45,6 @@ if grep -hv ' 200$' "$WORK"/other*; then fail "of the others, some were not serv
 if grep -v ' 502$' "$WORK/poison" | head -n 3 | grep .; then fail "the poison was answered otherwise"; fi
 aborts=$(grep -c killed "$WORK/watch.log")
 [ "$aborts" = 2 ] || fail "the coordinator was killed $aborts times"
-state=$(cv instances --json | jq -r '.instances[] | select(.name == "tiny") | "\(.state) \(.epoch)"')
+state=$(instance | jq -r '"\(.state) \(.epoch)"')
 [ "$state" = "ready 3" ] || fail "the instance is: $state"
 say "$aborts aborts, $((OTHERS * ROUNDS + 1)) others served, the poison refused $(wc -l <"$WORK/poison") times; $state"

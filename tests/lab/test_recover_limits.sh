@@ -13,9 +13,6 @@ agent 2 --memory 4G # it promises more than its limit lets it keep
 agent 3
 until_ok 60 nodes_ready 3
 
-one() { cv instances --json | jq -c --arg n "$1" '[.instances[] | select(.name == $n and .state != "stopped")][0]'; }
-is() { [ "$(one "$1" | jq -r .state)" = "$2" ]; }
-
 # the limit falls in the middle of the load, which a slow link makes long enough
 usage() { cat "/sys/fs/cgroup/memory/cv-$CARAVAN_LAB/n2/memory.usage_in_bytes" 2>/dev/null; }
 if usage >/dev/null; then
@@ -23,9 +20,9 @@ if usage >/dev/null; then
     cv deploy big --nodes 3 --ctx 512 --slots 1 --no-wait >/dev/null
     until_ok 60 is big loading
     "$LAB" mem 2 $(($(usage) + 8 * 1024 * 1024))
-    told() { one big | jq -e '[.tried[].text] | any(test("node2"))'; }
+    told() { instance big | jq -e '[.tried[].text] | any(test("node2"))'; }
     until_ok 120 told
-    say "memory limit: $(one big | jq -r '.tried[0] | "\(.code): \(.text)"')"
+    say "memory limit: $(instance big | jq -r '.tried[0] | "\(.code): \(.text)"')"
     "$LAB" mem 2 8G
     "$LAB" rate 2 off
     until_ok 120 is big ready
@@ -41,12 +38,12 @@ rc=0
 out=$(cv deploy tiny --nodes 3 --ctx 512 --slots 1 2>&1) || rc=$?
 [ "$rc" = 1 ] && [[ $out =~ disk\ on\ node3 ]] || fail "exit $rc: $out"
 say "full disk: $out"
-[ -z "$(for i in 1 2 3; do pid_of $i llama-server; done)" ] || fail "something was started all the same"
+no_coordinator 1 2 3
 cv stop tiny >/dev/null 2>&1 || true
 cv deploy tiny --nodes 2 --ctx 512 --slots 1 >/dev/null || fail "the other two nodes do not serve"
-[ -n "$(ask tiny hello 4)" ] || fail "no answer while the disk is full"
+answers tiny || fail "no answer while the disk is full"
 cv stop tiny >/dev/null
 "$LAB" exec 3 rm -f /run/node/agent/fill </dev/null
 cv deploy tiny --nodes 3 --ctx 512 --slots 1 >/dev/null || fail "node 3 is not used again"
-[ -n "$(ask tiny hello 4)" ] || fail "no answer after the disk had room again"
+answers tiny || fail "no answer after the disk had room again"
 "$LAB" exec 3 umount -l /run/node/agent </dev/null 2>/dev/null || true

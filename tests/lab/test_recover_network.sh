@@ -10,31 +10,19 @@ controller 1 --settle 3s --evict-after 15s
 agents 4
 cv deploy tiny --nodes 2 --ctx 4096 --slots 1 >/dev/null
 
-one() { cv instances --json | jq -c '.instances[] | select(.name == "tiny")'; }
-epoch() { one | jq -r .epoch; }
-ready_after() { one | jq -e --argjson e "$1" '.state == "ready" and .epoch > $e'; }
-node_is() { [ "$(cv nodes --json | jq -r --arg n "node$1" '.nodes[] | select(.name == $n) | .state')" = "$2" ]; }
 # far: a node of the instance that the controller does not run on
-far() { one | jq -r '[.plan.ranks[].node_name | select(. != "node1")][0]' | tr -d '[:lower:]'; }
-stream() { # FILE TOKENS
-    jq -n --argjson n "$2" '{model: "tiny", stream: true, messages: [{role: "user", content: "go"}], max_tokens: $n, temperature: 0}' |
-        curl -sSN -m 250 -d @- "$URL/v1/chat/completions" >"$1" 2>"$1.err" &
-    streaming=$!
-    until_ok 60 sh -c "[ \$(grep -c content '$1') -gt 10 ]"
-}
-grew() { [ "$(grep -c content "$1")" -gt "$2" ]; }
+far() { instance | jq -r '[.plan.ranks[].node_name | select(. != "node1")][0]' | tr -d '[:lower:]'; }
 
-e=$(epoch)
+e=$(epoch tiny)
 for out in 1 3 10; do
     node=$(far)
     stream "$WORK/s$out" 3900
     "$LAB" linkdown "$node"
     sleep "$out" # the fault itself
     "$LAB" linkup "$node"
-    now=$(grep -c content "$WORK/s$out")
-    until_ok 60 grew "$WORK/s$out" $((now + 5))
+    until_ok 60 grew "$WORK/s$out" $(($(chunks "$WORK/s$out") + 5))
     until_ok 60 node_is "$node" ready
-    [ "$(epoch)" = "$e" ] || fail "a link that was out for $out s cost an epoch: $(one)"
+    [ "$(epoch tiny)" = "$e" ] || fail "a link that was out for $out s cost an epoch: $(instance)"
     kill "$streaming" 2>/dev/null || true
     wait "$streaming" || true
     say "link out for $out s: same epoch, tokens went on"
@@ -44,26 +32,24 @@ done
 node=$(far)
 "$LAB" linkdown "$node"
 until_ok 30 node_is "$node" lost
-[ "$(epoch)" = "$e" ] || fail "lost alone cost an epoch"
+[ "$(epoch tiny)" = "$e" ] || fail "lost alone cost an epoch"
 until_ok 90 ready_after "$e"
-one | jq -e --arg n "node$node" '[.plan.ranks[].node_name] | index($n) == null' >/dev/null || fail "placed on the node that is away: $(one)"
-[ -n "$(ask tiny hello 4)" ] || fail "no answer"
+instance | jq -e --arg n "node$node" '[.plan.ranks[].node_name] | index($n) == null' >/dev/null || fail "placed on the node that is away: $(instance)"
+answers tiny || fail "no answer"
 "$LAB" linkup "$node"
 until_ok 60 node_is "$node" ready
 until_ok 60 nodes_ready 4
-say "link out for good: $(one | jq -r '.tried[-1].text')"
+say "link out for good: $(instance | jq -r '.tried[-1].text')"
 
 # one way only: what the node says no longer reaches the controller; a neighbour carries for it, and nothing is recovered
-e=$(epoch)
+e=$(epoch tiny)
 node=$(far)
 "$LAB" oneway "$node" 1
-via() { cv nodes --json | jq -e --arg n "node$node" '.nodes[] | select(.name == $n) | .state == "ready" and (.via // "") != ""'; }
-until_ok 60 via
+until_ok 60 node_says "node$node" '.state == "ready" and (.via // "") != ""'
 cv nodes | grep -q 'via node' || fail "caravan nodes does not say who carries: $(cv nodes)"
 say "one-way cut: $(cv nodes --json | jq -r --arg n "node$node" '.nodes[] | select(.name == $n) | "\(.state) (via \(.via))"')"
 "$LAB" heal
-direct() { cv nodes --json | jq -e --arg n "node$node" '.nodes[] | select(.name == $n) | .state == "ready" and (.via // "") == ""'; }
-until_ok 60 direct
+until_ok 60 node_says "node$node" '.state == "ready" and (.via // "") == ""'
 
 # without a controller, any agent answers what was known, and says how old it is
 "$LAB" partition "1" "2 3 4"
@@ -74,7 +60,7 @@ grep -q node2 "$WORK/offline" || fail "$(cat "$WORK/offline")"
 until_ok 60 nodes_ready 4
 
 # power loss of a member, and back
-e=$(epoch)
+e=$(epoch tiny)
 until_ok 60 ready_after 0
 node=$(far)
 "$LAB" crash "$node"
@@ -82,5 +68,5 @@ until_ok 90 ready_after "$e"
 "$LAB" boot "$node"
 agent "$node"
 until_ok 60 nodes_ready 4
-[ -n "$(ask tiny hello 4)" ] || fail "no answer after power loss"
-say "power loss: $(one | jq -r '.tried[-1].text')"
+answers tiny || fail "no answer after power loss"
+say "power loss: $(instance | jq -r '.tried[-1].text')"
