@@ -23,9 +23,6 @@ done <<EOF
 12 4
 EOF
 say "spread: 1.9, 2.0, 9.9, 10.1, 12 GB -> 1, 2, 2, 4, 4 nodes"
-cv plan s12 --policy spread >"$WORK/p1"
-cv plan s12 --policy spread >"$WORK/p2"
-cmp "$WORK/p1" "$WORK/p2" || fail "the same inputs gave two plans"
 
 [ "$(cv plan small --nodes 2 --json | jq -c '[.plan.ranks[].node_name] | [length, (unique | length)]')" = "[2,2]" ] || fail "case 18: --nodes 2"
 say "0.9 GB with --nodes 2: ranks on $(cv plan small --nodes 2 --json | jq -r '[.plan.ranks[].node_name] | join(", ")')"
@@ -38,6 +35,10 @@ until_ok 20 nodes_say 'all(.nodes[]; .memory.limit_bytes == 4294967296)'
 have=$(ranks s12 --policy fit)
 [ "$have" = 4 ] || fail "fit, 12 GB on 4 x 4 GiB: $have nodes: $(cv plan s12)"
 say "fit: 12 GB on nodes of 4 GiB -> 4"
+# (what else takes memory on this machine changes nothing here, as it would for nodes that offer all that is free)
+cv plan s12 --policy fit >"$WORK/p1"
+cv plan s12 --policy fit >"$WORK/p2"
+cmp "$WORK/p1" "$WORK/p2" || fail "the same inputs gave two plans"
 
 # three nodes there, three needed
 end_program TERM 4 caravan-agent
