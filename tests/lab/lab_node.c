@@ -2,67 +2,93 @@
  *
  *   lab_node ADDR PORT CONTROLLER-KEY DIR
  *
- * DIR keeps its own key. Standard input, a line each: "hello", "stranger" (a hello whose id does not follow from the key),
- * "foreign" (a hello of another cluster), "full" and "partial" (reports), "event" and "result" (of no instance that there
- * is), each with a number of times ("stranger 1000"); the end of it ends the program. Prints "connected", "welcome" and
- * "refused WHY" as they come, and "sent N" when a line was carried out. */
+ * DIR keeps its own key, and gives it its name. Standard input, a line each; the end of it ends the program:
+ *   hello, stranger, foreign [TIMES]   a hello; one whose id does not follow from the key; one of another cluster
+ *   full, partial [TIMES]              reports
+ *   result, event [TIMES]              that a command is done, that a worker has exited
+ *   keep WORD                          says that by itself from now on, so as not to fall silent
+ *   door ADDR PORT                     where hellos say that it can be knocked at; else nowhere
+ *   of INSTANCE EPOCH                  what results and events are about; else an instance that there is not
+ * Prints "connected", "disconnected", "welcome" and "refused WHY" as they come, and "sent N" when a line of a number of
+ * times was carried out. */
 #include <event2/event.h>
 #include <inttypes.h>
+#include <libgen.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "common/core/text.h"
 #include "common/message.h"
 #include "common/wire.h"
 
+enum { BEAT_MS = 300 }; /* well below suspect_after */
+
 struct lab_node {
     struct event_base *base;
-    struct event *input, *retry;
+    struct event *input, *retry, *beat;
     struct identity identity;
     struct wire_client *wire;
+    const char *name;
     char line[256];
     size_t n_line;
-    char word[32];
+    char word[32], kept[32];
+    char door_addr[PROTO_ADDR_MAX];
+    uint16_t door_port;
+    struct id128 instance;
+    uint64_t epoch;
     unsigned long left, n_sent;
     bool connected;
 };
 
-static void fill_hello(const struct lab_node *n, struct message *m)
+static void fill_hello(const struct lab_node *n, const char *word, struct message *m)
 {
     struct hello *h = &m->hello;
 
     m->kind = MESSAGE_HELLO;
     h->node = crypto_node_id(n->identity.public_key);
-    snprintf(h->name, sizeof(h->name), "lab");
-    snprintf(h->boot_id, sizeof(h->boot_id), "lab");
-    snprintf(h->version, sizeof(h->version), "lab");
-    snprintf(h->build_problem, sizeof(h->build_problem), "it is only a test");
+    text_format(h->name, sizeof(h->name), "%s", n->name);
+    text_format(h->boot_id, sizeof(h->boot_id), "lab");
+    text_format(h->version, sizeof(h->version), "lab");
+    text_format(h->build_problem, sizeof(h->build_problem), "it is only a test");
     h->n_addrs = 1;
-    snprintf(h->addr[0], sizeof(h->addr[0]), "10.77.0.250");
-    if (!strcmp(n->word, "stranger"))
+    text_format(h->addr[0], sizeof(h->addr[0]), "%s", n->door_addr);
+    h->port = n->door_port;
+    if (!strcmp(word, "stranger"))
         h->node.b[0] ^= 1;
-    if (!strcmp(n->word, "foreign"))
+    if (!strcmp(word, "foreign"))
         memset(m->cluster.b, 7, sizeof(m->cluster.b));
 }
 
-static bool fill(const struct lab_node *n, struct message *m)
+static void fill_event(const struct lab_node *n, struct message *m)
 {
-    if (!strcmp(n->word, "hello") || !strcmp(n->word, "stranger") || !strcmp(n->word, "foreign")) {
-        fill_hello(n, m);
-    } else if (!strcmp(n->word, "full") || !strcmp(n->word, "partial")) {
+    m->kind = MESSAGE_EVENT;
+    m->event = calloc(1, sizeof(*m->event));
+    if (!m->event)
+        return;
+    m->event->kind = AGENT_EVENT_UNIT_EXITED;
+    m->event->unit.role = UNIT_WORKER;
+    m->event->unit.state = UNIT_EXITED;
+    m->event->unit.instance = n->instance;
+    m->event->unit.epoch = n->epoch;
+}
+
+static bool fill(const struct lab_node *n, const char *word, struct message *m)
+{
+    m->instance = n->instance;
+    m->epoch = n->epoch;
+    if (!strcmp(word, "hello") || !strcmp(word, "stranger") || !strcmp(word, "foreign")) {
+        fill_hello(n, word, m);
+    } else if (!strcmp(word, "full") || !strcmp(word, "partial")) {
         m->kind = MESSAGE_REPORT;
         m->report = calloc(1, sizeof(*m->report));
         if (m->report)
-            m->report->full = n->word[0] == 'f';
-    } else if (!strcmp(n->word, "event")) {
-        m->kind = MESSAGE_EVENT;
-        m->event = calloc(1, sizeof(*m->event));
-        if (m->event)
-            m->event->kind = AGENT_EVENT_RESUMED;
-    } else if (!strcmp(n->word, "result")) {
+            m->report->full = word[0] == 'f';
+    } else if (!strcmp(word, "event")) {
+        fill_event(n, m);
+    } else if (!strcmp(word, "result")) {
         m->kind = MESSAGE_RESULT;
-        m->instance.b[3] = 9;
         m->result.code = RESULT_DONE;
     } else {
         return false;
@@ -71,15 +97,15 @@ static bool fill(const struct lab_node *n, struct message *m)
 }
 
 /* 0: sent; WIRE_E_FULL: not now. */
-static int send_one(const struct lab_node *n)
+static int send_one(const struct lab_node *n, const char *word)
 {
     struct message m = {0};
     uint8_t *bytes = NULL;
     size_t n_bytes;
     int r;
 
-    if (!fill(n, &m)) {
-        fprintf(stderr, "lab_node: what is \"%s\"?\n", n->word);
+    if (!fill(n, word, &m)) {
+        fprintf(stderr, "lab_node: what is \"%s\"?\n", word);
         exit(2);
     }
     r = message_pack(&m, &bytes, &n_bytes);
@@ -88,6 +114,21 @@ static int send_one(const struct lab_node *n)
     free(bytes);
     message_clear(&m);
     return r;
+}
+
+/* ---- what it is told ---------------------------------------------------------------------------------------------- */
+
+/* Whether the line sets something and nothing is to be sent. */
+static bool take_setting(struct lab_node *n)
+{
+    const struct timeval often = {.tv_usec = BEAT_MS * 1000};
+    char id[ID128_TEXT];
+
+    if (sscanf(n->line, "keep %31s", n->kept) == 1)
+        return event_add(n->beat, &often) == 0;
+    if (sscanf(n->line, "door %45s %" SCNu16, n->door_addr, &n->door_port) == 2)
+        return true;
+    return sscanf(n->line, "of %32s %" SCNu64, id, &n->epoch) == 2 && id128_parse(id, &n->instance);
 }
 
 static bool take_line(struct lab_node *n)
@@ -99,7 +140,7 @@ static bool take_line(struct lab_node *n)
         return false;
     *end = '\0';
     n->left = 1;
-    if (sscanf(n->line, "%31s %lu", n->word, &n->left) < 1)
+    if (take_setting(n) || sscanf(n->line, "%31s %lu", n->word, &n->left) < 1)
         n->left = 0;
     n_used = (size_t)(end - n->line) + 1;
     n->n_line -= n_used;
@@ -115,7 +156,7 @@ static void go_on(struct lab_node *n)
 
     while (n->connected) {
         for (; n->left; n->left--, n->n_sent++) {
-            if (send_one(n)) {
+            if (send_one(n, n->word)) {
                 evtimer_add(n->retry, &soon);
                 return;
             }
@@ -132,6 +173,16 @@ static void on_retry(evutil_socket_t fd, short what, void *ctx)
     (void)fd;
     (void)what;
     go_on(ctx);
+}
+
+static void on_beat(evutil_socket_t fd, short what, void *ctx)
+{
+    const struct lab_node *n = ctx;
+
+    (void)fd;
+    (void)what;
+    if (n->connected)
+        send_one(n, n->kept); /* the next one is soon */
 }
 
 static void on_input(evutil_socket_t fd, short what, void *ctx)
@@ -178,7 +229,7 @@ static void on_disconnected(void *ctx)
 
 int main(int argc, char **argv)
 {
-    struct lab_node n = {0};
+    struct lab_node n = {.door_addr = "10.77.0.250", .instance = {{9}}};
     const struct wire_client_callbacks cb = {
         .message = on_message, .connected = on_connected, .disconnected = on_disconnected, .ctx = &n};
     uint8_t key[CRYPTO_KEY_BYTES];
@@ -188,9 +239,11 @@ int main(int argc, char **argv)
         fprintf(stderr, "lab_node ADDR PORT CONTROLLER-KEY DIR\n");
         return 2;
     }
+    n.name = basename(argv[4]);
     n.base = event_base_new();
     n.input = event_new(n.base, STDIN_FILENO, EV_READ | EV_PERSIST, on_input, &n);
     n.retry = evtimer_new(n.base, on_retry, &n);
+    n.beat = event_new(n.base, -1, EV_PERSIST, on_beat, &n);
     if (wire_client_new(n.base, &n.identity, argv[1], (uint16_t)atoi(argv[2]), key, &cb, &n.wire))
         return 1;
     event_add(n.input, NULL);
@@ -198,6 +251,7 @@ int main(int argc, char **argv)
     wire_client_destroy(&n.wire);
     event_free(n.input);
     event_free(n.retry);
+    event_free(n.beat);
     event_base_free(n.base);
     return 0;
 }
