@@ -291,6 +291,8 @@ static void on_message(void *ctx, const void *buf, size_t n_bytes)
     case MESSAGE_HEALTH:
     case MESSAGE_PING:
     case MESSAGE_PONG:
+    case MESSAGE_JOIN:
+    case MESSAGE_JOINED: /* is heard by the link that asked */
         return; /* what agents say, or what is said on their neighbour port */
     }
 }

@@ -228,3 +228,18 @@ int crypto_identity_load(const char *dir, struct identity *ret)
     *ret = id;
     return 0;
 }
+
+void crypto_identity_from_seed(const uint8_t seed[CRYPTO_KEY_BYTES], struct identity *ret)
+{
+    crypto_box_seed_keypair(ret->public_key, ret->secret_key, seed);
+}
+
+void crypto_digest(const void *data, size_t n_bytes, uint8_t ret[CRYPTO_KEY_BYTES])
+{
+    crypto_generichash(ret, CRYPTO_KEY_BYTES, data, n_bytes, NULL, 0);
+}
+
+bool crypto_equal(const void *a, const void *b, size_t n_bytes)
+{
+    return sodium_memcmp(a, b, n_bytes) == 0;
+}

@@ -2,6 +2,7 @@
 #ifndef CARAVAN_COMMON_CRYPTO_H
 #define CARAVAN_COMMON_CRYPTO_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -26,6 +27,16 @@ void crypto_identity_clear(struct identity *id);
 
 /* Node and controller ids: the first 16 bytes of BLAKE2b-256 of the public key. */
 struct id128 crypto_node_id(const uint8_t public_key[CRYPTO_KEY_BYTES]);
+
+/* The key pair that follows from a seed (libsodium: crypto_box_seed_keypair): both who made a join token and who holds it
+ * can compute it. */
+void crypto_identity_from_seed(const uint8_t seed[CRYPTO_KEY_BYTES], struct identity *ret);
+
+/* BLAKE2b-256: of secrets with 256 bits of randomness, which need no slow hash. */
+void crypto_digest(const void *data, size_t n_bytes, uint8_t ret[CRYPTO_KEY_BYTES]);
+
+/* Compares in the same time wherever they differ. */
+bool crypto_equal(const void *a, const void *b, size_t n_bytes);
 
 /* 64 hex digits. crypto_key_parse: 0 or CRYPTO_E_BAD_HEX. */
 char *crypto_key_format(const uint8_t key[CRYPTO_KEY_BYTES], char buf[CRYPTO_KEY_HEX]);

@@ -466,6 +466,9 @@ static Caravan__Envelope *put_message(struct arena *a, const struct message *m)
         wire->body_case = CARAVAN__ENVELOPE__BODY_PONG;
         wire->pong = map_put(a, &message_ping_map, m);
         break;
+    case MESSAGE_JOIN:
+    case MESSAGE_JOINED:
+        break;
     }
     return wire->hello ? wire : NULL; /* a union: whichever it was */
 }

@@ -367,22 +367,22 @@ static void handle_backends(void *ctx, struct http_exchange *x)
 const struct http_route *api_routes(void)
 {
     static const struct http_route routes[] = {
-        {"GET", "/api/health", handle_health},
-        {"GET", "/api/version", handle_version},
-        {"GET", "/api/nodes", handle_nodes},
-        {"POST", "/api/nodes/:name/drain", handle_drain},
-        {"POST", "/api/nodes/:name/undrain", handle_undrain},
-        {"POST", "/api/nodes/:name/retire", handle_retire},
-        {"POST", "/api/brake/lift", handle_lift_brake},
-        {"GET", "/api/models", handle_models},
-        {"GET", "/api/plan", handle_plan},
-        {"GET", "/api/instances", handle_instances},
-        {"POST", "/api/instances", handle_deploy},
-        {"DELETE", "/api/instances/:name", handle_stop},
-        {"GET", "/api/tasks", handle_tasks},
-        {"GET", "/api/tasks/:id", handle_task},
-        {"GET", "/api/rpc_backends", handle_backends},
-        {NULL, NULL, NULL},
+        {"GET", "/api/health", handle_health, HTTP_FOR_ALL},
+        {"GET", "/api/version", handle_version, HTTP_FOR_READ},
+        {"GET", "/api/nodes", handle_nodes, HTTP_FOR_READ},
+        {"POST", "/api/nodes/:name/drain", handle_drain, HTTP_FOR_ADMIN},
+        {"POST", "/api/nodes/:name/undrain", handle_undrain, HTTP_FOR_ADMIN},
+        {"POST", "/api/nodes/:name/retire", handle_retire, HTTP_FOR_ADMIN},
+        {"POST", "/api/brake/lift", handle_lift_brake, HTTP_FOR_ADMIN},
+        {"GET", "/api/models", handle_models, HTTP_FOR_READ},
+        {"GET", "/api/plan", handle_plan, HTTP_FOR_READ},
+        {"GET", "/api/instances", handle_instances, HTTP_FOR_READ},
+        {"POST", "/api/instances", handle_deploy, HTTP_FOR_ADMIN},
+        {"DELETE", "/api/instances/:name", handle_stop, HTTP_FOR_ADMIN},
+        {"GET", "/api/tasks", handle_tasks, HTTP_FOR_READ},
+        {"GET", "/api/tasks/:id", handle_task, HTTP_FOR_READ},
+        {"GET", "/api/rpc_backends", handle_backends, HTTP_FOR_READ},
+        {.method = NULL},
     };
 
     return routes;

@@ -107,8 +107,10 @@ static void handle_metrics(void *ctx, struct http_exchange *x)
         http_reply(x, 200, "text/plain; version=0.0.4; charset=utf-8", text, n);
 }
 
-static const struct http_route metrics_routes[] = {{"GET", "/metrics", handle_metrics}, {NULL, NULL, NULL}};
-static const struct http_route events_routes[] = {{"GET", "/api/events", events_handle}, {NULL, NULL, NULL}};
+static const struct http_route metrics_routes[] = {{"GET", "/metrics", handle_metrics, HTTP_FOR_READ},
+                                                   {.method = NULL}};
+static const struct http_route events_routes[] = {{"GET", "/api/events", events_handle, HTTP_FOR_READ},
+                                                  {.method = NULL}};
 
 /* ---- the thread ---- */
 

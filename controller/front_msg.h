@@ -52,8 +52,14 @@ enum front_order_kind {
     FRONT_ORDER_UNDRAIN,
     FRONT_ORDER_RETIRE,
     FRONT_ORDER_LIFT_BRAKE,
-    FRONT_ORDER_TRAFFIC, /* instance, epoch, traffic: nobody waits for an answer */
-    FRONT_ORDER_UPSTREAM /* instance, epoch, upstream: the same */
+    FRONT_ORDER_TRAFFIC,  /* instance, epoch, traffic: nobody waits for an answer */
+    FRONT_ORDER_UPSTREAM, /* instance, epoch, upstream: the same */
+    FRONT_ORDER_TOKEN,    /* access: key, expires_wall_ms, uses_left */
+    FRONT_ORDER_UNTOKEN,  /* target: the token's public key, or its beginning */
+    FRONT_ORDER_APPROVE,  /* access: key, name */
+    FRONT_ORDER_REVOKE,   /* target: a node */
+    FRONT_ORDER_API_KEY,  /* api_key */
+    FRONT_ORDER_API_UNKEY /* target: its name */
 };
 
 struct front_order {
@@ -66,6 +72,8 @@ struct front_order {
     uint64_t epoch;
     struct cluster_traffic traffic;
     enum cluster_upstream upstream;
+    struct view_key access;
+    struct view_api_key api_key;
 };
 
 void front_planned_clear(struct front_planned *p);

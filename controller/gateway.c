@@ -195,10 +195,10 @@ static void handle_completion(void *ctx, struct http_exchange *x)
 const struct http_route *gateway_routes(void)
 {
     static const struct http_route routes[] = {
-        {"GET", "/v1/models", gateway_handle_models},
-        {"POST", "/v1/chat/completions", handle_completion},
-        {"POST", "/v1/completions", handle_completion},
-        {NULL, NULL, NULL},
+        {"GET", "/v1/models", gateway_handle_models, HTTP_FOR_INFER},
+        {"POST", "/v1/chat/completions", handle_completion, HTTP_FOR_INFER},
+        {"POST", "/v1/completions", handle_completion, HTTP_FOR_INFER},
+        {.method = NULL},
     };
 
     return routes;

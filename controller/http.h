@@ -33,10 +33,19 @@ struct http_limits {
     uint32_t write_ms;     /* without a byte taken by the client; 0: 60000 */
 };
 
+/* Who may use a route: the least scope that a request's key must have. */
+enum http_access {
+    HTTP_FOR_ADMIN = 1,
+    HTTP_FOR_READ,
+    HTTP_FOR_INFER,
+    HTTP_FOR_ALL /* without a key too */
+};
+
 struct http_route {
     const char *method;  /* NULL ends a table. HEAD is answered by the GET route, without a body */
     const char *pattern; /* "/api/tasks/:id": the segment with ':', one at most, takes any, see http_arg */
     void (*handle)(void *ctx, struct http_exchange *x);
+    enum http_access access;
 };
 
 /* The answer to what no route takes, and to what is no valid request (x is then without method and path). */

@@ -8,6 +8,7 @@
 
 #include "common/core/protocol.h"
 #include "common/crypto.h"
+#include "controller/core/view.h"
 
 struct event_base;
 struct link;
@@ -33,7 +34,7 @@ struct link_peer {
 };
 
 struct link_callbacks {
-    /* HELLO, REPORT, RESULT, EVENT or the RELAY of one, of a proven key. *m: consumed where it is set to NULL. */
+    /* HELLO, REPORT, RESULT, EVENT or the RELAY of one, or JOIN, of a proven key whose scope allows it. *m: consumed where it is set to NULL. */
     void (*message)(void *ctx, const struct link_peer *peer, const char *peer_addr, struct message **m);
     /* The newest connection of this key is over. May be NULL. */
     void (*closed)(void *ctx, const struct link_peer *peer, const char *peer_addr);
@@ -46,6 +47,11 @@ int link_new(struct event_base *base, const struct identity *id, const struct li
 void link_destroy(struct link **l);
 /* m: borrowed; its version, cluster, term and sequence number are filled in, those of a relayed message too. 0, LINK_E_NOT_SENT, negative errno. */
 int link_send(struct link *l, const char *key_hex, struct message *m);
+/* Lets a key in from now on, or gives it another scope: a KEY_JOIN may say MESSAGE_JOIN and nothing else, a KEY_NODE all
+ * but that. 0 or -ENOMEM. */
+int link_allow(struct link *l, const char *key_hex, enum key_scope scope);
+/* Not any more: what it says is dropped and counted as refused, and nothing is sent to it. Under trust_open too. */
+void link_forbid(struct link *l, const char *key_hex);
 /* Totals over all peers since the start. */
 void link_counts(const struct link *l, uint64_t *ret_malformed, uint64_t *ret_unknown);
 

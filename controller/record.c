@@ -151,6 +151,9 @@ static int write_value(json_t *o, const struct record *r)
         return json_fields_write(o, audit_fields, &r->audit);
     case RECORD_NODE:
         return json_fields_write(o, node_fields, &r->node);
+    case RECORD_KEY:
+    case RECORD_API_KEY:
+        break;
     }
     return err_raise(-EINVAL);
 }
@@ -173,6 +176,9 @@ static void name_row(const struct record *r, uint32_t audit_seq, struct store_re
     case RECORD_NODE:
         snprintf(row->kind, sizeof(row->kind), "node");
         snprintf(row->key, sizeof(row->key), "%s", ID128(&r->instance));
+        return;
+    case RECORD_KEY:
+    case RECORD_API_KEY:
         return;
     }
 }
@@ -282,6 +288,8 @@ static int read_value(const json_t *o, struct record *rec, char *why, size_t why
         return json_fields_read(o, task_fields, NULL, &rec->task, why, why_size) ? RECORD_E_INVALID : 0;
     case RECORD_NODE:
         return json_fields_read(o, node_fields, NULL, &rec->node, why, why_size) ? RECORD_E_INVALID : 0;
+    case RECORD_KEY:
+    case RECORD_API_KEY:
     case RECORD_AUDIT:
         break;
     }

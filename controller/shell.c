@@ -205,6 +205,9 @@ static void carry_out(struct shell *s, struct cluster_fx *fx)
     case CLUSTER_FX_KNOCK:
         shell_knock(s, fx);
         return;
+    case CLUSTER_FX_ALLOW:
+    case CLUSTER_FX_FORBID:
+        return;
     }
 }
 
@@ -332,6 +335,18 @@ static enum cluster_ev_kind event_of(enum front_order_kind k)
         return CLUSTER_EV_TRAFFIC;
     case FRONT_ORDER_UPSTREAM:
         return CLUSTER_EV_UPSTREAM;
+    case FRONT_ORDER_TOKEN:
+        return CLUSTER_EV_TOKEN;
+    case FRONT_ORDER_UNTOKEN:
+        return CLUSTER_EV_UNTOKEN;
+    case FRONT_ORDER_APPROVE:
+        return CLUSTER_EV_APPROVE;
+    case FRONT_ORDER_REVOKE:
+        return CLUSTER_EV_REVOKE;
+    case FRONT_ORDER_API_KEY:
+        return CLUSTER_EV_API_KEY;
+    case FRONT_ORDER_API_UNKEY:
+        return CLUSTER_EV_API_UNKEY;
     case FRONT_ORDER_PLAN:
         break;
     }
@@ -377,7 +392,9 @@ void shell_on_order(void *ctx, struct front_order *order)
                             .instance = o->instance,
                             .epoch = o->epoch,
                             .traffic = o->traffic,
-                            .upstream = o->upstream};
+                            .upstream = o->upstream,
+                            .access = &o->access,
+                            .api_key = &o->api_key};
 
     if (!fill_request(s, o))
         return;

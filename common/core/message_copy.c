@@ -106,6 +106,12 @@ static int copy_contents(const struct message *m, struct message *to)
     case MESSAGE_PONG:
         to->nonce = m->nonce;
         return 0;
+    case MESSAGE_JOIN:
+        to->join = m->join;
+        return 0;
+    case MESSAGE_JOINED:
+        to->joined = m->joined;
+        return 0;
     }
     return 0;
 }

@@ -54,6 +54,8 @@ void message_clear(struct message *m)
     case MESSAGE_HEALTH:
     case MESSAGE_PING:
     case MESSAGE_PONG:
+    case MESSAGE_JOIN:
+    case MESSAGE_JOINED:
         break;
     }
     memset(m, 0, sizeof(*m));

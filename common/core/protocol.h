@@ -131,7 +131,9 @@ enum message_kind {
     MESSAGE_HEALTH,     /* agent <-> agent, each second */
     MESSAGE_RELAY,      /* agent <-> agent <-> controller: a message of, or for, a node whose own link is cut */
     MESSAGE_PING,       /* to an agent's neighbour port: is anybody there? */
-    MESSAGE_PONG
+    MESSAGE_PONG,
+    MESSAGE_JOIN,  /* agent -> controller, by a join token's key and by no other: let my own key in */
+    MESSAGE_JOINED /* controller -> agent, its answer */
 };
 
 struct hello {
@@ -308,6 +310,18 @@ struct relay {
     struct message *inner;  /* owned; never a relay itself */
 };
 
+/* All that a link with a join token's key may say. The key is a claim until its owner links with it. */
+struct join {
+    char key[PROTO_KEY_MAX]; /* the node's permanent one */
+    char name[PROTO_NAME_MAX];
+};
+
+/* To the newest link of the token's key: another node that uses the same token at this moment passes it over. */
+struct joined {
+    char key[PROTO_KEY_MAX];      /* whose request this answers */
+    char refused[PROTO_TEXT_MAX]; /* empty: it is let in from now on. Else why not */
+};
+
 struct message {
     enum message_kind kind;
     uint32_t version_major, version_minor;
@@ -329,6 +343,8 @@ struct message {
         struct snapshot snapshot;
         struct health health;
         struct relay relay;
+        struct join join;
+        struct joined joined;
         uint64_t nonce; /* PING; repeated in its PONG */
     };
 };

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "common/core/err.h"
+#include "controller/core/access.h"
 #include "controller/core/brake.h"
 #include "controller/core/deadlines.h"
 #include "controller/core/detector.h"
@@ -288,6 +289,20 @@ static int dispatch(struct step *s, struct cluster_ev *ev)
         return err_fold(detector_traffic(s, ev));
     case CLUSTER_EV_UPSTREAM:
         return err_fold(detector_upstream(s, ev));
+    case CLUSTER_EV_JOIN:
+        return err_fold(access_join(s, ev));
+    case CLUSTER_EV_TOKEN:
+        return err_fold(access_token(s, ev));
+    case CLUSTER_EV_UNTOKEN:
+        return err_fold(access_untoken(s, ev));
+    case CLUSTER_EV_APPROVE:
+        return err_fold(access_approve(s, ev));
+    case CLUSTER_EV_REVOKE:
+        return err_fold(access_revoke(s, ev));
+    case CLUSTER_EV_API_KEY:
+        return err_fold(access_api_key(s, ev));
+    case CLUSTER_EV_API_UNKEY:
+        return err_fold(access_api_unkey(s, ev));
     }
     return 0;
 }

@@ -2,7 +2,7 @@
  *
  * Rooms: cluster (the step: who is asked), node_machine, instance_machine, task_machine (the tables), nodes, hello (who
  * joins), knocks (who is lost), brake (when nobody is called so), neighbours (who reaches whom), retire (what operators say
- * of nodes), detector and hang (what is dead though it lives), wishes (what people ask for), planning, placement, offers
+ * of nodes), access (whose keys are let in), detector and hang (what is dead though it lives), wishes (what people ask for), planning, placement, offers
  * (memory), lifecycle (the way to ready), loading (its proof), release (the way down), recovery (what follows trouble), drain
  * and moving (how a node is emptied), hearing (what nodes say), deadlines, restore, tasks, commands, effects, journal (all or
  * nothing), view. */
@@ -51,7 +51,7 @@ struct tried {
 };
 
 /* What is kept: JSON made and read by controller/record.c, stored by controller/store.c. */
-enum record_kind { RECORD_INSTANCE = 1, RECORD_TASK, RECORD_AUDIT, RECORD_NODE };
+enum record_kind { RECORD_INSTANCE = 1, RECORD_TASK, RECORD_AUDIT, RECORD_NODE, RECORD_KEY, RECORD_API_KEY };
 
 struct record {
     enum record_kind kind;
@@ -82,6 +82,8 @@ struct record {
             bool draining, retired;
         } node;
         struct view_task task;
+        struct view_key key;         /* RECORD_KEY; found by its key */
+        struct view_api_key api_key; /* RECORD_API_KEY; found by its name */
         struct record_audit {
             char machine[16], id[PROTO_NAME_MAX], from[24], to[24], event[32], verdict[8], text[PROTO_TEXT_MAX];
         } audit;
@@ -109,7 +111,14 @@ enum cluster_ev_kind {
     CLUSTER_EV_RETIRE,
     CLUSTER_EV_LIFT_BRAKE, /* request_id */
     CLUSTER_EV_TRAFFIC,    /* instance, epoch, traffic: by the gateway, when it changed, at most once a second */
-    CLUSTER_EV_UPSTREAM    /* instance, epoch, upstream, text: a request there went wrong */
+    CLUSTER_EV_UPSTREAM,   /* instance, epoch, upstream, text: a request there went wrong */
+    CLUSTER_EV_JOIN,  /* key: of a token; peer_addr; message of kind JOIN, and node: crypto_node_id of the key in it */
+    CLUSTER_EV_TOKEN, /* request_id, access (key, expires_wall_ms, uses_left): a token was made */
+    CLUSTER_EV_UNTOKEN,  /* request_id, target: a token's public key or the first 8 digits or more of it */
+    CLUSTER_EV_APPROVE,  /* request_id, access (key, name), node: let this node in */
+    CLUSTER_EV_REVOKE,   /* request_id, target: a node's name or id, or its key. Its key is not let in again */
+    CLUSTER_EV_API_KEY,  /* request_id (0: nobody waits), api_key: of a new one, or in place of the one of that name */
+    CLUSTER_EV_API_UNKEY /* request_id, target: its name */
 };
 
 /* What the gateway sees of a coordinator. */
@@ -156,6 +165,8 @@ struct cluster_ev {
     const struct cluster_host *host; /* borrowed */
     struct cluster_traffic traffic;
     enum cluster_upstream upstream;
+    const struct view_key *access;      /* borrowed */
+    const struct view_api_key *api_key; /* borrowed */
 };
 
 enum cluster_fx_kind {
@@ -169,7 +180,9 @@ enum cluster_fx_kind {
     CLUSTER_FX_ANSWER,     /* request_id: the outcome of DEPLOY or STOP (accepted: task id; refused: code, text) */
     CLUSTER_FX_TRANSITION, /* for log, audit and /api/events */
     CLUSTER_FX_CHANGED,    /* the view is out of date */
-    CLUSTER_FX_KNOCK       /* node, token, peer: -> CLUSTER_EV_KNOCKED, within 500 ms */
+    CLUSTER_FX_KNOCK,      /* node, token, peer: -> CLUSTER_EV_KNOCKED, within 500 ms */
+    CLUSTER_FX_ALLOW,      /* key, scope (NODE or JOIN): is let in from now on; once per kept key after BEGIN too */
+    CLUSTER_FX_FORBID      /* key: not any more; what it still says is dropped, what was to be said to it is not sent */
 };
 
 struct cluster_transition {
@@ -207,6 +220,7 @@ struct cluster_fx {
     struct cluster_transition transition;
     struct id128 node;
     struct peer_facts *peer; /* owned by the list */
+    enum key_scope scope;
 };
 
 struct cluster_effects {

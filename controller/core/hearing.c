@@ -356,6 +356,8 @@ int hear_message(struct step *s, struct node *n, struct message *m)
     case MESSAGE_HEALTH:
     case MESSAGE_PING:
     case MESSAGE_PONG:
+    case MESSAGE_JOIN: /* is an event of its own */
+    case MESSAGE_JOINED:
         break;
     }
     return step_late(s); /* not said to a controller */

@@ -90,3 +90,29 @@ const char *task_kind_name(enum task_kind k)
     }
     return "unknown";
 }
+
+const char *key_scope_name(enum key_scope s)
+{
+    switch (s) {
+    case KEY_NODE:
+        return "node";
+    case KEY_JOIN:
+        return "join";
+    case KEY_REVOKED:
+        return "revoked";
+    }
+    return "unknown";
+}
+
+const char *api_scope_name(enum api_scope s)
+{
+    switch (s) {
+    case API_INFER:
+        return "infer";
+    case API_READ:
+        return "read";
+    case API_ADMIN:
+        return "admin";
+    }
+    return "unknown";
+}

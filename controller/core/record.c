@@ -17,6 +17,8 @@ void record_clear(struct record *r)
     case RECORD_TASK:
     case RECORD_AUDIT:
     case RECORD_NODE:
+    case RECORD_KEY:
+    case RECORD_API_KEY:
         break;
     }
     *r = (struct record){0};

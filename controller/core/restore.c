@@ -83,6 +83,8 @@ int restore_record(struct step *s, const struct record *rec)
         return err_fold(task_restore(s, &rec->task));
     case RECORD_NODE:
         return err_fold(retire_restore(s, rec));
+    case RECORD_KEY:
+    case RECORD_API_KEY:
     case RECORD_AUDIT:
         break;
     }

@@ -39,6 +39,21 @@ enum instance_state {
 enum task_state { TASK_PENDING = 1, TASK_RUNNING, TASK_COMPLETE, TASK_FAILED, TASK_REFUSED, TASK_CANCELLED };
 enum task_kind { TASK_DEPLOY = 1, TASK_STOP, TASK_DRAIN };
 
+/* What a public key that is kept may do on 7420. */
+enum key_scope {
+    KEY_NODE = 1, /* an agent's own: everything that agents say */
+    KEY_JOIN,     /* derived from a join token: one MESSAGE_JOIN */
+    KEY_REVOKED   /* a node's that was: kept so that no token lets it in again */
+};
+/* What an API key may do over HTTP. */
+enum api_scope {
+    API_INFER = 1, /* /v1 */
+    API_READ,      /* every GET of /api and /upstream, /metrics */
+    API_ADMIN      /* everything, /v1 and GET included */
+};
+
+const char *key_scope_name(enum key_scope s);   /* "node", "join", "revoked" */
+const char *api_scope_name(enum api_scope s);   /* "infer", "read", "admin" */
 const char *node_state_name(enum node_state s); /* "ready", ...; "unknown" otherwise */
 const char *instance_state_name(enum instance_state s);
 const char *task_state_name(enum task_state s);
@@ -127,6 +142,22 @@ struct view_model {
     char node_name[16][PROTO_NAME_MAX];
 };
 
+struct view_key {
+    char key[PROTO_KEY_MAX]; /* public */
+    enum key_scope scope;
+    char name[PROTO_NAME_MAX];
+    uint64_t made_wall_ms;
+    uint64_t expires_wall_ms; /* KEY_JOIN; 0: never */
+    uint32_t uses_left;       /* KEY_JOIN */
+};
+
+struct view_api_key {
+    char hash[PROTO_KEY_MAX]; /* crypto_digest of the key's text, in hex */
+    enum api_scope scope;
+    char name[PROTO_NAME_MAX];
+    uint64_t made_wall_ms;
+};
+
 struct view_refusal {                    /* caravan_transitions_refused_total */
     const char *machine, *state, *event; /* static */
     uint64_t n;
@@ -138,13 +169,15 @@ struct view {
     uint64_t term;
     bool leader;
     bool trust_open;
-    size_t n_nodes, n_instances, n_tasks, n_models, n_refusals;
+    size_t n_nodes, n_instances, n_tasks, n_models, n_refusals, n_keys, n_api_keys;
     struct view_node *node;         /* sorted by name, then id */
     struct view_instance *instance; /* newest first */
     struct view_task *task;         /* newest first, at most 256 */
     struct view_model *model;       /* sorted by name */
     struct view_refusal *refusal;
-    struct view_brake { /* mass loss: silence is not acted on */
+    struct view_key *key;         /* sorted by scope, then name, then key */
+    struct view_api_key *api_key; /* sorted by name */
+    struct view_brake {           /* mass loss: silence is not acted on */
         bool on;
         uint64_t since_wall_ms;
         char text[PROTO_TEXT_MAX];

@@ -750,6 +750,9 @@ static void random_body(uint64_t *rng, struct message *m)
     case MESSAGE_PONG:
         m->nonce = number(rng);
         break;
+    case MESSAGE_JOIN:
+    case MESSAGE_JOINED:
+        break;
     }
 }
 

@@ -52,6 +52,8 @@ void leader_message(struct world *w, int from, struct message *m)
     case MESSAGE_HEALTH:
     case MESSAGE_PING:
     case MESSAGE_PONG:
+    case MESSAGE_JOIN:
+    case MESSAGE_JOINED:
         message_destroy(&m);
         return;
     }

@@ -136,6 +136,8 @@ static void show_message(const struct message *m)
     case MESSAGE_SNAPSHOT:
     case MESSAGE_PING:
     case MESSAGE_PONG:
+    case MESSAGE_JOIN:
+    case MESSAGE_JOINED:
         fail_msg("an agent core does not send kind %d", (int)m->kind);
     }
 }

@@ -240,6 +240,12 @@ static inline void say_effect(const struct cluster_fx *fx)
         say("knock %s\n", fx->peer->name);
         w.round = fx->token;
         break;
+    case CLUSTER_FX_ALLOW:
+        say("allow %.8s %s\n", fx->key, key_scope_name(fx->scope));
+        break;
+    case CLUSTER_FX_FORBID:
+        say("forbid %.8s\n", fx->key);
+        break;
     case CLUSTER_FX_CHANGED:
         w.changed = true;
         break;

@@ -122,6 +122,8 @@ static void on_message(void *ctx, const uint8_t *key, const char *peer_addr, con
     case MESSAGE_RELAY:
     case MESSAGE_PING:
     case MESSAGE_PONG:
+    case MESSAGE_JOIN:
+    case MESSAGE_JOINED:
         break;
     }
 }

@@ -44,7 +44,8 @@ static void refuse(void *ctx, struct http_exchange *x, int status, const char *t
     http_reply_error(x, status, "refused", "%s", text);
 }
 
-static const struct http_route events_routes[] = {{"GET", "/api/events", events_handle}, {NULL, NULL, NULL}};
+static const struct http_route events_routes[] = {{"GET", "/api/events", events_handle, HTTP_FOR_ALL},
+                                                  {.method = NULL}};
 
 static void lab_open(struct lab *lab, struct view *v)
 {

@@ -96,10 +96,10 @@ static void refuse(void *ctx, struct http_exchange *x, int status, const char *t
 }
 
 static const struct http_route routes[] = {
-    {"POST", "/echo", handle_echo},        {"GET", "/echo", handle_echo},
-    {"GET", "/smuggled", handle_smuggled}, {"GET", "/names/:name", handle_name},
-    {"GET", "/stream", handle_stream},     {"GET", "/held", handle_held},
-    {"GET", "/short", handle_short},       {NULL, NULL, NULL},
+    {"POST", "/echo", handle_echo, HTTP_FOR_ALL},        {"GET", "/echo", handle_echo, HTTP_FOR_ALL},
+    {"GET", "/smuggled", handle_smuggled, HTTP_FOR_ALL}, {"GET", "/names/:name", handle_name, HTTP_FOR_ALL},
+    {"GET", "/stream", handle_stream, HTTP_FOR_ALL},     {"GET", "/held", handle_held, HTTP_FOR_ALL},
+    {"GET", "/short", handle_short, HTTP_FOR_ALL},       {.method = NULL},
 };
 
 static void lab_open(struct lab *lab, const struct http_limits *limits)
