@@ -1,18 +1,238 @@
+/* Reading is strict: one token has one text, so that a flipped bit never goes unnoticed, and nothing of a token that is
+ * refused is used or shown. */
 #include "common/core/join_token.h"
 
+#include <assert.h>
+#include <ctype.h>
+#include <stdbool.h>
+#include <string.h>
+
+#include "common/core/gguf_reader.h"
+#include "common/core/ip_literal.h"
 #include "common/core/text.h"
+
+#define FAMILY "caravan"
+#define PREFIX FAMILY "1_"
+#define COPY   "; copy it again, or make another with `caravan token create`"
+
+enum {
+    VERSION = 1,
+    KEY_BYTES = sizeof(((struct join_controller *)0)->key),
+    CHECK_BYTES = 4,
+    ENTRY_MAX = KEY_BYTES + 2 + 1 + PROTO_ADDR_MAX - 1,
+    BYTES_MAX = 1 + sizeof(struct id128) + JOIN_TOKEN_SECRET + 1 + JOIN_TOKEN_CONTROLLERS_MAX * ENTRY_MAX + CHECK_BYTES,
+    BYTES_MIN = 1 + CHECK_BYTES
+};
+_Static_assert(sizeof(PREFIX) + (BYTES_MAX * 8 + 5) / 6 <= JOIN_TOKEN_TEXT_MAX, "the largest token has room");
+
+/* What the bytes say of themselves, before the check is looked at. */
+enum shape { SHAPE_WHOLE, SHAPE_SHORT /* they end too early */, SHAPE_WRONG };
+
+static void put_check(const uint8_t *data, size_t n, uint8_t check[CHECK_BYTES])
+{
+    uint64_t hash = gguf_fnv1a(GGUF_FNV1A_BASIS, data, n);
+
+    for (size_t i = 0; i < CHECK_BYTES; i++)
+        check[i] = (uint8_t)(hash >> (56 - 8 * i));
+}
+
+/* ---- out --------------------------------------------------------------------------------------------------------- */
+
+static void put(uint8_t *data, size_t *n, const void *from, size_t n_bytes)
+{
+    memcpy(data + *n, from, n_bytes);
+    *n += n_bytes;
+}
+
+static size_t put_token(const struct join_token *t, uint8_t data[BYTES_MAX])
+{
+    size_t n = 0;
+
+    data[n++] = VERSION;
+    put(data, &n, t->cluster.b, sizeof(t->cluster.b));
+    put(data, &n, t->seed, sizeof(t->seed));
+    data[n++] = (uint8_t)t->n_controllers;
+    for (size_t i = 0; i < t->n_controllers; i++) {
+        const struct join_controller *c = &t->controller[i];
+        size_t length = strnlen(c->addr, sizeof(c->addr));
+
+        assert(length < sizeof(c->addr));
+        put(data, &n, c->key, sizeof(c->key));
+        data[n++] = (uint8_t)(c->port >> 8);
+        data[n++] = (uint8_t)c->port;
+        data[n++] = (uint8_t)length;
+        put(data, &n, c->addr, length);
+    }
+    put_check(data, n, data + n);
+    return n + CHECK_BYTES;
+}
+
+static char *put_base64(char *to, const uint8_t *data, size_t n)
+{
+    static const char digit[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    unsigned n_bits = 0;
+    uint32_t bits = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        bits = (bits << 8 | data[i]) & 0xffff;
+        for (n_bits += 8; n_bits >= 6; n_bits -= 6)
+            *to++ = digit[bits >> (n_bits - 6) & 63];
+    }
+    if (n_bits)
+        *to++ = digit[bits << (6 - n_bits) & 63];
+    *to = '\0';
+    return to;
+}
 
 void join_token_format(const struct join_token *t, char buf[JOIN_TOKEN_TEXT_MAX])
 {
-    (void)t;
-    buf[0] = '\0';
+    uint8_t data[BYTES_MAX];
+
+    assert(t->n_controllers >= 1 && t->n_controllers <= JOIN_TOKEN_CONTROLLERS_MAX);
+    memcpy(buf, PREFIX, sizeof(PREFIX) - 1);
+    put_base64(buf + sizeof(PREFIX) - 1, data, put_token(t, data));
+    explicit_bzero(data, sizeof(data));
+}
+
+/* ---- in ---------------------------------------------------------------------------------------------------------- */
+
+/* -1: none. */
+static int value_of(char c)
+{
+    if (c >= 'A' && c <= 'Z')
+        return c - 'A';
+    if (c >= 'a' && c <= 'z')
+        return c - 'a' + 26;
+    if (c >= '0' && c <= '9')
+        return c - '0' + 52;
+    return c == '-' ? 62 : c == '_' ? 63 : -1;
+}
+
+/* data: room for n bytes. NULL; else what is wrong. */
+static const char *get_base64(const char *text, size_t n, uint8_t *data, size_t *ret_n)
+{
+    unsigned n_bits = 0;
+    uint32_t bits = 0;
+
+    *ret_n = 0;
+    for (size_t i = 0; i < n; i++) {
+        int value = value_of(text[i]);
+
+        if (value < 0)
+            return isspace((unsigned char)text[i]) ? "there is a blank or a line break within it: paste it as one word"
+                                                   : "it is mistyped: one of its characters stands in no token" COPY;
+        bits = (bits << 6 | (uint32_t)value) & 0xffff;
+        n_bits += 6;
+        if (n_bits >= 8) {
+            n_bits -= 8;
+            data[(*ret_n)++] = (uint8_t)(bits >> n_bits);
+        }
+    }
+    if (n_bits >= 6)
+        return "it is cut: its end is missing" COPY;
+    return bits & ((1u << n_bits) - 1) ? "it is cut or mistyped at its end" COPY : NULL;
+}
+
+struct bytes {
+    const uint8_t *p;
+    size_t left;
+};
+
+/* false: there are not so many. */
+static bool take(struct bytes *b, void *to, size_t n)
+{
+    if (b->left < n)
+        return false;
+    memcpy(to, b->p, n);
+    b->p += n;
+    b->left -= n;
+    return true;
+}
+
+static enum shape get_controller(struct bytes *b, struct join_controller *c)
+{
+    uint8_t head[3];
+
+    if (!take(b, c->key, sizeof(c->key)) || !take(b, head, sizeof(head)))
+        return SHAPE_SHORT;
+    c->port = (uint16_t)(head[0] << 8 | head[1]);
+    if (!c->port || head[2] >= sizeof(c->addr))
+        return SHAPE_WRONG;
+    if (!take(b, c->addr, head[2]))
+        return SHAPE_SHORT;
+    return ip_literal(c->addr, head[2]) ? SHAPE_WHOLE : SHAPE_WRONG;
+}
+
+/* b: without the check, behind the version. t: zeroed. */
+static enum shape get_token(struct bytes b, struct join_token *t)
+{
+    enum shape shape = SHAPE_WHOLE;
+    uint8_t n;
+
+    if (!take(&b, t->cluster.b, sizeof(t->cluster.b)) || !take(&b, t->seed, sizeof(t->seed)) || !take(&b, &n, 1))
+        return SHAPE_SHORT;
+    if (!n || n > JOIN_TOKEN_CONTROLLERS_MAX || id128_is_zero(&t->cluster))
+        return SHAPE_WRONG;
+    for (t->n_controllers = 0; t->n_controllers < n && shape == SHAPE_WHOLE; t->n_controllers++)
+        shape = get_controller(&b, &t->controller[t->n_controllers]);
+    return shape == SHAPE_WHOLE && b.left ? SHAPE_WRONG : shape;
+}
+
+/* NULL; else what is wrong. The check is the first thing that counts; without it, the shape tells a cut from a slip. */
+static const char *get_bytes(const uint8_t *data, size_t n, struct join_token *t)
+{
+    uint8_t check[CHECK_BYTES];
+    enum shape shape;
+
+    if (n < BYTES_MIN)
+        return "it is cut: its end is missing" COPY;
+    n -= CHECK_BYTES;
+    put_check(data, n, check);
+    shape = get_token((struct bytes){data + 1, n - 1}, t);
+    if (memcmp(check, data + n, CHECK_BYTES) != 0)
+        return shape == SHAPE_SHORT ? "it is cut: its end is missing" COPY : "it is cut or mistyped" COPY;
+    if (data[0] != VERSION)
+        return "it is of a later version: update Caravan on this node";
+    return shape == SHAPE_WHOLE ? NULL : "it is not one that a controller has made";
+}
+
+/* NULL; else what is wrong. Tokens of other versions have the same beginning and another number. */
+static const char *get_prefix(const char *text, size_t n)
+{
+    size_t at = sizeof(FAMILY) - 1;
+
+    if (n > at && memcmp(text, FAMILY, at) == 0 && text[at] == '_')
+        return "it is an API key; a join token begins with " PREFIX;
+    while (n > at && memcmp(text, FAMILY, sizeof(FAMILY) - 1) == 0 && isdigit((unsigned char)text[at]))
+        at++;
+    if (at == sizeof(FAMILY) - 1 || at == n || text[at] != '_')
+        return "it is no join token: one begins with " PREFIX;
+    if (at + 1 != sizeof(PREFIX) - 1 || memcmp(text, PREFIX, sizeof(PREFIX) - 1) != 0)
+        return "it is of a later version: update Caravan on this node";
+    return n >= JOIN_TOKEN_TEXT_MAX ? "it is too long for a join token" : NULL;
 }
 
 int join_token_parse(const char *text, size_t n_bytes, struct join_token *ret, char *why, size_t why_size)
 {
-    (void)text;
-    (void)n_bytes;
-    (void)ret;
-    text_format(why, why_size, "tokens cannot be read yet");
-    return JOIN_TOKEN_E_INVALID;
+    uint8_t data[JOIN_TOKEN_TEXT_MAX];
+    struct join_token t = {.n_controllers = 0};
+    const char *problem;
+    size_t n = 0;
+
+    for (; n_bytes && isspace((unsigned char)*text); n_bytes--)
+        text++;
+    while (n_bytes && isspace((unsigned char)text[n_bytes - 1]))
+        n_bytes--;
+    problem = n_bytes ? get_prefix(text, n_bytes) : "it is empty";
+    if (!problem)
+        problem = get_base64(text + sizeof(PREFIX) - 1, n_bytes - (sizeof(PREFIX) - 1), data, &n);
+    if (!problem)
+        problem = get_bytes(data, n, &t);
+    if (problem)
+        text_copy(why, why_size, problem);
+    else
+        *ret = t;
+    explicit_bzero(data, sizeof(data));
+    explicit_bzero(&t, sizeof(t));
+    return problem ? JOIN_TOKEN_E_INVALID : 0;
 }

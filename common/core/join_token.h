@@ -3,7 +3,8 @@
  *
  * Text: "caravan1_" and URL-safe base64 without padding of
  *   version (1) | cluster (16) | seed (32) | n (1) | n x { key (32) | port (2, big-endian) | length (1) | address } | check (4)
- * check: the first bytes of FNV-1a-64 over all before it, so that a cut or mistyped token is told from one that is used up. */
+ * check: the first bytes, big-endian, of FNV-1a-64 over all before it, so that a cut or mistyped token is told from one
+ * that is used up. */
 #ifndef CARAVAN_COMMON_CORE_JOIN_TOKEN_H
 #define CARAVAN_COMMON_CORE_JOIN_TOKEN_H
 
@@ -22,7 +23,7 @@ enum { JOIN_TOKEN_E_INVALID = 1 };
 
 /* Holds a secret: wipe it (explicit_bzero) when it is no longer needed. */
 struct join_token {
-    struct id128 cluster;
+    struct id128 cluster; /* not zero */
     uint8_t seed[JOIN_TOKEN_SECRET];
     size_t n_controllers; /* at least 1 */
     struct join_controller {
@@ -34,7 +35,8 @@ struct join_token {
 
 /* Pure. Always fits; t's counts are within bounds. */
 void join_token_format(const struct join_token *t, char buf[JOIN_TOKEN_TEXT_MAX]);
-/* text: n_bytes of it, borrowed; white space around it is passed over. 0; JOIN_TOKEN_E_INVALID: why is the sentence. */
+/* text: n_bytes of it, borrowed; white space around it is passed over. One token has one text. 0; JOIN_TOKEN_E_INVALID: why
+ * says what is wrong ("it is cut: ...") and never holds a part of the text. */
 int join_token_parse(const char *text, size_t n_bytes, struct join_token *ret, char *why, size_t why_size);
 
 #endif
