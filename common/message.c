@@ -213,6 +213,12 @@ static int get_body(const Caravan__Envelope *wire, struct message *m)
     case CARAVAN__ENVELOPE__BODY_PONG:
         m->kind = MESSAGE_PONG;
         return map_get(&message_ping_map, wire->pong, m);
+    case CARAVAN__ENVELOPE__BODY_JOIN:
+        m->kind = MESSAGE_JOIN;
+        return map_get(&message_join_map, wire->join, &m->join);
+    case CARAVAN__ENVELOPE__BODY_JOINED:
+        m->kind = MESSAGE_JOINED;
+        return map_get(&message_joined_map, wire->joined, &m->joined);
     case CARAVAN__ENVELOPE__BODY__NOT_SET:
     case _CARAVAN__ENVELOPE__BODY__CASE_IS_INT_SIZE:
         break;
@@ -467,7 +473,12 @@ static Caravan__Envelope *put_message(struct arena *a, const struct message *m)
         wire->pong = map_put(a, &message_ping_map, m);
         break;
     case MESSAGE_JOIN:
+        wire->body_case = CARAVAN__ENVELOPE__BODY_JOIN;
+        wire->join = map_put(a, &message_join_map, &m->join);
+        break;
     case MESSAGE_JOINED:
+        wire->body_case = CARAVAN__ENVELOPE__BODY_JOINED;
+        wire->joined = map_put(a, &message_joined_map, &m->joined);
         break;
     }
     return wire->hello ? wire : NULL; /* a union: whichever it was */

@@ -9,6 +9,8 @@
 
 #include "common/core/err.h"
 #include "common/core/ids.h"
+#include "common/core/protocol.h"
+#include "common/crypto.h"
 #include "common/message.h"
 
 enum {
@@ -144,6 +146,14 @@ static int get_id(const ProtobufCBinaryData *from, struct id128 *to)
     return 0;
 }
 
+static int get_key(const ProtobufCBinaryData *from, char to[PROTO_KEY_MAX])
+{
+    if (from->len != CRYPTO_KEY_BYTES)
+        return MESSAGE_E_MALFORMED;
+    crypto_key_format(from->data, to);
+    return 0;
+}
+
 /* A number of any type, checked against the bounds of f. */
 static int get_number(const struct field *f, const void *wire, void *own)
 {
@@ -179,6 +189,7 @@ static int get_number(const struct field *f, const void *wire, void *own)
         return 0;
     case FIELD_TEXT:
     case FIELD_ID:
+    case FIELD_KEY:
     case FIELD_SUB:
     case FIELD_TEXTS:
     case FIELD_U32S:
@@ -230,6 +241,8 @@ static int get_field(const struct field *f, const void *wire, void *own)
         return map_get_text(&AT_CONST(ProtobufCBinaryData, wire, f->wire), (char *)own + f->own, f->size);
     case FIELD_ID:
         return get_id(&AT_CONST(ProtobufCBinaryData, wire, f->wire), &AT(struct id128, own, f->own));
+    case FIELD_KEY:
+        return get_key(&AT_CONST(ProtobufCBinaryData, wire, f->wire), (char *)own + f->own);
     case FIELD_SUB:
         sub = AT_CONST(void *, wire, f->wire);
         return sub ? map_get(f->sub, sub, (char *)own + f->own) : 0;
@@ -319,6 +332,21 @@ static void put_id(const struct id128 *from, ProtobufCBinaryData *to)
         *to = (ProtobufCBinaryData){.len = sizeof(from->b), .data = (uint8_t *)from->b};
 }
 
+/* from: a key, checked by who filled in the message. */
+static int put_key(struct arena *a, const char *from, ProtobufCBinaryData *to)
+{
+    uint8_t *key = arena_take(a, CRYPTO_KEY_BYTES, 1);
+    int r;
+
+    if (!key)
+        return err_raise(-ENOMEM);
+    r = crypto_key_parse(from, key);
+    assert(!r);
+    (void)r;
+    *to = (ProtobufCBinaryData){.len = CRYPTO_KEY_BYTES, .data = key};
+    return 0;
+}
+
 static int put_list(struct arena *a, const struct field *f, const void *own, void *wire)
 {
     size_t n = AT_CONST(size_t, own, f->own_n);
@@ -357,6 +385,8 @@ static int put_field(struct arena *a, const struct field *f, const void *own, vo
     case FIELD_ID:
         put_id(&AT_CONST(struct id128, own, f->own), &AT(ProtobufCBinaryData, wire, f->wire));
         return 0;
+    case FIELD_KEY:
+        return put_key(a, (const char *)own + f->own, &AT(ProtobufCBinaryData, wire, f->wire));
     case FIELD_BOOL:
         AT(protobuf_c_boolean, wire, f->wire) = AT_CONST(bool, own, f->own);
         return 0;

@@ -13,6 +13,7 @@ struct ProtobufCMessageDescriptor;
 enum field_type {
     FIELD_TEXT, /* bytes <-> char[size] */
     FIELD_ID,   /* bytes, 16 or none <-> struct id128 */
+    FIELD_KEY,  /* 32 bytes <-> char[PROTO_KEY_MAX], 64 hex digits */
     FIELD_BOOL,
     FIELD_CHAR, /* uint32 <-> char, printable ASCII; '?' where there is none */
     FIELD_U8,

@@ -14,6 +14,7 @@
 
 #define TEXT(m)             .type = FIELD_TEXT, WIRE(m, ProtobufCBinaryData), OWN(m, char[]), SIZE(m)
 #define ID(m)               .type = FIELD_ID, WIRE(m, ProtobufCBinaryData), OWN(m, struct id128)
+#define KEY(m)              .type = FIELD_KEY, WIRE(m, ProtobufCBinaryData), OWN(m, char[PROTO_KEY_MAX])
 #define BOOL(m)             .type = FIELD_BOOL, NUMBER(m, protobuf_c_boolean, bool)
 #define CHAR(m)             .type = FIELD_CHAR, NUMBER(m, uint32_t, char)
 #define U8(m)               .type = FIELD_U8, NUMBER(m, uint32_t, uint8_t)
@@ -288,6 +289,20 @@ MAP(relay, relay_fields);
 #define S struct message
 static const struct field ping_fields[] = {{U64(nonce)}};
 MAP(ping, ping_fields);
+#undef P
+#undef S
+
+#define P Caravan__Join
+#define S struct join
+static const struct field join_fields[] = {{KEY(key)}, {TEXT(name)}};
+MAP(join, join_fields);
+#undef P
+#undef S
+
+#define P Caravan__Joined
+#define S struct joined
+static const struct field joined_fields[] = {{KEY(key)}, {TEXT(refused)}};
+MAP(joined, joined_fields);
 #undef P
 #undef S
 

@@ -14,7 +14,7 @@
 #include "common/core/model_shape.h"
 
 /* Major: must be equal on both sides. Minor: a later one may send more; the rest is ignored and counted. */
-enum { PROTOCOL_MAJOR = 1, PROTOCOL_MINOR = 1 };
+enum { PROTOCOL_MAJOR = 1, PROTOCOL_MINOR = 2 };
 
 enum {
     PROTO_NAME_MAX = 64,   /* node and unit names, with NUL */

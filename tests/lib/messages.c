@@ -335,6 +335,26 @@ static void fill_pong(struct message *m)
     m->kind = MESSAGE_PONG;
 }
 
+static void fill_join(struct message *m)
+{
+    m->kind = MESSAGE_JOIN;
+    m->cluster = (struct id128){{0}};
+    SET(m->join.key, "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff");
+    SET(m->join.name, "n1");
+}
+
+static void fill_joined(struct message *m)
+{
+    m->kind = MESSAGE_JOINED;
+    SET(m->joined.key, "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff");
+}
+
+static void fill_joined_refused(struct message *m)
+{
+    fill_joined(m);
+    SET(m->joined.refused, "the token is used up");
+}
+
 static void fill_result(struct message *m)
 {
     command(m, COMMAND_START_WORKER);
@@ -422,6 +442,9 @@ const struct message_sample message_samples[] = {
     {"relay", fill_relay},
     {"ping", fill_ping},
     {"pong", fill_pong},
+    {"join", fill_join},
+    {"joined", fill_joined},
+    {"joined_refused", fill_joined_refused},
     {NULL, NULL},
 };
 
@@ -485,6 +508,12 @@ static void random_id(uint64_t *rng, struct id128 *id)
 {
     for (size_t i = 0; i < sizeof(id->b); i++)
         id->b[i] = (uint8_t)next(rng);
+}
+
+static void random_key(uint64_t *rng, char to[PROTO_KEY_MAX])
+{
+    for (size_t i = 0; i + 1 < PROTO_KEY_MAX; i++)
+        to[i] = "0123456789abcdef"[below(rng, 16)];
 }
 
 static size_t count(uint64_t *rng, size_t max)
@@ -751,7 +780,12 @@ static void random_body(uint64_t *rng, struct message *m)
         m->nonce = number(rng);
         break;
     case MESSAGE_JOIN:
+        random_key(rng, m->join.key);
+        RANDOM_TEXT(m->join.name);
+        break;
     case MESSAGE_JOINED:
+        random_key(rng, m->joined.key);
+        RANDOM_TEXT(m->joined.refused);
         break;
     }
 }
@@ -774,7 +808,7 @@ struct message *message_random_new(uint64_t seed)
 {
     struct message *m = need(calloc(1, sizeof(*m)));
 
-    random_message(&seed, MESSAGE_PONG, m);
+    random_message(&seed, MESSAGE_JOINED, m);
     return m;
 }
 

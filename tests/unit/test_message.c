@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #include "common/cleanup.h"
+#include "common/crypto.h"
 #include "common/message.h"
 #include "tests/lib/messages.h"
 
@@ -203,7 +204,22 @@ static int unpack_kind(unsigned kind, const struct wire *body)
     return unpack_copy(w.data, w.n);
 }
 
-enum { HELLO = 16, WELCOME, REPORT, COMMAND, RESULT, EVENT, NEIGHBOURS, SNAPSHOT, HEALTH, RELAY, PING, PONG };
+enum {
+    HELLO = 16,
+    WELCOME,
+    REPORT,
+    COMMAND,
+    RESULT,
+    EVENT,
+    NEIGHBOURS,
+    SNAPSHOT,
+    HEALTH,
+    RELAY,
+    PING,
+    PONG,
+    JOIN,
+    JOINED
+};
 
 static void test_text_and_ids_are_checked(void **state)
 {
@@ -397,6 +413,32 @@ static void test_layers_are_bounded_and_equally_many(void **state)
         put_wire(&report, 12, &model);
         assert_int_equal(unpack_kind(REPORT, &report), row[i].want);
     }
+}
+
+/* In these two a key is 32 bytes, any of them, and never absent. */
+static void test_keys_are_bytes(void **state)
+{
+    static const unsigned kind[] = {JOIN, JOINED};
+    const uint8_t key[CRYPTO_KEY_BYTES + 1] = {0, 0xff, 0x80};
+    CLEANUP(message_destroy) struct message *m = NULL;
+    struct wire w = {0}, join = {0};
+
+    (void)state;
+    for (size_t i = 0; i < 2; i++)
+        for (size_t n = 0; n <= sizeof(key); n++) {
+            struct wire body = {0};
+
+            put_bytes(&body, 1, key, n);
+            assert_int_equal(unpack_kind(kind[i], &body), n == CRYPTO_KEY_BYTES ? 0 : MESSAGE_E_MALFORMED);
+        }
+    assert_int_equal(unpack_kind(JOIN, &(struct wire){0}), MESSAGE_E_MALFORMED);
+    put_bytes(&join, 1, key, CRYPTO_KEY_BYTES);
+    put_bytes(&join, 2, "n1", 2);
+    put_number(&w, 1, PROTOCOL_MAJOR);
+    put_wire(&w, JOIN, &join);
+    assert_int_equal(message_unpack(w.data, w.n, &m), 0);
+    assert_string_equal(m->join.key, "00ff800000000000000000000000000000000000000000000000000000000000");
+    assert_string_equal(m->join.name, "n1");
 }
 
 static void test_peers_are_bounded(void **state)
@@ -734,7 +776,7 @@ static void test_kinds_and_versions(void **state)
 
     (void)state;
     assert_int_equal(unpack_kind(63, &empty), MESSAGE_E_UNKNOWN_KIND);
-    assert_int_equal(unpack_kind(28, &empty), MESSAGE_E_UNKNOWN_KIND);
+    assert_int_equal(unpack_kind(JOINED + 1, &empty), MESSAGE_E_UNKNOWN_KIND);
     assert_int_equal(unpack_kind(64, &empty), MESSAGE_E_MALFORMED); /* no kind at all */
     assert_int_equal(unpack_kind(COMMAND, &empty), MESSAGE_E_MALFORMED);
     put_wire(&later, 9, &empty);
@@ -822,6 +864,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_counts_are_bounded),
         cmocka_unit_test(test_columns_are_equally_long),
         cmocka_unit_test(test_layers_are_bounded_and_equally_many),
+        cmocka_unit_test(test_keys_are_bytes),
         cmocka_unit_test(test_peers_are_bounded),
         cmocka_unit_test(test_snapshots_are_bounded),
         cmocka_unit_test(test_a_snapshot_is_utf8),
