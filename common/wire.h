@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "common/core/talkers.h"
 #include "common/crypto.h"
 
 struct event_base;
@@ -21,7 +22,8 @@ enum { WIRE_E_ADDR_IN_USE = 1, WIRE_E_BAD_ADDR, WIRE_E_FULL /* high water mark: 
 struct wire_server_callbacks {
     /* key: 32 bytes, proven. peer_addr: IP literal. buf: borrowed. */
     void (*message)(void *ctx, const uint8_t *key, const char *peer_addr, const void *buf, size_t n_bytes);
-    /* A peer has proven this key and was not let in. addr: IP literal. Every dial of such a peer comes here. */
+    /* A peer has proven this key and was not let in. addr: IP literal. Told for the first dial from there, then once a
+     * minute at most, however many there are: wire_server_refusals counts them all. */
     void (*refused)(void *ctx, const uint8_t *key, const char *addr);
     void *ctx;
 };
@@ -41,8 +43,12 @@ int wire_server_new(struct event_base *base, const struct identity *id, const ch
 void wire_server_destroy(struct wire_server **s);
 /* Lets one more key in from now on; the same key twice is fine. 0 or -ENOMEM. */
 int wire_server_allow(struct wire_server *s, const uint8_t key[CRYPTO_KEY_BYTES]);
-/* Not any more: what it says from now on is dropped and counted as refused, whatever connections it still has. */
+/* Not any more: what it says from now on, or has said and was not read yet, is dropped and counted as refused, whatever
+ * connections it still has; nothing is sent to it. Where closed connections are watched, its newest one is closed. With
+ * trust_open any key is let in all the same. */
 void wire_server_disallow(struct wire_server *s, const uint8_t key[CRYPTO_KEY_BYTES]);
+/* The same, and with trust_open too, until wire_server_allow. 0; -ENOMEM, only with trust_open: nothing has changed. */
+int wire_server_forbid(struct wire_server *s, const uint8_t key[CRYPTO_KEY_BYTES]);
 /* From now on `closed` is called (with the ctx of the callbacks) where the newest connection of a key is over: by its own
  * end, or because it no longer answers heartbeats. A hint: it may have dialled again. Once per server. 0 or negative
  * errno. */
@@ -50,6 +56,8 @@ int wire_server_watch_closed(struct wire_server *s, struct event_base *base,
                              void (*closed)(void *ctx, const uint8_t *key, const char *peer_addr));
 uint16_t wire_server_port(const struct wire_server *s);
 struct wire_server_stats wire_server_stats(const struct wire_server *s);
+/* The dials that were not let in, by address. Borrowed: as long as s. */
+const struct talkers *wire_server_refusals(const struct wire_server *s);
 /* To the peer's newest connection. 0, WIRE_E_FULL, WIRE_E_UNKNOWN_PEER, negative errno. */
 int wire_server_send(struct wire_server *s, const uint8_t *key, const void *buf, size_t n_bytes);
 /* Within `message` only: answers by the very connection that the message came by, which from then on does not count as
@@ -64,7 +72,8 @@ struct wire_client_callbacks {
     void *ctx;
     /* Both may be NULL. */
     void (*accepted)(void *ctx); /* the TCP connection stands, nothing is proven yet */
-    void (*denied)(void *ctx); /* in place of disconnected: the other end is who it should be, and does not let us in */
+    /* In place of disconnected, for each dial: the other end is who it should be, and does not let us in. */
+    void (*denied)(void *ctx);
 };
 
 /* Dials tcp://ADDR:PORT and proves server_key. Dials again by itself after 100 ms to 1 s, jittered. id, addr: borrowed for

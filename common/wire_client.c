@@ -78,14 +78,23 @@ static uint32_t next_delay_ms(struct wire_client *c)
 }
 
 /* Last in its callers: c may be gone. */
-static void failed(struct wire_client *c, void (*tell)(void *ctx))
+static void failed(struct wire_client *c)
 {
     hang_up(c);
     arm(c, next_delay_ms(c));
     if (c->told == TOLD_DISCONNECTED)
         return;
     c->told = TOLD_DISCONNECTED;
-    tell(c->cb.ctx);
+    c->cb.disconnected(c->cb.ctx);
+}
+
+/* The same. */
+static void denied(struct wire_client *c)
+{
+    hang_up(c);
+    arm(c, next_delay_ms(c));
+    c->told = TOLD_DISCONNECTED;
+    c->cb.denied(c->cb.ctx);
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *arg)
@@ -101,7 +110,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
             return;
         log_failure(LOG_LEVEL_WARN, "wire.dial_failed", r, "endpoint=%s", c->endpoint);
     }
-    failed(c, c->cb.disconnected);
+    failed(c);
 }
 
 static void connected(struct wire_client *c)
@@ -134,9 +143,9 @@ static bool read_event(void *ctx)
     else if (number == ZMQ_EVENT_CONNECTED)
         accepted(c);
     else if (number == ZMQ_EVENT_HANDSHAKE_FAILED_AUTH && c->cb.denied)
-        failed(c, c->cb.denied);
+        denied(c);
     else
-        failed(c, c->cb.disconnected);
+        failed(c);
     return true;
 }
 

@@ -6,12 +6,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <zmq.h>
 
 #include "common/cleanup.h"
+#include "common/clock.h"
 #include "common/core/err.h"
 #include "common/core/protocol.h"
 #include "common/wire.h"
+#include "common/wire_keys.h"
 #include "common/wire_monitor.h"
 #include "common/wire_settings.h"
 #include "common/wire_zap.h"
@@ -50,9 +53,8 @@ struct wire_server {
     struct wire_server_callbacks cb;
     struct wire_server_stats stats;
     uint16_t port;
-    bool trust_open;
-    uint8_t (*allowed)[CRYPTO_KEY_BYTES];
-    size_t n_allowed;
+    struct wire_keys keys;
+    struct talkers refused;
     struct peer *peer;
     size_t n_peers, n_peers_room;
     /* Of the newest message, for wire_server_answer. */
@@ -66,21 +68,9 @@ struct wire_server {
 
 /* ---- keys and peers --------------------------------------------------------------------------------------------- */
 
-/* n_allowed: it is not there. */
-static size_t allowed_find(const struct wire_server *s, const uint8_t *key)
+static bool may_in(void *ctx, const uint8_t *key)
 {
-    size_t i = 0;
-
-    while (i < s->n_allowed && memcmp(s->allowed[i], key, CRYPTO_KEY_BYTES) != 0)
-        i++;
-    return i;
-}
-
-static bool is_allowed(void *ctx, const uint8_t *key)
-{
-    const struct wire_server *s = ctx;
-
-    return s->trust_open || allowed_find(s, key) < s->n_allowed;
+    return wire_keys_may_in(&((struct wire_server *)ctx)->keys, key);
 }
 
 /* A dual-stack socket names an IPv4 peer ::ffff:10.0.0.1. */
@@ -98,7 +88,8 @@ static void on_refused(void *ctx, const uint8_t *key, const char *addr)
     struct wire_server *s = ctx;
 
     s->stats.n_refused++;
-    s->cb.refused(s->cb.ctx, key, plain_addr(addr));
+    if (talkers_count(&s->refused, plain_addr(addr), clock_now_ms()))
+        s->cb.refused(s->cb.ctx, key, plain_addr(addr));
 }
 
 static struct peer *peer_find(struct wire_server *s, const uint8_t *key)
@@ -235,7 +226,7 @@ static void take_message(struct wire_server *s, const uint8_t *route_id, zmq_msg
         s->stats.n_malformed++;
         return;
     }
-    if (!is_allowed(s, key)) { /* it was, when it connected */
+    if (!may_in(s, key)) { /* it was, when it connected */
         s->stats.n_refused++;
         return;
     }
@@ -305,6 +296,8 @@ int wire_server_answer(struct wire_server *s, const void *buf, size_t n_bytes)
     struct peer *p = peer_find(s, s->asking_before.key);
     int r;
 
+    if (!may_in(s, s->asking_before.key))
+        return WIRE_E_UNKNOWN_PEER; /* not any more */
     if (p) {
         p->newest = s->asking_before.newest;
         p->previous = s->asking_before.previous;
@@ -370,11 +363,11 @@ int wire_server_new(struct event_base *base, const struct identity *id, const ch
     if (!s)
         return err_raise(-ENOMEM);
     s->cb = *cb;
-    s->trust_open = trust_open;
+    s->keys.open = trust_open;
     s->zmq_context = zmq_ctx_new();
     if (!s->zmq_context)
         return err_raise(-errno);
-    r = wire_zap_new(base, s->zmq_context, &(struct wire_zap_callbacks){is_allowed, on_refused, s}, &s->zap);
+    r = wire_zap_new(base, s->zmq_context, &(struct wire_zap_callbacks){may_in, on_refused, s}, &s->zap);
     if (r < 0)
         return err_pass(r);
     s->socket = zmq_socket(s->zmq_context, ZMQ_ROUTER);
@@ -407,7 +400,7 @@ void wire_server_destroy(struct wire_server **s)
     wire_zap_destroy(&(*s)->zap);
     while ((*s)->zmq_context && zmq_ctx_term((*s)->zmq_context) < 0 && errno == EINTR)
         ;
-    free((*s)->allowed);
+    wire_keys_clear(&(*s)->keys);
     free((*s)->peer);
     free(*s);
     *s = NULL;
@@ -415,30 +408,40 @@ void wire_server_destroy(struct wire_server **s)
 
 int wire_server_allow(struct wire_server *s, const uint8_t key[CRYPTO_KEY_BYTES])
 {
-    uint8_t(*grown)[CRYPTO_KEY_BYTES];
+    int r = wire_keys_allow(&s->keys, key);
 
-    if (allowed_find(s, key) < s->n_allowed)
-        return 0;
-    grown = realloc(s->allowed, (s->n_allowed + 1) * sizeof(*grown));
-    if (!grown)
-        return err_raise(-ENOMEM);
-    memcpy(grown[s->n_allowed], key, CRYPTO_KEY_BYTES);
-    s->allowed = grown;
-    s->n_allowed++;
-    return 0;
+    return r < 0 ? err_pass(r) : 0;
 }
 
-/* libzmq cannot close one connection of a ROUTER: they stay until the peer goes, unheard and unanswered. */
-void wire_server_disallow(struct wire_server *s, const uint8_t key[CRYPTO_KEY_BYTES])
+/* libzmq cannot close one connection of a ROUTER, but it closes one whose socket is shut down; the peer sees that, and learns
+ * when it dials again that it may not in. Only where the monitor has said of all descriptors that were closed: others may
+ * have theirs. Whatever stays open is unheard and unanswered. */
+static void cut(struct wire_server *s, const uint8_t *key)
 {
     struct peer *p = peer_find(s, key);
-    size_t i = allowed_find(s, key);
 
-    if (i == s->n_allowed)
+    if (!p || may_in(s, key))
         return;
-    memmove(s->allowed[i], s->allowed[--s->n_allowed], CRYPTO_KEY_BYTES);
-    if (p && !s->trust_open)
-        p->newest.set = p->previous.set = false;
+    p->newest.set = p->previous.set = false;
+    wire_monitor_catch_up(s->monitor);
+    if (s->monitor && p->fd >= 0)
+        shutdown(p->fd, SHUT_RDWR);
+}
+
+void wire_server_disallow(struct wire_server *s, const uint8_t key[CRYPTO_KEY_BYTES])
+{
+    wire_keys_disallow(&s->keys, key);
+    cut(s, key);
+}
+
+int wire_server_forbid(struct wire_server *s, const uint8_t key[CRYPTO_KEY_BYTES])
+{
+    int r = wire_keys_forbid(&s->keys, key);
+
+    if (r < 0)
+        return err_pass(r);
+    cut(s, key);
+    return 0;
 }
 
 uint16_t wire_server_port(const struct wire_server *s)
@@ -449,4 +452,9 @@ uint16_t wire_server_port(const struct wire_server *s)
 struct wire_server_stats wire_server_stats(const struct wire_server *s)
 {
     return s->stats;
+}
+
+const struct talkers *wire_server_refusals(const struct wire_server *s)
+{
+    return &s->refused;
 }

@@ -43,7 +43,7 @@ struct server {
     uint8_t key[CRYPTO_KEY_BYTES], refused_key[CRYPTO_KEY_BYTES], closed_key[CRYPTO_KEY_BYTES];
     char addr[64], refused_addr[64], last[64];
     size_t n_last;
-    _Bool destroy_at_once, answers;
+    _Bool destroy_at_once, answers, forbids;
 };
 
 static void server_message(void *ctx, const uint8_t *key, const char *peer_addr, const void *buf, size_t n_bytes)
@@ -55,6 +55,8 @@ static void server_message(void *ctx, const uint8_t *key, const char *peer_addr,
     snprintf(s->addr, sizeof(s->addr), "%s", peer_addr);
     s->n_last = n_bytes;
     snprintf(s->last, sizeof(s->last), "%.*s", n_bytes < sizeof(s->last) ? (int)n_bytes : 0, (const char *)buf);
+    if (s->forbids)
+        assert_int_equal(wire_server_forbid(s->wire, key), 0);
     if (s->answers)
         assert_int_equal(wire_server_answer(s->wire, "here", 4), 0);
     if (s->destroy_at_once)
@@ -270,11 +272,14 @@ static void test_a_key_that_may_not_in(void **state)
     (void)state;
     server_start(&s, 0);
     client_dial(&c, wire_server_port(s.wire), s.id.public_key);
-    AWAIT(s.n_refused >= 3);               /* it goes on dialling */
+    AWAIT(wire_server_stats(s.wire).n_refused >= 3); /* it goes on dialling */
+    assert_int_equal(s.n_refused, 1);                /* and is told of once a minute */
+    assert_int_equal(wire_server_refusals(s.wire)->n, 1);
+    assert_string_equal(wire_server_refusals(s.wire)->talker[0].addr, "127.0.0.1");
+    assert_int_equal(wire_server_refusals(s.wire)->talker[0].n, wire_server_stats(s.wire).n_refused);
     assert_int_equal(c.n_disconnected, 1); /* said once */
     assert_memory_equal(s.refused_key, c.id.public_key, CRYPTO_KEY_BYTES);
     assert_string_equal(s.refused_addr, "127.0.0.1");
-    assert_int_equal(wire_server_stats(s.wire).n_refused, s.n_refused);
     assert_int_equal(c.n_connected, 0);
     assert_int_equal(wire_server_allow(s.wire, c.id.public_key), 0);
     AWAIT(c.n_connected == 1);
@@ -304,11 +309,66 @@ static void test_a_key_that_may_not_in_any_more(void **state)
     assert_int_equal(wire_server_send(s.wire, c.id.public_key, "x", 1), WIRE_E_UNKNOWN_PEER);
     other = (struct client){.id = c.id};
     client_dial(&other, wire_server_port(s.wire), s.id.public_key);
-    AWAIT(s.n_refused == 1); /* and it does not get in anew */
+    AWAIT(wire_server_refusals(s.wire)->n == 1); /* and it does not get in anew */
     assert_int_equal(wire_server_allow(s.wire, c.id.public_key), 0);
     say(&c, &s, "again");
     answer(&s, &c, "heard");
     wire_client_destroy(&other.wire);
+    wire_client_destroy(&c.wire);
+    wire_server_destroy(&s.wire);
+}
+
+/* Trust in all others does not help who is forbidden: not by the connection that it has, which is closed, not by what it has
+ * said already, and not by a new one. */
+static void test_a_key_that_is_forbidden(void **state)
+{
+    struct client c = {.id = make_identity(), .asks_if_denied = 1}, other;
+    struct server s;
+
+    (void)state;
+    server_start(&s, 1);
+    assert_int_equal(wire_server_watch_closed(s.wire, base, server_closed), 0);
+    client_dial(&c, wire_server_port(s.wire), s.id.public_key);
+    AWAIT(c.n_connected == 1);
+    client_start(&other, &s);
+    say(&other, &s, "also here");
+    say(&c, &s, "while it may");
+    for (int i = 0; i < 100; i++)
+        assert_int_equal(wire_client_send(c.wire, "queued", 6), 0);
+    wire_server_disallow(s.wire, c.id.public_key); /* says nothing where everybody may in */
+    answer(&s, &c, "still heard");
+    assert_int_equal(wire_server_forbid(s.wire, c.id.public_key), 0);
+    assert_int_equal(wire_server_forbid(s.wire, c.id.public_key), 0);
+    s.n_messages = 0;
+    assert_int_equal(wire_server_send(s.wire, c.id.public_key, "x", 1), WIRE_E_UNKNOWN_PEER);
+    AWAIT(c.n_disconnected == 1);
+    AWAIT(s.n_closed == 1);
+    assert_memory_equal(s.closed_key, c.id.public_key, CRYPTO_KEY_BYTES);
+    AWAIT(c.n_denied == 3); /* told for each dial */
+    say(&other, &s, "undisturbed");
+    assert_int_equal(s.n_messages, 1);
+    assert_int_equal(other.n_disconnected, 0);
+    assert_int_equal(wire_server_allow(s.wire, c.id.public_key), 0);
+    AWAIT(c.n_connected == 2);
+    say(&c, &s, "back");
+    answer(&s, &c, "heard");
+    wire_client_destroy(&other.wire);
+    wire_client_destroy(&c.wire);
+    wire_server_destroy(&s.wire);
+}
+
+/* In the middle of what it says: no answer either. */
+static void test_forbidden_while_it_speaks(void **state)
+{
+    struct server s;
+    struct client c;
+
+    (void)state;
+    server_start(&s, 1);
+    client_start(&c, &s);
+    s.forbids = 1;
+    say(&c, &s, "let me");
+    assert_int_equal(wire_server_answer(s.wire, "no", 2), WIRE_E_UNKNOWN_PEER);
     wire_client_destroy(&c.wire);
     wire_server_destroy(&s.wire);
 }
@@ -779,6 +839,8 @@ int main(void)
         TEST(test_a_server_with_another_key),
         TEST(test_a_key_that_may_not_in),
         TEST(test_a_key_that_may_not_in_any_more),
+        TEST(test_a_key_that_is_forbidden),
+        TEST(test_forbidden_while_it_speaks),
         TEST(test_steps_of_a_dial),
         TEST(test_answers_by_the_same_connection),
         TEST(test_garbage_on_the_port),
