@@ -20,6 +20,7 @@
 #include "common/knock.h"
 #include "common/log.h"
 #include "common/message.h"
+#include "common/wire.h"
 
 static struct event_base *base;
 
@@ -69,6 +70,19 @@ static void on_message(void *ctx, const char *key, const struct message *m)
         while (!(condition))                    \
             event_base_loop(base, EVLOOP_ONCE); \
     } while (0)
+
+/* A port that was free a moment ago, far from those of real agents. */
+static uint16_t some_port(void)
+{
+    struct sockaddr_in sa = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(0x7f000003)};
+    socklen_t len = sizeof(sa);
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+    assert_int_equal(bind(fd, (struct sockaddr *)&sa, len), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&sa, &len), 0);
+    close(fd);
+    return ntohs(sa.sin_port);
+}
 
 static void node_open(struct node *n, const char *addr, uint16_t port)
 {
@@ -186,6 +200,80 @@ static void test_off_the_list(void **state)
     assert_int_equal(a.n_up, 1);
 }
 
+/* What it had said already, and was not read yet, goes nowhere. */
+static void test_off_the_list_with_messages_queued(void **state)
+{
+    static const struct neighbours nobody;
+
+    (void)state;
+    join();
+    for (int i = 0; i < 100; i++)
+        say(&a, &b, 1000);
+    peers_set(b.peers, &nobody);
+    give_it_time();
+    assert_int_equal(b.n_messages, 1);
+    assert_int_equal(b.uptime_ms, 11);
+}
+
+/* ---- who is let in ----------------------------------------------------------------------------------------------- */
+
+struct dial {
+    bool in, out;
+};
+
+static void on_in(void *ctx)
+{
+    ((struct dial *)ctx)->in = true;
+}
+
+static void on_out(void *ctx)
+{
+    ((struct dial *)ctx)->out = true;
+}
+
+static void on_line_message(void *ctx, const void *buf, size_t n_bytes)
+{
+    (void)ctx, (void)buf, (void)n_bytes;
+}
+
+static bool is_let_in(const struct node *who, const struct node *at)
+{
+    struct dial d = {false, false};
+    const struct wire_client_callbacks cb = {
+        .message = on_line_message, .connected = on_in, .disconnected = on_out, .denied = on_out, .ctx = &d};
+    struct wire_client *client;
+
+    assert_int_equal(
+        wire_client_new(base, &who->id, "127.0.0.3", peers_port(at->peers), at->id.public_key, &cb, &client), 0);
+    AWAIT(d.in || d.out);
+    wire_client_destroy(&client);
+    return d.in;
+}
+
+/* Controllers, and who stands in the newest list; there is no setting that opens this port to others. */
+static void test_who_is_let_in(void **state)
+{
+    struct neighbours of_b = {0}, newer = {0};
+
+    (void)state;
+    assert_false(is_let_in(&a, &b));
+    assert_false(is_let_in(&controller, &b));
+    peers_allow_controller(b.peers, controller.id.public_key);
+    assert_true(is_let_in(&controller, &b));
+    hears(&of_b, &a);
+    peers_set(b.peers, &of_b);
+    assert_true(is_let_in(&a, &b));
+    hears(&newer, &controller); /* on a list and off it, a controller stays one */
+    peers_set(b.peers, &newer);
+    assert_false(is_let_in(&a, &b));
+    dials(&newer, &a, "127.0.0.2");
+    peers_set(b.peers, &newer);
+    assert_true(is_let_in(&a, &b));
+    peers_set(b.peers, &(struct neighbours){0});
+    assert_false(is_let_in(&a, &b));
+    assert_true(is_let_in(&controller, &b));
+}
+
 /* The same list again disturbs nobody; another address is dialled, and that the link was lost meanwhile is told. */
 static void test_another_address(void **state)
 {
@@ -243,6 +331,17 @@ static enum knock_outcome knock(struct node *from, const struct node *at)
     return outcome;
 }
 
+/* The leader asks witnesses that the one knocked at need not have been told of: it has proven its key all the same. */
+static void test_a_knock_by_a_witness_that_it_does_not_know(void **state)
+{
+    (void)state;
+    assert_int_equal(knock(&a, &b), KNOCK_ANSWERED);
+    assert_int_equal(b.n_up, 0);
+    peers_destroy(&b.peers);
+    node_open(&b, "127.0.0.3", some_port());
+    assert_int_equal(knock(&controller, &b), KNOCK_ANSWERED);
+}
+
 /* A controller and a neighbour may knock; that makes nobody a neighbour, and a link's way back stays where it is. */
 static void test_knocks_are_answered(void **state)
 {
@@ -288,19 +387,6 @@ static bool make_node(struct node *n)
     return ok;
 }
 
-/* A port that was free a moment ago, far from those of real agents. */
-static uint16_t some_port(void)
-{
-    struct sockaddr_in sa = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(0x7f000003)};
-    socklen_t len = sizeof(sa);
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
-
-    assert_int_equal(bind(fd, (struct sockaddr *)&sa, len), 0);
-    assert_int_equal(getsockname(fd, (struct sockaddr *)&sa, &len), 0);
-    close(fd);
-    return ntohs(sa.sin_port);
-}
-
 static int set_up(void **state)
 {
     (void)state;
@@ -326,9 +412,11 @@ int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        TEST(test_both_ways),       TEST(test_gone_and_back),    TEST(test_off_the_list),
-        TEST(test_another_address), TEST(test_list_from_within), TEST(test_knocks_are_answered),
-        TEST(test_ports),
+        TEST(test_both_ways),           TEST(test_gone_and_back),
+        TEST(test_off_the_list),        TEST(test_off_the_list_with_messages_queued),
+        TEST(test_who_is_let_in),       TEST(test_a_knock_by_a_witness_that_it_does_not_know),
+        TEST(test_another_address),     TEST(test_list_from_within),
+        TEST(test_knocks_are_answered), TEST(test_ports),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
