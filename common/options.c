@@ -27,6 +27,8 @@ int options_complain(const char *fmt, ...)
 
 static void value_clear(struct value *v)
 {
+    if (v->text)
+        explicit_bzero(v->text, strlen(v->text)); /* it may be a secret */
     free(v->text);
     free(v->list_text);
     free(v->item);
@@ -254,6 +256,7 @@ static void assert_valid(const struct option_def *d)
     assert(d->help && d->min <= d->max);
     assert((d->type == OPTION_CHOICE) == (d->choices != NULL));
     assert(d->type != OPTION_FLAG || !d->def);
+    assert(!d->secret || (d->type == OPTION_STRING && !d->def));
 }
 
 int options_new(const struct option_def *table, struct options **ret)
@@ -295,6 +298,20 @@ void options_destroy(struct options **o)
 
 /* ---- environment and argv ---- */
 
+int options_check_secret(const struct option_def *d, const char *text, const char *where)
+{
+    if (!d->secret || text[0] == '@')
+        return 0;
+    return options_complain("%s: must be @FILE: others may read what stands here", where);
+}
+
+/* From the list of processes. */
+static void hide(const struct option_def *d, char *text)
+{
+    if (d->secret && text[0] != '@' && strcmp(text, "-") != 0)
+        memset(text, 'x', strlen(text));
+}
+
 int options_read_env(struct options *o)
 {
     for (size_t i = 0; i < o->n; i++) {
@@ -310,7 +327,9 @@ int options_read_env(struct options *o)
         text = getenv(name);
         if (!text || !*text)
             continue;
-        r = options_set(o, i, text, name);
+        r = options_check_secret(&o->table[i], text, name);
+        if (!r)
+            r = options_set(o, i, text, name);
         if (r)
             return r;
     }
@@ -333,8 +352,9 @@ static int take_word(struct options *o, const char *word, int argc, char **argv,
 {
     size_t length = strcspn(word, "=");
     size_t index = options_find(o, word, length, true);
-    const char *text = word[length] == '=' ? word + length + 1 : NULL;
+    char *text = word[length] == '=' ? argv[*i] + 2 + length + 1 : NULL;
     char name[NAME_MAX_BYTES + 3];
+    int r;
 
     if (index == o->n)
         return unknown_option(o, word, length);
@@ -345,7 +365,9 @@ static int take_word(struct options *o, const char *word, int argc, char **argv,
         return options_complain("%s needs a value", name);
     if (!text)
         text = argv[++*i];
-    return options_set(o, index, text, name);
+    r = options_set(o, index, text, name);
+    hide(&o->table[index], text);
+    return r < 0 ? err_pass(r) : r;
 }
 
 int options_read_argv(struct options *o, int argc, char **argv, int *ret_first)

@@ -38,6 +38,9 @@ struct option_def {
     const char *arg; /* placeholder in --help: "DIR" */
     const char *help;
     bool argv_only; /* not in files or environment */
+    /* STRING: overwritten in argv as soon as it is read there, unless it is @FILE or "-", which are no secrets. Files and the
+     * environment, which others can read or inherit, may only name it: @FILE. */
+    bool secret;
 };
 
 struct options; /* values for one table; opaque */
@@ -60,7 +63,7 @@ typedef int options_section(void *ctx, const char *name, unsigned line, struct o
 int options_read_sections(const struct option_def *table, const char *path, bool required, options_section *section,
                           void *ctx);
 
-/* Takes long options; the first word that is not one, and what follows "--", stays in argv: *ret_first is its index.
+/* Takes long options (argv: a secret is read once, see option_def); the first word that is not one, and what follows "--", stays in argv: *ret_first is its index.
  * 0, OPTIONS_E_INVALID, OPTIONS_E_HELP, OPTIONS_E_VERSION. */
 int options_read_argv(struct options *o, int argc, char **argv, int *ret_first);
 

@@ -154,6 +154,7 @@ static int take_line(struct source *s, const char *key, const char *value)
     size_t n = strcspn(value, " \t=:");
     char where[4096];
     size_t index;
+    int r;
 
     if (!s->o)
         return options_complain("%s:%u: '%.60s' stands before the first [section]", s->path, s->line, key);
@@ -175,7 +176,8 @@ static int take_line(struct source *s, const char *key, const char *value)
     s->given[index] = s->line;
     s->last = index;
     snprintf(where, sizeof(where), "%s:%u: %s", s->path, s->line, key);
-    return options_set(s->o, index, value, where);
+    r = options_check_secret(&s->o->table[index], value, where);
+    return r ? r : options_set(s->o, index, value, where);
 }
 
 /* libinih's handler: nonzero is fine. */

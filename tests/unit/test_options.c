@@ -430,6 +430,68 @@ static void test_argv(void **state)
 
 /* ---- text for people ---- */
 
+/* A secret is gone from argv once it is read, and is not taken from where others could read it. */
+static void test_secrets(void **state)
+{
+    static const struct option_def secrets[] = {
+        {.name = "join", .type = OPTION_STRING, .help = "A token.", .secret = true},
+        {.name = "name", .type = OPTION_STRING, .help = "No secret."},
+        {.name = NULL},
+    };
+    static const struct {
+        const char *word[3], *value, *left[3];
+    } row[] = {
+        {{"--join", "s3cret"}, "s3cret", {"--join", "xxxxxx"}},
+        {{"--join=s3cret"}, "s3cret", {"--join=xxxxxx"}},
+        {{"--join", "@/run/token"}, "@/run/token", {"--join", "@/run/token"}},
+        {{"--join=-"}, "-", {"--join=-"}},
+        {{"--join="}, "", {"--join="}},
+        {{"--name", "--join", "word"}, NULL, {"--name", "--join", "word"}},
+        {{"--name=--join=word"}, NULL, {"--name=--join=word"}},
+    };
+    static const char *const in_a_file[] = {"join = s3cret\n", "join = -\n", "join =\n"};
+    char said[1024];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(row) / sizeof(row[0]); i++) {
+        CLEANUP(options_destroy) struct options *o = NULL;
+        char word[3][32], *argv[5] = {(char[]){"prog"}};
+        int argc = 1, first;
+
+        for (size_t k = 0; k < 3 && row[i].word[k]; k++)
+            argv[argc++] = strcpy(word[k], row[i].word[k]);
+        assert_int_equal(options_new(secrets, &o), 0);
+        assert_int_equal(options_read_argv(o, argc, argv, &first), 0);
+        if (row[i].value)
+            assert_string_equal(options_string(o, 0), row[i].value);
+        for (size_t k = 0; k < 3 && row[i].word[k]; k++)
+            assert_string_equal(word[k], row[i].left[k]);
+    }
+    for (size_t i = 0; i < sizeof(in_a_file) / sizeof(in_a_file[0]); i++) {
+        CLEANUP(options_destroy) struct options *o = NULL;
+
+        assert_int_equal(options_new(secrets, &o), 0);
+        write_file(in_a_file[i], strlen(in_a_file[i]));
+        catch_stderr();
+        assert_int_equal(options_read_file(o, path, true), OPTIONS_E_INVALID);
+        release_stderr(said, sizeof(said));
+        assert_non_null(strstr(said, ":1: join: must be @FILE"));
+        assert_null(strstr(said, "s3cret"));
+        write_file("join = @/run/token\n", 19);
+        assert_int_equal(options_read_file(o, path, true), 0);
+        assert_string_equal(options_string(o, 0), "@/run/token");
+        setenv("CARAVAN_JOIN", "s3cret", 1);
+        catch_stderr();
+        assert_int_equal(options_read_env(o), OPTIONS_E_INVALID);
+        release_stderr(said, sizeof(said));
+        assert_non_null(strstr(said, "CARAVAN_JOIN: must be @FILE"));
+        assert_null(strstr(said, "s3cret"));
+        setenv("CARAVAN_JOIN", "@FILE", 1);
+        assert_int_equal(options_read_env(o), 0);
+        unsetenv("CARAVAN_JOIN");
+    }
+}
+
 static void test_help(void **state)
 {
     static const char want[] =
@@ -541,6 +603,7 @@ int main(void)
         TEST_WITH_FILE(test_later_wins),
         cmocka_unit_test(test_a_bad_environment),
         cmocka_unit_test(test_argv),
+        TEST_WITH_FILE(test_secrets),
         cmocka_unit_test(test_help),
         cmocka_unit_test(test_markdown),
         cmocka_unit_test(test_parse),
