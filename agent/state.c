@@ -25,6 +25,7 @@ struct state_dir {
     struct agent_epoch epoch[AGENT_EPOCHS_MAX];
     size_t n_pins;
     uint8_t pin[PINS_MAX][CRYPTO_KEY_BYTES];
+    struct state_cluster cluster;
 };
 
 /* ---- files ------------------------------------------------------------------------------------------------------- */
@@ -329,6 +330,48 @@ int state_dir_pin(struct state_dir *s, const uint8_t key[CRYPTO_KEY_BYTES])
     return r < 0 ? err_pass(r) : 0;
 }
 
+/* ---- cluster ----------------------------------------------------------------------------------------------------- */
+
+/* Who can write it names those who may lead this node. */
+static int read_cluster(struct state_dir *s)
+{
+    char text[STATE_CLUSTER_TEXT_MAX], path[PROTO_PATH_MAX];
+    struct stat st;
+    size_t n;
+    int r;
+
+    file_path(path, s, "cluster");
+    if (lstat(path, &st) < 0)
+        return errno == ENOENT ? 0 : err_raise(-errno);
+    if (!S_ISREG(st.st_mode) || st.st_uid != geteuid() || (st.st_mode & 022)) {
+        log_warn("state.cluster", "file=%s text=\"passed over: not a file that this user alone may write\"",
+                 LOG_STR(path));
+        return 0;
+    }
+    r = read_file(s, "cluster", text, sizeof(text), &n);
+    if (r < 0)
+        return err_pass(r);
+    if (!state_cluster_parse(text, n, &s->cluster))
+        log_warn("state.cluster", "file=%s text=\"passed over: it is damaged; join the cluster again\"", LOG_STR(path));
+    return 0;
+}
+
+const struct state_cluster *state_dir_cluster(const struct state_dir *s)
+{
+    return &s->cluster;
+}
+
+int state_dir_write_cluster(struct state_dir *s, const struct state_cluster *c)
+{
+    char text[STATE_CLUSTER_TEXT_MAX];
+    int r = write_file(s, "cluster", text, state_cluster_format(c, text));
+
+    if (r < 0)
+        return err_pass(r);
+    s->cluster = *c;
+    return 0;
+}
+
 /* ------------------------------------------------------------------------------------------------------------------ */
 
 int state_dir_open(const char *dir, const char *root, struct state_dir **ret)
@@ -346,6 +389,8 @@ int state_dir_open(const char *dir, const char *root, struct state_dir **ret)
         r = read_epochs(s);
     if (!r)
         r = read_pins(s);
+    if (!r)
+        r = read_cluster(s);
     if (r)
         return r < 0 ? err_pass(r) : r;
     *ret = s;

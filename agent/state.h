@@ -5,6 +5,7 @@
  *   identity     the node's key (common/crypto)
  *   epochs       the newest epoch of each instance that this node has seen, with its lease
  *   controllers  keys of controllers that were met first under trust = open
+ *   cluster      the one that this node has joined, and its controllers (agent/state_cluster)
  *   units/       records of children (agent/process) */
 #ifndef CARAVAN_AGENT_STATE_H
 #define CARAVAN_AGENT_STATE_H
@@ -14,6 +15,7 @@
 #include <stdint.h>
 
 #include "agent/core/agent.h"
+#include "agent/state_cluster.h"
 #include "common/crypto.h"
 
 struct state_dir;
@@ -36,6 +38,12 @@ int state_dir_write_epoch(struct state_dir *s, const struct agent_epoch *epoch);
  * agent runs. */
 size_t state_dir_pins(const struct state_dir *s, const uint8_t (**ret)[CRYPTO_KEY_BYTES]);
 int state_dir_pin(struct state_dir *s, const uint8_t key[CRYPTO_KEY_BYTES]);
+
+/* The cluster that this node has joined; its id is zero: none. A file that is damaged, or that others may write, is told by
+ * one warn line and counts as none. Borrowed until the next write. */
+const struct state_cluster *state_dir_cluster(const struct state_dir *s);
+/* Replaces it whole. On disk, synced, when it returns 0. Else negative errno, and the file is as it was. */
+int state_dir_write_cluster(struct state_dir *s, const struct state_cluster *c);
 
 /* Pure: a line of the epochs file. */
 enum { STATE_EPOCH_LINE_MAX = 96 };

@@ -266,6 +266,155 @@ static void test_pin_that_cannot_be_written(void **state)
 
 #define WITH_ROOT(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
+/* ---- cluster ---- */
+
+static struct state_cluster some_cluster(size_t n)
+{
+    struct state_cluster c = {.id = {{0xca, 0xfe}}};
+
+    for (size_t i = 0; i < n; i++) {
+        struct join_controller one = {.port = (uint16_t)(7420 + i)};
+
+        memset(one.key, (int)i, sizeof(one.key));
+        strcpy(one.addr, i % 2 ? "1111:2222:3333:4444:5555:6666:111.122.133.144" : "10.77.0.10");
+        state_cluster_add(&c, &one);
+        state_cluster_add(&c, &one); /* twice is once */
+    }
+    return c;
+}
+
+static void test_a_cluster_is_kept(void **state)
+{
+    struct state_cluster c = some_cluster(2);
+    char path[256];
+    struct stat st;
+    struct state_dir *s;
+
+    (void)state;
+    be_machine(MACHINE_A);
+    s = open_state();
+    assert_true(id128_is_zero(&state_dir_cluster(s)->id));
+    assert_int_equal(state_dir_write_cluster(s, &c), 0);
+    assert_true(state_cluster_same(state_dir_cluster(s), &c));
+    state_dir_close(&s);
+    snprintf(path, sizeof(path), "%s/cluster", dir);
+    assert_int_equal(stat(path, &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0600);
+    s = open_state();
+    assert_true(state_cluster_same(state_dir_cluster(s), &c));
+    state_dir_close(&s);
+}
+
+/* Whoever stands in the file may lead this node: one that others could have written counts for nothing. */
+static void test_a_cluster_file_of_others(void **state)
+{
+    struct state_cluster c = some_cluster(1);
+    char path[256], other[256];
+    struct state_dir *s;
+
+    (void)state;
+    be_machine(MACHINE_A);
+    s = open_state();
+    assert_int_equal(state_dir_write_cluster(s, &c), 0);
+    state_dir_close(&s);
+    snprintf(path, sizeof(path), "%s/cluster", dir);
+    snprintf(other, sizeof(other), "%s/elsewhere", root);
+    assert_int_equal(chmod(path, 0620), 0);
+    s = open_state();
+    assert_true(id128_is_zero(&state_dir_cluster(s)->id));
+    state_dir_close(&s);
+    assert_int_equal(chmod(path, 0600), 0);
+    assert_int_equal(rename(path, other), 0);
+    assert_int_equal(symlink(other, path), 0);
+    s = open_state();
+    assert_true(id128_is_zero(&state_dir_cluster(s)->id));
+    state_dir_close(&s);
+    unlink(path);
+    assert_int_equal(mkfifo(path, 0600), 0); /* and does not wait for it */
+    s = open_state();
+    assert_true(id128_is_zero(&state_dir_cluster(s)->id));
+    state_dir_close(&s);
+}
+
+static bool parses(const char *text, size_t n, struct state_cluster *ret)
+{
+    char *copy = malloc(n ? n : 1);
+    bool ok;
+
+    assert_non_null(copy);
+    memcpy(copy, text, n);
+    ok = state_cluster_parse(copy, n, ret);
+    free(copy);
+    return ok;
+}
+
+/* Each cut and each flipped bit gives no cluster, or another one that is whole in itself: ids, keys and numbers are free. */
+static void test_a_damaged_cluster_file(void **state)
+{
+    char text[STATE_CLUSTER_TEXT_MAX], again[STATE_CLUSTER_TEXT_MAX];
+    struct state_cluster c = some_cluster(STATE_CONTROLLERS_MAX), got;
+    size_t n = state_cluster_format(&c, text);
+
+    (void)state;
+    assert_true(parses(text, n, &got));
+    assert_true(state_cluster_same(&c, &got));
+    state_cluster_add(&c, &(struct join_controller){.port = 1, .addr = "::"}); /* no room */
+    assert_true(state_cluster_same(&c, &got));
+    for (size_t i = 0; i < n; i++)
+        if (parses(text, i, &got))
+            assert_int_equal(text[i - 1], '\n'); /* behind a whole line */
+    for (size_t i = 0; i < n * 8; i++) {
+        text[i / 8] = (char)(text[i / 8] ^ (1 << i % 8));
+        if (parses(text, n, &got)) {
+            assert_int_equal(state_cluster_format(&got, again), n);
+            assert_memory_equal(text, again, n);
+        }
+        text[i / 8] = (char)(text[i / 8] ^ (1 << i % 8));
+    }
+}
+
+static void test_what_is_no_cluster_file(void **state)
+{
+#define ID   "cafe0000000000000000000000000000"
+#define ZERO "00000000000000000000000000000000"
+#define KEY  ID ID
+    static const char *const row[] = {
+        "",
+        "\n",
+        "cluster " ID "\n",
+        "cluster " ZERO "\ncontroller 10.0.0.1 7420 " KEY "\n",
+        "cluster " ID "\ncontroller 10.0.0.1 7420 " KEY, /* no end */
+        "cluster " ID "\ncontroller 10.0.0.1 0 " KEY "\n",
+        "cluster " ID "\ncontroller 10.0.0.1 65536 " KEY "\n",
+        "cluster " ID "\ncontroller 10.0.0.1 07420 " KEY "\n",
+        "cluster " ID "\ncontroller localhost 7420 " KEY "\n",
+        "cluster " ID "\ncontroller  7420 " KEY "\n",
+        "cluster " ID "\ncontroller 10.0.0.1 7420\n",
+        "cluster " ID "\ncontroller 10.0.0.1 7420 " KEY " \n",
+        "cluster " ID "\ncontroller 10.0.0.1 7420 " KEY "\n\n",
+        "cluster " ID "\ncontroller 10.0.0.1 7420 " KEY "\nmore\n",
+        "controller 10.0.0.1 7420 " KEY "\n",
+    };
+    struct state_cluster got = {.n_controllers = 77};
+    char big[STATE_CLUSTER_TEXT_MAX + 16];
+
+    (void)state;
+    assert_true(parses("cluster " ID "\ncontroller 10.0.0.1 7420 " KEY "\n", 41 + 25 + 65, &got));
+    got.n_controllers = 77;
+    for (size_t i = 0; i < sizeof(row) / sizeof(row[0]); i++)
+        if (parses(row[i], strlen(row[i]), &got))
+            fail_msg("taken: %s", row[i]);
+    assert_false(parses("cluster " ID "\ncontroller 10.0.0.1\0 7420 " KEY "\n", 132, &got));
+    strcpy(big, "cluster " ID "\n");
+    for (size_t i = 0; i <= STATE_CONTROLLERS_MAX; i++)
+        strcat(big, "controller 10.0.0.1 7420 " KEY "\n");
+    assert_false(parses(big, strlen(big), &got));
+    for (size_t i = 0; i < sizeof(big); i++)
+        big[i] = row[3][i % strlen(row[3])];
+    assert_false(parses(big, sizeof(big), &got));
+    assert_int_equal(got.n_controllers, 77);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -277,6 +426,10 @@ int main(void)
         cmocka_unit_test(test_epoch_lines),
         WITH_ROOT(test_pins),
         WITH_ROOT(test_pin_that_cannot_be_written),
+        WITH_ROOT(test_a_cluster_is_kept),
+        WITH_ROOT(test_a_cluster_file_of_others),
+        cmocka_unit_test(test_a_damaged_cluster_file),
+        cmocka_unit_test(test_what_is_no_cluster_file),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
