@@ -17,7 +17,7 @@
 #include "common/seldom.h"
 #include "common/wire.h"
 
-enum { PEERS_MAX = 16, REFUSED_RETRY_S = 30, AGAIN_S = 5 };
+enum { PEERS_MAX = 32, REFUSED_RETRY_S = 30, AGAIN_S = 5, DENIED_MS = 60000 };
 
 /* One address of one controller. */
 struct peer {
@@ -45,6 +45,7 @@ struct link {
     const struct agent_options *options;
     struct state_dir *state;
     const struct identity *identity;
+    const struct state_cluster *known;
     struct link_callbacks cb;
     struct hello hello;
     struct id128 cluster;
@@ -56,7 +57,8 @@ struct link {
     struct event *on_retry, *on_settle, *on_again;
     uint64_t n_dropped;
     struct seldom dropped; /* messages that made no sense */
-    bool full_told, stranger_told;
+    uint64_t denied_ms;    /* when that was said; 0: never */
+    bool held, full_told, stranger_told;
 };
 
 static void peer_destroy(struct peer **p)
@@ -188,10 +190,32 @@ static void on_disconnected(void *ctx)
     settle_later(p->link);
 }
 
+/* It is dialled again as after any other end: whoever is asked to may let us in at any time. */
+static void on_denied(void *ctx)
+{
+    struct peer *p = ctx;
+    struct link *l = p->link;
+    uint64_t now_ms = clock_now_ms();
+    char key[CRYPTO_KEY_HEX];
+    bool seen_to = l->cb.denied && l->cb.denied(l->cb.ctx);
+
+    if (!seen_to && (!l->denied_ms || now_ms - l->denied_ms >= DENIED_MS)) {
+        l->denied_ms = now_ms;
+        log_warn("link.denied",
+                 "controller=%s port=%u key=%s text=\"this node's key is not let in: on the controller, `caravan nodes "
+                 "approve KEY --name %s`, or `caravan token create` and here --join TOKEN\"",
+                 p->host, (unsigned)p->port, crypto_key_format(l->identity->public_key, key), l->hello.name);
+    }
+    on_disconnected(p);
+}
+
 static void dial(struct peer *p)
 {
-    struct wire_client_callbacks cb = {
-        .message = on_message, .connected = on_connected, .disconnected = on_disconnected, .ctx = p};
+    struct wire_client_callbacks cb = {.message = on_message,
+                                       .connected = on_connected,
+                                       .disconnected = on_disconnected,
+                                       .denied = on_denied,
+                                       .ctx = p};
     int r = wire_client_new(p->link->base, p->link->identity, p->host, p->port, p->key, &cb, &p->client);
 
     if (r && !p->dial_told)
@@ -215,7 +239,7 @@ static void settle(evutil_socket_t fd, short what, void *ctx)
         if (other && p->client) {
             wire_client_destroy(&p->client);
             p->connected = false;
-        } else if (!other && !p->client) {
+        } else if (!other && !p->client && !l->held) {
             dial(p);
         } else if (!other && p->connected) {
             greet(p);
@@ -293,7 +317,7 @@ static void on_message(void *ctx, const void *buf, size_t n_bytes)
     case MESSAGE_PONG:
     case MESSAGE_JOIN:
     case MESSAGE_JOINED: /* is heard by the link that asked */
-        return; /* what agents say, or what is said on their neighbour port */
+        return;          /* what agents say, or what is said on their neighbour port */
     }
 }
 
@@ -419,10 +443,13 @@ static bool is_configured(const struct link *l, const uint8_t *key)
     for (size_t i = 0; i < l->options->n_controllers; i++)
         if (l->options->controller[i].has_key && same_key(l->options->controller[i].key, key))
             return true;
+    for (size_t i = 0; i < l->known->n_controllers; i++)
+        if (same_key(l->known->controller[i].key, key))
+            return true;
     return false;
 }
 
-/* Configured, or pinned, or the first one ever met under trust = open. */
+/* Configured, or of the cluster that was joined, or pinned, or the first one ever met under trust = open. */
 static bool may_be_controller(struct link *l, const uint8_t *key, const char *hex)
 {
     const uint8_t(*pin)[CRYPTO_KEY_BYTES];
@@ -489,15 +516,28 @@ static void tell_controllers(struct link *l)
     for (size_t i = 0; i < l->options->n_controllers; i++)
         if (l->options->controller[i].has_key)
             l->cb.controller(l->cb.ctx, l->options->controller[i].key);
+    for (size_t i = 0; i < l->known->n_controllers; i++)
+        l->cb.controller(l->cb.ctx, l->known->controller[i].key);
     for (size_t i = 0; i < n; i++)
         l->cb.controller(l->cb.ctx, pin[i]);
+}
+
+static int add_literal(struct link *l, const char *addr, uint16_t port, const uint8_t *key)
+{
+    struct peer *p;
+    int r = add_peer(l, addr, port, key, &p);
+
+    if (r < 0)
+        return err_pass(r);
+    if (p)
+        p->configured = true;
+    return 0;
 }
 
 /* One of `controllers =`. */
 static int add_configured(struct link *l, const struct controller_address *c)
 {
     struct name *name = &l->name[l->n_names];
-    struct peer *p;
     int r;
 
     if (!c->has_key) {
@@ -511,20 +551,28 @@ static int add_configured(struct link *l, const struct controller_address *c)
         look_up(name);
         return 0;
     }
-    r = add_peer(l, c->host, c->port, c->key, &p);
-    if (r < 0)
-        return err_pass(r);
-    if (p)
-        p->configured = true;
-    return 0;
+    r = add_literal(l, c->host, c->port, c->key);
+    return r < 0 ? err_pass(r) : 0;
+}
+
+static int add_controllers(struct link *l)
+{
+    int r = 0;
+
+    for (size_t i = 0; i < l->options->n_controllers && !r; i++)
+        r = add_configured(l, &l->options->controller[i]);
+    for (size_t i = 0; i < l->known->n_controllers && !r; i++)
+        r = add_literal(l, l->known->controller[i].addr, l->known->controller[i].port, l->known->controller[i].key);
+    return r < 0 ? err_pass(r) : 0;
 }
 
 int link_new(struct event_base *base, const struct agent_options *options, struct state_dir *state,
-             const struct identity *identity, const struct hello *hello, const struct link_callbacks *cb,
-             struct link **ret)
+             const struct identity *identity, const struct state_cluster *cluster, const struct hello *hello,
+             const struct link_callbacks *cb, struct link **ret)
 {
     static const struct timeval every = {.tv_sec = AGAIN_S};
     CLEANUP(link_destroy) struct link *l = calloc(1, sizeof(*l));
+    int r;
 
     if (!l)
         return err_raise(-ENOMEM);
@@ -532,6 +580,7 @@ int link_new(struct event_base *base, const struct agent_options *options, struc
     l->options = options;
     l->state = state;
     l->identity = identity;
+    l->known = cluster;
     l->hello = *hello;
     l->cb = *cb;
     l->on_retry = evtimer_new(base, retry_refused, l);
@@ -540,12 +589,9 @@ int link_new(struct event_base *base, const struct agent_options *options, struc
     if (!l->on_retry || !l->on_settle || !l->on_again || event_add(l->on_again, &every) < 0)
         return err_raise(-ENOMEM);
     tell_controllers(l);
-    for (size_t i = 0; i < options->n_controllers; i++) {
-        int r = add_configured(l, &options->controller[i]);
-
-        if (r < 0)
-            return err_pass(r);
-    }
+    r = add_controllers(l);
+    if (r < 0)
+        return err_pass(r);
     *ret = l;
     l = NULL;
     return 0;
@@ -567,4 +613,20 @@ void link_destroy(struct link **l)
         event_free((*l)->on_settle);
     free(*l);
     *l = NULL;
+}
+
+void link_hold(struct link *l)
+{
+    l->held = true;
+}
+
+void link_let_go(struct link *l)
+{
+    l->held = false;
+    settle_later(l);
+}
+
+const struct id128 *link_cluster(const struct link *l)
+{
+    return &l->cluster;
 }

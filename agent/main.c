@@ -6,10 +6,12 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "agent/join_ticket.h"
 #include "agent/options.h"
 #include "agent/process.h"
 #include "agent/shell.h"
 #include "agent/state.h"
+#include "common/cleanup.h"
 #include "common/core/err.h"
 #include "common/crypto.h"
 #include "common/log.h"
@@ -90,13 +92,29 @@ static int purge(const struct state_dir *state)
     return EXIT_SUCCESS;
 }
 
-static int serve(const struct agent_options *o, struct state_dir *state)
+/* Whom this node looks for. */
+static void warn_of_trust(const struct agent_options *o, const struct join_ticket *ticket)
 {
+    if (o->trust_open)
+        log_warn("trust.open",
+                 "text=\"any controller announced by mDNS may lead this node: for trusted networks only\"");
+    else if (!o->n_controllers && !ticket->cluster.n_controllers)
+        log_warn("trust.keys",
+                 "text=\"no controller is known: join a cluster (on the controller, `caravan token create`, and "
+                 "here --join TOKEN), or set controllers = HOST KEY\"");
+}
+
+static int serve(struct agent_options *o, struct state_dir *state)
+{
+    CLEANUP(join_ticket_clear) struct join_ticket ticket;
     char shim_path[PROTO_PATH_MAX];
     const char *shim = o->shim ? o->shim : find_shim(shim_path);
     struct identity identity;
-    int r;
+    int r = join_ticket_read(o->join, state, &ticket);
 
+    agent_options_forget_join(o);
+    if (r)
+        return EXIT_USAGE;
     if (!shim) {
         log_error("shim.missing", "text=\"caravan-shim was not found beside caravan-agent: set shim\"");
         return EXIT_FAILURE;
@@ -104,18 +122,13 @@ static int serve(const struct agent_options *o, struct state_dir *state)
     r = load_identity(state_dir_path(state), &identity);
     if (r)
         return r;
-    if (o->trust_open)
-        log_warn("trust.open",
-                 "text=\"any controller announced by mDNS may lead this node: for trusted networks only\"");
-    else if (!o->n_controllers)
-        log_warn("trust.keys", "text=\"no controller is configured: set controllers = HOST KEY (caravan-controller "
-                               "--print-key), or trust = open\"");
-    r = shell_run(o, state, &identity, shim);
+    warn_of_trust(o, &ticket);
+    r = shell_run(o, state, &identity, &ticket, shim);
     crypto_identity_clear(&identity);
     return r < 0 ? fail(r, "the agent cannot run") : EXIT_SUCCESS;
 }
 
-static int run(const struct agent_options *o)
+static int run(struct agent_options *o)
 {
     struct state_dir *state = NULL;
     int r = state_dir_open(o->state_dir, "", &state);

@@ -15,6 +15,7 @@ enum {
     OPT_STATE_DIR,
     OPT_MODELS,
     OPT_CONTROLLERS,
+    OPT_JOIN,
     OPT_TRUST,
     OPT_ADDRESS,
     OPT_INTERFACES,
@@ -60,12 +61,22 @@ const struct option_def agent_option_table[] = {
                          .arg = "HOST[:PORT] KEY,...",
                          .help = "Controllers, with the keys that `caravan-controller --print-key` prints. Under "
                                  "trust = open the key may be left out of those that mDNS announces too."},
-    [OPT_TRUST] = {.name = "trust",
-                   .type = OPTION_CHOICE,
-                   .def = "keys",
-                   .choices = "keys|open",
-                   .help = "keys: only controllers whose key stands in `controllers`. open: also those that mDNS "
-                           "announces; the first one's key is kept. For trusted networks."},
+    [OPT_JOIN] =
+        {.name = "join",
+         .type = OPTION_STRING,
+         .arg = "TOKEN|@FILE|-",
+         .help = "Join a cluster by the token that `caravan token create` prints there; @FILE: the token stands in "
+                 "it, -: it comes by standard input. Needed once: where the controllers are is kept in "
+                 "`state_dir`. In files and the environment only @FILE.",
+         .secret = true},
+    [OPT_TRUST] =
+        {.name = "trust",
+         .type = OPTION_CHOICE,
+         .def = "keys",
+         .choices = "keys|open",
+         .help =
+             "keys: only controllers whose key stands in `controllers` or came with `join`. open: also those that mDNS "
+             "announces; the first one's key is kept. For trusted networks."},
     [OPT_ADDRESS] = {.name = "address",
                      .type = OPTION_STRING,
                      .arg = "ADDR",
@@ -381,27 +392,66 @@ static int take_all(struct agent_options *o)
     return r;
 }
 
-/* --config names another file before that file is read, so argv is read twice: its other values win in the end. */
+/* A token whose --join is missing is not shown. */
+static int refuse_word(const char *word)
+{
+    bool token = strncmp(word, "caravan", 7) == 0;
+
+    return refuse("argument", token ? "(a token?)" : word,
+                  token ? "a join token is given by --join" : "there are none, only options (--help)");
+}
+
+/* ret: what argv alone says: --config names another file before that file is read, and --join is overwritten. */
+static int read_argv_first(int argc, char **argv, struct options **ret)
+{
+    int first, r = options_new(agent_option_table, ret);
+
+    if (!r)
+        r = options_read_argv(*ret, argc, argv, &first);
+    if (!r && first < argc)
+        r = refuse_word(argv[first]);
+    return r < 0 ? err_pass(r) : r;
+}
+
+static int take_join(struct agent_options *o, const struct options *given)
+{
+    const char *text = options_string(options_is_set(given, OPT_JOIN) ? given : o->values, OPT_JOIN);
+
+    if (!text)
+        return 0;
+    o->join = strdup(text);
+    return o->join ? 0 : err_raise(-ENOMEM);
+}
+
+/* argv is read twice: it wins in the end. */
 int agent_options_load(struct agent_options *o, int argc, char **argv)
 {
+    CLEANUP(options_destroy) struct options *given = NULL;
     int first, r;
 
     memset(o, 0, sizeof(*o));
-    r = options_new(agent_option_table, &o->values);
-    if (r < 0)
-        return err_pass(r);
-    r = options_read_argv(o->values, argc, argv, &first);
-    if (!r && first < argc)
-        r = refuse("argument", argv[first], "there are none, only options (--help)");
+    r = read_argv_first(argc, argv, &given);
     if (!r)
-        r = options_read_file(o->values, options_string(o->values, OPT_CONFIG), options_is_set(o->values, OPT_CONFIG));
+        r = options_new(agent_option_table, &o->values);
+    if (!r)
+        r = options_read_file(o->values, options_string(given, OPT_CONFIG), options_is_set(given, OPT_CONFIG));
     if (!r)
         r = options_read_env(o->values);
+    if (!r)
+        r = take_join(o, given);
     if (!r)
         r = options_read_argv(o->values, argc, argv, &first);
     if (!r)
         r = take_all(o);
     return r < 0 ? err_pass(r) : r;
+}
+
+void agent_options_forget_join(struct agent_options *o)
+{
+    if (o->join)
+        explicit_bzero(o->join, strlen(o->join));
+    free(o->join);
+    o->join = NULL;
 }
 
 void agent_options_clear(struct agent_options *o)
@@ -410,5 +460,6 @@ void agent_options_clear(struct agent_options *o)
         free(*path);
     free(o->made);
     free(o->made_models);
+    agent_options_forget_join(o);
     options_destroy(&o->values);
 }

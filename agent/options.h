@@ -31,6 +31,7 @@ struct agent_options {
     struct options *values;
     char **made; /* the paths that were relative, NULL-terminated */
     const char **made_models;
+    char *join; /* a token, "@FILE" or "-"; NULL: none. Secret: agent_options_forget_join when it was read */
     enum agent_action action;
     char name[PROTO_NAME_MAX];
     const char *state_dir, *address, *llama_dir, *shim, *socket; /* socket: "" is none */
@@ -52,6 +53,7 @@ extern const struct option_def agent_option_table[];
  * error), OPTIONS_E_HELP, OPTIONS_E_VERSION; negative errno. */
 int agent_options_load(struct agent_options *ret, int argc, char **argv);
 void agent_options_clear(struct agent_options *o);
+void agent_options_forget_join(struct agent_options *o);
 
 /* "HOST[:PORT] KEY" and "HOST[:PORT]"; an IPv6 literal with a port stands in brackets. Pure. */
 bool controller_address_parse(const char *text, uint16_t default_port, struct controller_address *ret);

@@ -218,12 +218,18 @@ static void on_found(void *ctx, const struct unit_facts *unit)
 
 static void on_link_up(void *ctx)
 {
+    shell_welcomed(ctx);
     shell_feed(ctx, &(struct agent_ev){.kind = AGENT_EV_LINK_UP});
 }
 
 static void on_link_down(void *ctx)
 {
     shell_feed(ctx, &(struct agent_ev){.kind = AGENT_EV_LINK_DOWN});
+}
+
+static bool on_denied(void *ctx)
+{
+    return shell_own_key_denied(ctx);
 }
 
 static void on_message(void *ctx, const struct message *m)
@@ -315,6 +321,7 @@ static void shell_clear(struct shell *s)
         inventory_room_destroy(&s->inventory);
     if (s->mdns)
         mdns_destroy(&s->mdns);
+    join_destroy(&s->join);
     if (s->link)
         link_destroy(&s->link);
     shell_close_peers(s);
@@ -356,7 +363,7 @@ static int make_rooms(struct shell *s, const char *shim_path)
 {
     static const char *const services[] = {"_caravan-ctl._tcp", NULL};
     struct process_callbacks process_cb = {on_exited, on_dying, s};
-    struct link_callbacks link_cb = {on_link_up, on_link_down, on_message, on_snapshot, on_controller, s};
+    struct link_callbacks link_cb = {on_link_up, on_link_down, on_message, on_snapshot, on_controller, s, on_denied};
     struct mdns_callbacks mdns_cb = {on_service, on_mdns_state, s};
     int r = s->options->socket[0] ? local_api_new(s->base, s->options->socket, &s->local) : 0;
 
@@ -365,7 +372,9 @@ static int make_rooms(struct shell *s, const char *shim_path)
     r = process_table_new(s->base, state_dir_path(s->state), shim_path, &process_cb, &s->processes);
     if (r < 0)
         return err_pass(r);
-    r = link_new(s->base, s->options, s->state, s->identity, &s->hello, &link_cb, &s->link);
+    r = link_new(s->base, s->options, s->state, s->identity, &s->ticket->cluster, &s->hello, &link_cb, &s->link);
+    if (!r)
+        r = shell_open_join(s);
     if (r < 0)
         return err_pass(r);
     r = mdns_new(s->base, services, &mdns_cb, &s->mdns);
@@ -413,7 +422,7 @@ static int run(struct shell *s, const char *shim_path)
 }
 
 int shell_run(const struct agent_options *options, struct state_dir *state, const struct identity *identity,
-              const char *shim_path)
+              struct join_ticket *ticket, const char *shim_path)
 {
     CLEANUP(cleanup_free) struct shell *s = calloc(1, sizeof(*s));
     int r;
@@ -423,6 +432,7 @@ int shell_run(const struct agent_options *options, struct state_dir *state, cons
     s->options = options;
     s->state = state;
     s->identity = identity;
+    s->ticket = ticket;
     s->last_outcome = &s->first_outcome;
     r = run(s, shim_path);
     shell_clear(s);

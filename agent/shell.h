@@ -3,11 +3,12 @@
 #ifndef CARAVAN_AGENT_SHELL_H
 #define CARAVAN_AGENT_SHELL_H
 
+#include "agent/join_ticket.h"
 #include "agent/options.h"
 #include "agent/state.h"
 
-/* Runs until SIGTERM or SIGINT; children live on. All borrowed. 0 or negative errno (logged by the caller). */
+/* Runs until SIGTERM or SIGINT; children live on. All borrowed; the ticket's key is wiped. 0 or negative errno (logged by the caller). */
 int shell_run(const struct agent_options *options, struct state_dir *state, const struct identity *identity,
-              const char *shim_path);
+              struct join_ticket *ticket, const char *shim_path);
 
 #endif

@@ -6,6 +6,7 @@
 #include "agent/core/agent.h"
 #include "agent/gpu.h"
 #include "agent/inventory.h"
+#include "agent/join.h"
 #include "agent/link.h"
 #include "agent/llama.h"
 #include "agent/local_api.h"
@@ -61,11 +62,13 @@ struct shell {
     const struct agent_options *options;
     struct state_dir *state;
     const struct identity *identity;
+    struct join_ticket *ticket;
     struct event_base *base;
     struct llama llama;
     struct agent *core;
     struct process_table *processes;
     struct link *link;
+    struct joining *join; /* NULL: none, or it is over */
     struct peers *peers;
     struct local_api *local; /* NULL: none */
     struct shell_knock knock[SHELL_KNOCKS_MAX];
@@ -103,6 +106,11 @@ void shell_close_peers(struct shell *s);
 void shell_set_peers(struct shell *s, const struct agent_fx *fx);
 void shell_send_peer(struct shell *s, struct agent_fx *fx);
 void shell_knock(struct shell *s, const struct agent_fx *fx);
+
+/* shell_join.c */
+int shell_open_join(struct shell *s);       /* after the link. 0 or negative errno */
+bool shell_own_key_denied(struct shell *s); /* true: a join sees to it */
+void shell_welcomed(struct shell *s);
 
 /* shell_sample.c */
 void shell_sample(struct shell *s);

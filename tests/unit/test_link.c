@@ -9,7 +9,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -28,9 +30,12 @@ struct world {
     struct wire_server *server;
     struct state_dir *state;
     struct agent_options options;
+    struct state_cluster cluster;
     struct hello hello;
     struct link *link;
-    size_t n_up, n_down, n_looked_up, n_addrs, n_messages, n_snapshots, n_controllers;
+    size_t n_up, n_down, n_looked_up, n_addrs, n_messages, n_snapshots, n_controllers, n_denied;
+    bool trust_keys, seen_to;
+    int real_stderr, caught;
     enum message_kind kind;
     const char *refusal; /* what it answers with; NULL: with a welcome */
 };
@@ -93,6 +98,14 @@ static void on_controller(void *ctx, const uint8_t *key)
     w->n_controllers++;
 }
 
+static bool on_denied(void *ctx)
+{
+    struct world *w = ctx;
+
+    w->n_denied++;
+    return w->seen_to;
+}
+
 static void give_up(evutil_socket_t fd, short what, void *ctx)
 {
     (void)fd, (void)what, (void)ctx;
@@ -109,18 +122,38 @@ static void await(struct world *w, const size_t *counter, size_t n)
     event_free(limit);
 }
 
+static void catch_log(struct world *w)
+{
+    w->real_stderr = dup(STDERR_FILENO);
+    w->caught = memfd_create("log", MFD_CLOEXEC);
+    assert_true(w->real_stderr >= 0 && w->caught >= 0);
+    dup2(w->caught, STDERR_FILENO);
+    log_set_level(LOG_LEVEL_INFO);
+}
+
+static void release_log(struct world *w, char said[4096])
+{
+    ssize_t n = pread(w->caught, said, 4095, 0);
+
+    said[n > 0 ? n : 0] = '\0';
+    dup2(w->real_stderr, STDERR_FILENO);
+    close(w->real_stderr);
+    close(w->caught);
+    log_set_level(LOG_LEVEL_ERROR);
+}
+
 static void serve(struct world *w, uint16_t port)
 {
     struct wire_server_callbacks cb = {on_message, on_refused, w};
 
-    assert_int_equal(wire_server_new(w->base, &w->controller, "127.0.0.1", port, true, &cb, &w->server), 0);
+    assert_int_equal(wire_server_new(w->base, &w->controller, "127.0.0.1", port, !w->trust_keys, &cb, &w->server), 0);
 }
 
 static void open_link(struct world *w)
 {
-    struct link_callbacks cb = {on_up, on_down, on_link_message, on_snapshot, on_controller, w};
+    struct link_callbacks cb = {on_up, on_down, on_link_message, on_snapshot, on_controller, w, on_denied};
 
-    assert_int_equal(link_new(w->base, &w->options, w->state, &w->node, &w->hello, &cb, &w->link), 0);
+    assert_int_equal(link_new(w->base, &w->options, w->state, &w->node, &w->cluster, &w->hello, &cb, &w->link), 0);
 }
 
 static void set_controller(struct world *w, const char *host)
@@ -132,6 +165,16 @@ static void set_controller(struct world *w, const char *host)
     a->port = wire_server_port(w->server);
     a->has_key = true;
     memcpy(a->key, w->controller.public_key, sizeof(a->key));
+}
+
+static void announce(struct world *w, bool gone)
+{
+    struct mdns_service s = {.gone = gone, .addr = "127.0.0.1", .port = wire_server_port(w->server), .n_txt = 1};
+    char key[CRYPTO_KEY_HEX];
+
+    strcpy(s.txt[0].key, "key");
+    strcpy(s.txt[0].value, crypto_key_format(w->controller.public_key, key));
+    link_on_service(w->link, &s);
 }
 
 static int set_up(void **state)
@@ -188,6 +231,75 @@ static void from_controller(struct world *w, struct message *m)
     m->cluster = (struct id128){{7}};
     assert_int_equal(message_pack(m, &buf, &n), 0);
     assert_int_equal(wire_server_send(w->server, w->node.public_key, buf, n), 0);
+}
+
+/* By what a token or the state file says of the cluster, with nothing configured; and mDNS may say where it has moved. */
+static void test_controller_of_the_cluster_that_was_joined(void **state)
+{
+    struct world *w = *state;
+    struct join_controller *c = &w->cluster.controller[0];
+    static const struct id128 none;
+
+    w->cluster.n_controllers = 1;
+    c->port = wire_server_port(w->server);
+    memcpy(c->key, w->controller.public_key, sizeof(c->key));
+    strcpy(c->addr, "127.0.0.1");
+    open_link(w);
+    assert_int_equal(w->n_controllers, 1);
+    assert_memory_equal(link_cluster(w->link), &none, sizeof(none));
+    await(w, &w->n_up, 1);
+    assert_int_equal(link_cluster(w->link)->b[0], 7);
+    wire_server_destroy(&w->server);
+    await(w, &w->n_down, 1);
+    serve(w, 0);
+    announce(w, false);
+    await(w, &w->n_up, 2);
+}
+
+/* Nobody is dialled before the key can be known. */
+static void test_held_back(void **state)
+{
+    struct world *w = *state;
+
+    w->trust_keys = true;
+    wire_server_destroy(&w->server);
+    serve(w, 0);
+    set_controller(w, "127.0.0.1");
+    open_link(w);
+    link_hold(w->link);
+    event_base_loopexit(w->base, &(struct timeval){.tv_usec = 100000});
+    event_base_dispatch(w->base);
+    assert_int_equal(wire_server_stats(w->server).n_refused, 0);
+    assert_int_equal(wire_server_allow(w->server, w->node.public_key), 0);
+    link_let_go(w->link);
+    await(w, &w->n_up, 1);
+    assert_int_equal(wire_server_stats(w->server).n_refused, 0);
+}
+
+/* A key that is not let in: told for each dial, said once a minute and only where nobody sees to it; approved, it is in. */
+static void test_denied(void **state)
+{
+    struct world *w = *state;
+    char said[4096];
+
+    w->trust_keys = w->seen_to = true;
+    wire_server_destroy(&w->server);
+    serve(w, 0);
+    set_controller(w, "127.0.0.1");
+    catch_log(w);
+    open_link(w);
+    await(w, &w->n_denied, 2);
+    release_log(w, said);
+    assert_null(strstr(said, "link.denied"));
+    w->seen_to = false;
+    catch_log(w);
+    await(w, &w->n_denied, 4);
+    release_log(w, said);
+    assert_non_null(strstr(said, "approve KEY --name n`"));
+    assert_null(strstr(strstr(said, "link.denied") + 1, "link.denied"));
+    assert_int_equal(w->n_down, 0);
+    assert_int_equal(wire_server_allow(w->server, w->node.public_key), 0);
+    await(w, &w->n_up, 1);
 }
 
 /* What goes where, of who has welcomed us. */
@@ -269,16 +381,6 @@ __attribute__((unused)) static void test_controller_by_name(void **state)
     await(w, &w->n_up, 1);
 }
 
-static void announce(struct world *w, bool gone)
-{
-    struct mdns_service s = {.gone = gone, .addr = "127.0.0.1", .port = wire_server_port(w->server), .n_txt = 1};
-    char key[CRYPTO_KEY_HEX];
-
-    strcpy(s.txt[0].key, "key");
-    strcpy(s.txt[0].value, crypto_key_format(w->controller.public_key, key));
-    link_on_service(w->link, &s);
-}
-
 /* A controller whose address changes, with mDNS quicker to notice than the link: the old addresses make room. */
 static void test_controller_that_moves(void **state)
 {
@@ -353,6 +455,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         IN_WORLD(test_controller_by_address),
+        IN_WORLD(test_controller_of_the_cluster_that_was_joined),
+        IN_WORLD(test_held_back),
+        IN_WORLD(test_denied),
         IN_WORLD(test_what_a_controller_says),
         IN_WORLD(test_a_node_that_is_retired_while_it_is_linked),
         IN_WORLD(test_stamps),
