@@ -2,13 +2,13 @@
 
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "agent/model_path.h"
 #include "common/cleanup.h"
 #include "common/core/err.h"
 #include "common/core/gguf.h"
@@ -115,18 +115,21 @@ static int read_at(void *ctx, uint64_t offset, void *buf, size_t n)
 }
 
 /* What is wrong with a file is a sentence in the entry; only -ENOMEM is an error here. */
-static int read_header(struct entry *e)
+static int read_header(const struct inventory_cache *c, struct entry *e)
 {
-    CLEANUP(cleanup_close) int fd = open(e->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    CLEANUP(cleanup_close) int fd = -1;
     struct gguf_source source = {.read = read_at, .ctx = &fd, .size_bytes = e->size_bytes};
-    int r;
+    int r = model_path_open(e->path, c->dir, c->n_dirs, &fd);
 
     gguf_destroy(&e->gguf);
     e->why[0] = '\0';
-    if (fd < 0) {
-        snprintf(e->why, sizeof(e->why), "it cannot be opened: %s", strerrordesc_np(errno));
+    if (r == MODEL_PATH_E_OUTSIDE)
+        text_copy(e->why, sizeof(e->why),
+                  "it is a link that leads out of this node's `models`: add the folder that it leads to");
+    else if (r)
+        snprintf(e->why, sizeof(e->why), "it cannot be opened: %s", strerrordesc_np(r < 0 ? -r : ENOENT));
+    if (r)
         return 0;
-    }
     r = gguf_read(&source, &e->gguf, e->why, sizeof(e->why));
     if (r == -ENOMEM)
         return err_pass(r);
@@ -190,7 +193,7 @@ static int take_file(struct inventory_cache *c, size_t dir, const char *name)
     if (!known && c->n == FILES_MAX)
         return 0;
     c->n_headers++;
-    r = read_header(fresh);
+    r = read_header(c, fresh);
     if (r < 0)
         return err_pass(r);
     c->changed = true;

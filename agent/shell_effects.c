@@ -7,11 +7,13 @@
 #include <string.h>
 
 #include "agent/coordinator.h"
+#include "agent/model_path.h"
 #include "agent/ports.h"
 #include "agent/shell_internal.h"
 #include "agent/worker.h"
 #include "common/cleanup.h"
 #include "common/core/err.h"
+#include "common/core/gguf.h"
 #include "common/core/text.h"
 #include "common/log.h"
 
@@ -138,6 +140,21 @@ static const struct model_place *find_model(const struct shell *s, const char *n
     return NULL;
 }
 
+/* They were when the directories were last looked at; what counts is now. false: told. */
+static bool files_are_there(struct shell *s, const struct unit_facts *unit, const char *path)
+{
+    char file[GGUF_FILE_MAX];
+    int r = model_path_check(path, s->options->models, s->options->n_models, file);
+
+    if (r < 0)
+        spawn_failed(s, unit->id, "no_file", "%s cannot be opened: %s", file, strerrordesc_np(-r));
+    else if (r)
+        spawn_failed(s, unit->id, "no_file", "%s %s", file,
+                     r == MODEL_PATH_E_OUTSIDE ? "is a link that leads out of this node's `models`"
+                                               : "is not there any more");
+    return r == 0;
+}
+
 static void spawn_coordinator(struct shell *s, const struct agent_fx *fx, const struct unit_facts *unit)
 {
     const struct coordinator_spec *spec = fx->coordinator;
@@ -154,6 +171,8 @@ static void spawn_coordinator(struct shell *s, const struct agent_fx *fx, const 
         spawn_failed(s, unit->id, "other_file", "%s is another file here than the one that was planned", spec->model);
         return;
     }
+    if (!files_are_there(s, unit, model->path))
+        return;
     snprintf(key, sizeof(key), "%s\n", spec->api_key);
     r = process_write_file(s->processes, unit->id, API_KEY_FILE, key, strlen(key), key_path, sizeof(key_path));
     explicit_bzero(key, sizeof(key));

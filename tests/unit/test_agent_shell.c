@@ -499,7 +499,7 @@ static void take_model(struct world *w, const char *model)
 {
     char command_line[512];
 
-    snprintf(command_line, sizeof(command_line), "ln -s '%s' %s/models/tiny.gguf", model, w->dir);
+    snprintf(command_line, sizeof(command_line), "cp '%s' %s/models/tiny.gguf", model, w->dir);
     assert_int_equal(system(command_line), 0);
 }
 
