@@ -30,6 +30,7 @@ enum {
     OPT_NEIGHBOUR_PORT,
     OPT_SOCKET,
     OPT_SHIM,
+    OPT_SANDBOX,
     OPT_LOG_LEVEL,
     OPT_PRINT_KEY,
     OPT_PURGE,
@@ -145,6 +146,11 @@ const struct option_def agent_option_table[] = {
                   .type = OPTION_STRING,
                   .arg = "FILE",
                   .help = "caravan-shim. Default: beside caravan-agent, or in its libexec directory."},
+    [OPT_SANDBOX] = {.name = "sandbox",
+                     .type = OPTION_BOOL,
+                     .def = "yes",
+                     .help = "Shut llama.cpp's programs in: no files but models, libraries and GPU devices, no calls "
+                             "that they have no use for. no: for a GPU driver that does not work so."},
     [OPT_LOG_LEVEL] = {.name = "log_level",
                        .type = OPTION_CHOICE,
                        .def = "info",
@@ -370,6 +376,7 @@ static int take_all(struct agent_options *o)
     o->address = options_string(v, OPT_ADDRESS);
     o->n_interfaces = options_list(v, OPT_INTERFACES, &o->interfaces);
     o->trust_open = !strcmp(options_string(v, OPT_TRUST), "open");
+    o->sandbox = options_bool(v, OPT_SANDBOX);
     o->standing = options_bool(v, OPT_STANDING);
     o->memory_bytes = options_uint(v, OPT_MEMORY);
     o->worker_threads = (uint32_t)options_uint(v, OPT_WORKER_THREADS);

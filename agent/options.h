@@ -39,7 +39,7 @@ struct agent_options {
     size_t n_models, n_interfaces, n_worker_devices;
     size_t n_controllers;
     struct controller_address controller[AGENT_CONTROLLERS_MAX];
-    bool trust_open, standing;
+    bool trust_open, standing, sandbox;
     uint64_t memory_bytes;
     uint32_t worker_threads;
     struct port_range worker_ports, coordinator_ports;

@@ -259,8 +259,8 @@ int process_write_file(struct process_table *t, const char *id, const char *name
     return 0;
 }
 
-int process_spawn(struct process_table *t, const struct unit_facts *unit, const char *const *argv,
-                  const char *const *env, int32_t *ret_pid)
+int process_spawn(struct process_table *t, const struct unit_facts *unit, const struct process_command *what,
+                  int32_t *ret_pid)
 {
     CLEANUP(cleanup_close) int pidfd = -1, shim_pidfd = -1;
     char spec[PROCESS_SPEC_TEXT_MAX];
@@ -274,7 +274,7 @@ int process_spawn(struct process_table *t, const struct unit_facts *unit, const 
     r = unit_write_file(t->state_dir, unit->id, "spec", spec, process_spec_format(unit, spec));
     if (r < 0)
         goto undo;
-    r = shim_start(t->shim_path, t->state_dir, unit->id, argv, env, &shim_pidfd);
+    r = shim_start(t->shim_path, t->state_dir, unit->id, what, &shim_pidfd);
     if (r)
         goto undo;
     r = unit_read_record(t->state_dir, unit->id, &record);
@@ -295,7 +295,9 @@ int process_spawn(struct process_table *t, const struct unit_facts *unit, const 
     return 0;
 undo:
     unit_remove(t->state_dir, unit->id); /* the reason of the failure is what counts */
-    return r == SHIM_E_EXEC ? PROCESS_E_EXEC : err_fold(r);
+    if (r == SHIM_E_EXEC)
+        return PROCESS_E_EXEC;
+    return r == SHIM_E_SANDBOX ? PROCESS_E_SANDBOX : err_fold(r);
 }
 
 int process_assign(struct process_table *t, const struct unit_facts *unit)

@@ -20,9 +20,22 @@ struct process_table;
 
 enum {
     PROCESS_LOG_MAX_BYTES = 16 * 1024 * 1024, /* kept of each child's output */
-    PROCESS_ARGV_MAX = 160
+    PROCESS_ARGV_MAX = 160,
+    PROCESS_RULES_MAX = 96
 };
-enum { PROCESS_E_EXISTS = 1, PROCESS_E_EXEC /* the program could not be executed */, PROCESS_E_UNKNOWN };
+enum {
+    PROCESS_E_EXISTS = 1,
+    PROCESS_E_EXEC, /* the program could not be executed */
+    PROCESS_E_UNKNOWN,
+    PROCESS_E_SANDBOX /* the child could not be shut in, which was logged: it has not run */
+};
+
+/* What a child is to execute; all borrowed, each list NULL-terminated. */
+struct process_command {
+    const char *const *argv; /* argv[0]: an absolute path; at most PROCESS_ARGV_MAX */
+    const char *const *env;  /* "K=V" over the agent's own; may be NULL */
+    const char *const *rule; /* of its sandbox (agent/shim/sandbox.h), at most PROCESS_RULES_MAX; NULL: it has none */
+};
 
 struct process_callbacks {
     /* The process is gone (pidfd readable) and the shim's word is in, or the shim is gone too. tail: the last lines of
@@ -38,11 +51,11 @@ int process_table_new(struct event_base *base, const char *state_dir, const char
 /* Lets the children live. */
 void process_table_destroy(struct process_table **t);
 
-/* Writes the spec, starts argv under a shim with SIGPIPE ignored and env added (NULL-terminated "K=V"), waits for the
- * shim's word that exec succeeded (bounded, 5 s). unit: id, role, ... as in the spec. *ret_pid: the child's.
- * 0; PROCESS_E_EXISTS; PROCESS_E_EXEC; negative errno. */
-int process_spawn(struct process_table *t, const struct unit_facts *unit, const char *const *argv,
-                  const char *const *env, int32_t *ret_pid);
+/* Writes the spec, starts the command under a shim with SIGPIPE ignored, waits for the shim's word that exec succeeded
+ * (bounded, 5 s). unit: id, role, ... as in the spec. *ret_pid: the child's.
+ * 0; PROCESS_E_EXISTS; PROCESS_E_EXEC; PROCESS_E_SANDBOX; negative errno. */
+int process_spawn(struct process_table *t, const struct unit_facts *unit, const struct process_command *what,
+                  int32_t *ret_pid);
 
 /* Writes the spec of a running unit anew: it serves another instance and epoch, or nobody. 0; PROCESS_E_UNKNOWN (gone);
  * negative errno, and the spec is as it was. */

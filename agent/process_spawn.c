@@ -17,6 +17,7 @@
 #include "common/cleanup.h"
 #include "common/clock.h"
 #include "common/core/err.h"
+#include "common/log.h"
 
 extern char **environ;
 
@@ -95,14 +96,30 @@ static pid_t fork_shim(int report, char *const *argv, char *const *env)
     return pid;
 }
 
-/* Reads the report to its end. 0, SHIM_E_EXEC, the shim's errno, -ETIMEDOUT, -EPROTO. */
-static int hear(int report)
+/* What the child has said of itself, after "started\n". */
+static int read_word(const char *id, const char *text)
+{
+    char step[16];
+    int e;
+
+    if (!strcmp(text, "ok\n"))
+        return 0;
+    if (sscanf(text, "sandbox %d %15[a-z]", &e, step) == 2) {
+        log_error("sandbox.failed",
+                  "unit=%s step=%s text=\"%s: no child runs without its sandbox, unless sandbox = no\"", id, step,
+                  strerrordesc_np(e));
+        return SHIM_E_SANDBOX;
+    }
+    return strncmp(text, "errno ", 6) ? err_raise(-EPROTO) : SHIM_E_EXEC;
+}
+
+/* Reads the report to its end. 0, SHIM_E_..., the shim's errno, -ETIMEDOUT, -EPROTO. */
+static int hear(int report, const char *id)
 {
     int64_t end = (int64_t)clock_now_ms() + START_MS;
     char text[REPORT_MAX] = "";
     struct pollfd p = {.fd = report, .events = POLLIN};
     size_t used = 0;
-    const char *word;
 
     while (used < sizeof(text) - 1) {
         int64_t left = end - (int64_t)clock_now_ms();
@@ -118,12 +135,9 @@ static int hear(int report)
         if (n > 0)
             used += (size_t)n;
     }
-    if (!strcmp(text, "started\nok\n"))
-        return 0;
-    word = strstr(text, "errno ");
-    if (word == text + strlen("started\n"))
-        return SHIM_E_EXEC;
-    return word && atoi(word + 6) > 0 ? err_raise(-atoi(word + 6)) : err_raise(-EPROTO);
+    if (!strncmp(text, "started\n", 8))
+        return read_word(id, text + 8);
+    return !strncmp(text, "errno ", 6) && atoi(text + 6) > 0 ? err_raise(-atoi(text + 6)) : err_raise(-EPROTO);
 }
 
 /* Leaves neither shim nor child behind. */
@@ -139,24 +153,44 @@ static void clear_away(pid_t shim, int pidfd, const char *state_dir, const char 
     waitpid(shim, NULL, 0);
 }
 
-int shim_start(const char *shim_path, const char *state_dir, const char *id, const char *const *argv,
-               const char *const *env, int *ret_pidfd)
+/* UNIT_DIR sandbox|no-sandbox [RULE...] -- PROGRAM [ARGUMENT...] behind the shim's own name. */
+static int make_argv(const char *shim_path, const char *dir, const struct process_command *what, const char **ret)
 {
-    CLEANUP(cleanup_free) char **environment = make_environment(env);
-    CLEANUP(cleanup_close) int reader = -1, writer = -1, pidfd = -1;
-    char dir[UNIT_PATH_MAX];
-    const char *shim_argv[PROCESS_ARGV_MAX + 3] = {shim_path, dir};
-    int report[2], r = unit_path(dir, state_dir, id, NULL);
     size_t n = 0;
+
+    ret[n++] = shim_path;
+    ret[n++] = dir;
+    ret[n++] = what->rule ? "sandbox" : "no-sandbox";
+    for (const char *const *rule = what->rule; rule && *rule; rule++) {
+        if (n == PROCESS_RULES_MAX + 3)
+            return err_raise(-E2BIG);
+        ret[n++] = *rule;
+    }
+    ret[n++] = "--";
+    for (size_t i = 0; what->argv[i]; i++) {
+        if (i == PROCESS_ARGV_MAX)
+            return err_raise(-E2BIG);
+        ret[n++] = what->argv[i];
+    }
+    ret[n] = NULL;
+    return 0;
+}
+
+int shim_start(const char *shim_path, const char *state_dir, const char *id, const struct process_command *what,
+               int *ret_pidfd)
+{
+    CLEANUP(cleanup_free) char **environment = make_environment(what->env);
+    CLEANUP(cleanup_close) int reader = -1, writer = -1, pidfd = -1;
+    const char *shim_argv[PROCESS_ARGV_MAX + PROCESS_RULES_MAX + 5];
+    char dir[UNIT_PATH_MAX];
+    int report[2], r = unit_path(dir, state_dir, id, NULL);
     pid_t pid;
 
     if (r < 0)
         return err_pass(r);
-    for (; argv[n]; n++) {
-        if (n == PROCESS_ARGV_MAX)
-            return err_raise(-E2BIG);
-        shim_argv[n + 2] = argv[n];
-    }
+    r = make_argv(shim_path, dir, what, shim_argv);
+    if (r < 0)
+        return err_pass(r);
     if (!environment)
         return err_raise(-ENOMEM);
     if (pipe2(report, O_CLOEXEC) < 0)
@@ -171,7 +205,7 @@ int shim_start(const char *shim_path, const char *state_dir, const char *id, con
     if (pidfd < 0)
         r = err_raise(-errno);
     else
-        r = hear(reader);
+        r = hear(reader, id);
     if (r) {
         clear_away(pid, pidfd, state_dir, id);
         return r;

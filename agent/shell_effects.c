@@ -4,11 +4,13 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "agent/coordinator.h"
 #include "agent/model_path.h"
 #include "agent/ports.h"
+#include "agent/sandbox_rules.h"
 #include "agent/shell_internal.h"
 #include "agent/worker.h"
 #include "common/cleanup.h"
@@ -96,15 +98,30 @@ static bool choose_port(struct shell *s, const struct agent_fx *fx, const char *
     }
 }
 
-static void spawn(struct shell *s, const struct unit_facts *unit, const char *const *argv)
+/* spec: of a coordinator, whose key stands in key_file; else NULL. */
+static void spawn(struct shell *s, const struct unit_facts *unit, const char *const *argv,
+                  const struct coordinator_spec *spec, const char *key_file)
 {
-    static const char *const env[] = {"GGML_NO_BACKTRACE=1", /* gdb on a dying process would delay its end */
-                                      GPU_ENVIRONMENT, NULL};
+    const char *env[] = {"GGML_NO_BACKTRACE=1", /* gdb on a dying process would delay its end */
+                         GPU_ENVIRONMENT, s->cache_env[0], s->cache_env[1], NULL};
+    struct sandbox_request req = {.llama = &s->llama,
+                                  .library_path = getenv("LD_LIBRARY_PATH"),
+                                  .cache_dir = s->cache_dir,
+                                  .unit = unit,
+                                  .spec = spec,
+                                  .key_file = key_file,
+                                  .models = s->options->models,
+                                  .n_models = s->options->n_models};
+    CLEANUP(sandbox_rules_clear) struct sandbox_rules rules = {0};
+    struct process_command what = {.argv = argv, .env = env};
     struct outcome *o;
     struct child *c;
     int32_t pid;
-    int r = process_spawn(s->processes, unit, argv, env, &pid);
+    int r = s->options->sandbox ? sandbox_rules_make(&req, &rules) : 0;
 
+    what.rule = (const char *const *)(uintptr_t)rules.rule;
+    if (r == 0)
+        r = process_spawn(s->processes, unit, &what, &pid);
     switch (r) {
     case 0:
         break;
@@ -113,6 +130,10 @@ static void spawn(struct shell *s, const struct unit_facts *unit, const char *co
         return;
     case PROCESS_E_EXEC:
         spawn_failed(s, unit->id, "exec_failed", "%s cannot be executed", argv[0]);
+        return;
+    case PROCESS_E_SANDBOX:
+        spawn_failed(s, unit->id, "sandbox_failed", "%s could not be shut in: see this agent's log, and `sandbox`",
+                     argv[0]);
         return;
     default:
         log_failure(LOG_LEVEL_ERROR, "unit.spawn", err_fold(r), "unit=%s", unit->id);
@@ -183,7 +204,7 @@ static void spawn_coordinator(struct shell *s, const struct agent_fx *fx, const 
         spawn_failed(s, unit->id, "spawn_failed", "the coordinator could not be prepared: %s", strerrordesc_np(-r));
         return;
     }
-    spawn(s, unit, command.argv);
+    spawn(s, unit, command.argv, spec, key_path);
 }
 
 static void on_spawn(struct shell *s, const struct agent_fx *fx)
@@ -200,7 +221,7 @@ static void on_spawn(struct shell *s, const struct agent_fx *fx)
         return;
     }
     worker_command_make(s->llama.rpc_server, &unit, s->options->worker_threads, &command);
-    spawn(s, &unit, command.argv);
+    spawn(s, &unit, command.argv, NULL, NULL);
 }
 
 /* ---- following --------------------------------------------------------------------------------------------------- */

@@ -65,6 +65,8 @@ struct shell {
     struct join_ticket *ticket;
     struct event_base *base;
     struct llama llama;
+    char cache_dir[PROTO_PATH_MAX];         /* of GPU drivers, in children */
+    char cache_env[2][PROTO_PATH_MAX + 24]; /* and the variables that say so */
     struct agent *core;
     struct process_table *processes;
     struct link *link;

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "agent/shell_internal.h"
 #include "agent/system.h"
@@ -84,10 +85,23 @@ static int make_hello(struct shell *s)
     return choose_addresses(s);
 }
 
+/* GPU drivers keep what they compile: without a place for it a CUDA build for another card compiles at each start. */
+static int make_cache(struct shell *s)
+{
+    if (snprintf(s->cache_dir, sizeof(s->cache_dir), "%s/cache", state_dir_path(s->state)) >= (int)sizeof(s->cache_dir))
+        return err_raise(-ENAMETOOLONG);
+    snprintf(s->cache_env[0], sizeof(s->cache_env[0]), "XDG_CACHE_HOME=%s", s->cache_dir);
+    snprintf(s->cache_env[1], sizeof(s->cache_env[1]), "CUDA_CACHE_PATH=%s/cuda", s->cache_dir);
+    return mkdir(s->cache_dir, 0700) < 0 && errno != EEXIST ? err_raise(-errno) : 0;
+}
+
 int shell_find_out(struct shell *s, struct agent_config *ret)
 {
     int r = llama_find(s->options->llama_dir, &s->llama);
 
+    if (r < 0)
+        return err_pass(r);
+    r = make_cache(s);
     if (r < 0)
         return err_pass(r);
     if (s->llama.problem[0])
@@ -95,6 +109,8 @@ int shell_find_out(struct shell *s, struct agent_config *ret)
     else
         log_info("llama.found", "build=%s server=%s rpc_server=%s", s->llama.build, LOG_STR(s->llama.server),
                  LOG_STR(s->llama.rpc_server));
+    if (!s->options->sandbox)
+        log_warn("sandbox.off", "text=\"rpc-server and llama-server may do all that this agent may\"");
     choose_devices(s);
     r = make_hello(s);
     if (r < 0)

@@ -1,10 +1,12 @@
-/* caravan-shim UNIT_DIR PROGRAM [ARGUMENT...]: the parent of one worker or coordinator.
+/* caravan-shim UNIT_DIR sandbox|no-sandbox [RULE...] -- PROGRAM [ARGUMENT...]: the parent of one worker or coordinator.
  *
  * It outlives the agent, so that the wait status of its child is never lost, and does nothing else. The child's output
  * goes to UNIT_DIR/log; UNIT_DIR/record says who both are and, in the end, how the child ended.
  *
- * The agent listens on descriptor 3: "started\n" once the record stands, then "ok\n" when the program was executed, or
- * "errno N\n". The child waits at a gate until "started" was written: where nobody listens any more, nothing is
+ * With `sandbox` the child is shut in first: sandbox.h has the rules. Its keeper is not: it hears nobody.
+ *
+ * The agent listens on descriptor 3: "started\n" once the record stands, then "ok\n" when the program was executed,
+ * "errno N\n" when it could not be, "sandbox N STEP\n" when it could not be shut in. The child waits at a gate until "started" was written: where nobody listens any more, nothing is
  * started. So every child that ever runs has a record that was there while its agent lived.
  *
  * No stdio streams, no libraries: a node may have dozens of these, and each should cost a few hundred KiB. */
@@ -20,17 +22,31 @@
 #include <unistd.h>
 
 #include "agent/shim/record.h"
+#include "agent/shim/sandbox.h"
 #include "common/core/procfs.h"
 
 enum { REPORT_FD = 3 };
 enum { EXIT_USAGE = 2, EXIT_START = 3, EXIT_EXEC = 127 };
+
+struct command {
+    bool sandbox;
+    char **rule;
+    size_t n_rules;
+    char **argv; /* NULL-terminated */
+};
+
+/* From the child, which could not execute its program. */
+struct word {
+    int e;
+    char step[16]; /* of the sandbox; empty: exec itself */
+};
 
 struct shim {
     int dir;
     struct record record;
     pid_t child;
     int gate; /* a byte lets the child go on */
-    int word; /* an errno from the child, or its end when exec closed it */
+    int word; /* a struct word from the child, or its end when exec closed it */
 };
 
 static bool write_whole(int fd, const void *buf, size_t n_bytes)
@@ -106,11 +122,14 @@ static void report(const char *text)
     write_whole(REPORT_FD, text, strlen(text));
 }
 
-static void report_errno(int e)
+static void report_failure(const struct word *w)
 {
-    char text[32];
+    char text[64];
 
-    snprintf(text, sizeof(text), "errno %d\n", e);
+    if (w->step[0])
+        snprintf(text, sizeof(text), "sandbox %d %s\n", w->e, w->step);
+    else
+        snprintf(text, sizeof(text), "errno %d\n", w->e);
     report(text);
 }
 
@@ -138,21 +157,26 @@ static void become_clean(int dir)
     close_range(3, ~0U, CLOSE_RANGE_CLOEXEC);
 }
 
-static _Noreturn void run_child(int dir, int gate, int word, char **argv)
+static _Noreturn void run_child(int dir, int gate, int word, const struct command *c)
 {
+    const char *step = "";
+    struct word w = {0};
     char go;
-    int e;
 
     if (read(gate, &go, 1) != 1)
         _exit(EXIT_EXEC);
     become_clean(dir);
-    execv(argv[0], argv);
-    e = errno;
-    write_whole(word, &e, sizeof(e));
+    if (!c->sandbox || sandbox_enter(c->rule, c->n_rules, &step)) {
+        step = "";
+        execv(c->argv[0], c->argv);
+    }
+    w.e = errno;
+    snprintf(w.step, sizeof(w.step), "%s", step);
+    write_whole(word, &w, sizeof(w));
     _exit(EXIT_EXEC);
 }
 
-static bool fork_child(struct shim *s, char **argv)
+static bool fork_child(struct shim *s, const struct command *c)
 {
     int gate[2], word[2];
 
@@ -164,7 +188,7 @@ static bool fork_child(struct shim *s, char **argv)
     if (s->child == 0) {
         close(gate[1]);
         close(word[0]);
-        run_child(s->dir, gate[0], word[1], argv);
+        run_child(s->dir, gate[0], word[1], c);
     }
     close(gate[0]);
     close(word[1]);
@@ -188,25 +212,25 @@ static _Noreturn void give_up(const struct shim *s, int e)
         kill(s->child, SIGKILL);
         waitpid(s->child, NULL, 0);
     }
-    report_errno(e);
+    report_failure(&(struct word){.e = e});
     _exit(EXIT_START);
 }
 
 /* Lets the child execute its program and tells the agent how that went. */
 static void release(struct shim *s)
 {
+    struct word w;
     ssize_t n;
-    int e = 0;
 
     write_whole(s->gate, "g", 1);
     close(s->gate);
     do
-        n = read(s->word, &e, sizeof(e));
+        n = read(s->word, &w, sizeof(w));
     while (n < 0 && errno == EINTR);
     close(s->word);
-    if (n == (ssize_t)sizeof(e)) {
-        s->record.exec_errno = e;
-        report_errno(e);
+    if (n == (ssize_t)sizeof(w)) {
+        s->record.exec_errno = w.e;
+        report_failure(&w);
     } else {
         report("ok\n");
     }
@@ -254,13 +278,32 @@ static bool detach(struct shim *s, const char *unit_dir)
     return s->dir >= 0 && chdir("/") == 0;
 }
 
+/* Nothing is taken for granted: who does not say that there is to be no sandbox gets no child. */
+static bool read_command(char **argv, struct command *ret)
+{
+    size_t n = 0;
+
+    if (!argv[1] || !argv[2] || (strcmp(argv[2], "sandbox") != 0 && strcmp(argv[2], "no-sandbox") != 0))
+        return false;
+    ret->sandbox = !strcmp(argv[2], "sandbox");
+    ret->rule = argv + 3;
+    while (ret->rule[n] && strcmp(ret->rule[n], "--") != 0)
+        n++;
+    if (!ret->rule[n] || !ret->rule[n + 1])
+        return false;
+    ret->n_rules = n;
+    ret->argv = ret->rule + n + 1;
+    return true;
+}
+
 int main(int argc, char **argv)
 {
     struct shim s = {.dir = -1};
+    struct command c;
 
-    if (argc < 3)
+    if (argc < 5 || !read_command(argv, &c))
         return EXIT_USAGE;
-    if (!detach(&s, argv[1]) || !fork_child(&s, argv + 2) || !write_first_record(&s))
+    if (!detach(&s, argv[1]) || !fork_child(&s, &c) || !write_first_record(&s))
         give_up(&s, errno);
     if (!write_whole(REPORT_FD, "started\n", 8))
         give_up(&s, errno);

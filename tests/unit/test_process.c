@@ -168,8 +168,10 @@ static int spawn(struct fixture *f, const char *id, const char *script, int32_t 
                               .instance = {{0xab}}};
 
     snprintf(unit.id, sizeof(unit.id), "%s", id);
-    return process_spawn(f->table, &unit, (const char *[]){"/bin/sh", "-c", script, NULL},
-                         (const char *[]){"GGML_NO_BACKTRACE=1", NULL}, pid);
+    return process_spawn(f->table, &unit,
+                         &(struct process_command){.argv = (const char *[]){"/bin/sh", "-c", script, NULL},
+                                                   .env = (const char *[]){"GGML_NO_BACKTRACE=1", NULL}},
+                         pid);
 }
 
 static void await_gone(int32_t pid)
@@ -257,15 +259,38 @@ static void test_exec_failure(void **state)
 {
     struct fixture *f = *state;
     struct unit_facts unit = {.id = "w1", .role = UNIT_WORKER, .rank = -1};
+    const struct process_command missing = {.argv = (const char *[]){"/nonexistent", NULL}};
     char path[UNIT_PATH_MAX];
     int32_t pid;
 
-    assert_int_equal(process_spawn(f->table, &unit, (const char *[]){"/nonexistent", NULL}, NULL, &pid),
-                     PROCESS_E_EXEC);
+    assert_int_equal(process_spawn(f->table, &unit, &missing, &pid), PROCESS_E_EXEC);
     assert_int_equal(unit_path(path, f->dir, "w1", NULL), 0);
     assert_int_equal(access(path, F_OK), -1);
     strcpy(unit.id, "../w");
-    assert_int_equal(process_spawn(f->table, &unit, (const char *[]){"/bin/true", NULL}, NULL, &pid), -EINVAL);
+    assert_int_equal(process_spawn(f->table, &unit, &missing, &pid), -EINVAL);
+}
+
+/* A sandbox that cannot be had is told apart from a program that cannot be executed, and neither leaves anything. */
+static void test_sandbox(void **state)
+{
+    struct fixture *f = *state;
+    struct unit_facts unit = {.id = "w1", .role = UNIT_WORKER, .rank = -1};
+    struct process_command what = {.argv = (const char *[]){"/bin/sleep", "1000", NULL},
+                                   .rule = (const char *[]){"forget=/", NULL}};
+    char path[UNIT_PATH_MAX];
+    int32_t pid;
+
+    log_set_level(LOG_LEVEL_ERROR);
+    if (syscall(SYS_landlock_create_ruleset, NULL, 0, 1) > 0) {
+        assert_int_equal(process_spawn(f->table, &unit, &what, &pid), PROCESS_E_SANDBOX);
+        assert_int_equal(unit_path(path, f->dir, "w1", NULL), 0);
+        assert_int_equal(access(path, F_OK), -1);
+    }
+    what.rule = (const char *[]){NULL};
+    assert_int_equal(process_spawn(f->table, &unit, &what, &pid), 0);
+    assert_int_equal(process_signal(f->table, "w1", SIGKILL), 0);
+    await(f, &f->n_exited, 1);
+    log_set_level(LOG_LEVEL_INFO);
 }
 
 static void test_shim_missing(void **state)
@@ -769,6 +794,7 @@ int main(void)
         WITH_TABLE(test_exit_code_and_tail),
         WITH_TABLE(test_signal_to_the_group),
         WITH_TABLE(test_exec_failure),
+        WITH_TABLE(test_sandbox),
         WITH_TABLE(test_shim_missing),
         WITH_TABLE(test_key_file),
         WITH_TABLE(case_03_adopts_a_running_child),

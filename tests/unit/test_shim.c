@@ -42,13 +42,13 @@ static const char *shim_path(char buf[1024])
 static void start(struct run *r, char *const argv[])
 {
     char path[1024];
-    char *shim_argv[12] = {(char *)(uintptr_t)shim_path(path), r->dir};
+    char *shim_argv[16] = {(char *)(uintptr_t)shim_path(path), r->dir, "no-sandbox", "--"};
     int report[2];
 
     strcpy(r->dir, "/tmp/test_shim.XXXXXX");
     assert_non_null(mkdtemp(r->dir));
     for (size_t i = 0; argv[i]; i++)
-        shim_argv[i + 2] = argv[i];
+        shim_argv[i + 4] = argv[i];
     assert_int_equal(pipe2(report, O_CLOEXEC), 0);
     if (r->deaf)
         close(report[0]);
@@ -206,7 +206,7 @@ static void test_no_directory(void **state)
     if (pid == 0) {
         dup2(report[1], 3);
         fcntl(3, F_SETFD, 0);
-        execl(path, path, "/nonexistent", "/bin/true", (char *)NULL);
+        execl(path, path, "/nonexistent", "no-sandbox", "--", "/bin/true", (char *)NULL);
         _exit(99);
     }
     close(report[1]);
@@ -215,6 +215,36 @@ static void test_no_directory(void **state)
     close(report[0]);
     waitpid(pid, &status, 0);
     assert_int_equal(WEXITSTATUS(status), 3);
+}
+
+/* Who says neither `sandbox` nor `no-sandbox`, or no program, gets no child. */
+static void test_usage(void **state)
+{
+    static char *const bad[][6] = {
+        {"shim", "/tmp"},
+        {"shim", "/tmp", "/bin/true"},
+        {"shim", "/tmp", "--", "/bin/true"},
+        {"shim", "/tmp", "sandbox", "/bin/true"},
+        {"shim", "/tmp", "sandbox", "--"},
+        {"shim", "/tmp", "perhaps", "--", "/bin/true"},
+    };
+    char path[1024];
+
+    (void)state;
+    shim_path(path);
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        char *argv[7] = {0};
+        pid_t pid = fork();
+        int status;
+
+        if (pid == 0) {
+            memcpy(argv, bad[i], sizeof(bad[i]));
+            execv(path, argv);
+            _exit(99);
+        }
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_int_equal(WEXITSTATUS(status), 2);
+    }
 }
 
 /* What the child inherits, by its own word. */
@@ -341,6 +371,7 @@ int main(void)
         cmocka_unit_test(test_exec_failure),
         cmocka_unit_test(test_nobody_listens),
         cmocka_unit_test(test_no_directory),
+        cmocka_unit_test(test_usage),
         cmocka_unit_test(test_child_is_clean),
         cmocka_unit_test(test_survives_signals),
         cmocka_unit_test(case_09_group_ends_with_its_child),
