@@ -9,13 +9,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "agent/probe_talk.h"
 #include "common/cleanup.h"
 #include "common/core/err.h"
-#include "common/core/rpc_wire.h"
 
 enum { RETRY_MIN_MS = 5, RETRY_MAX_MS = 80 };
-
-enum step { STEP_HELLO, STEP_HELLO_OLD, STEP_COUNT, STEP_MEMORY };
 
 struct probe {
     struct event_base *base;
@@ -24,14 +22,11 @@ struct probe {
     int fd;
     struct event *on_io, *on_retry, *on_deadline;
     uint32_t retry_ms;
-    enum step step;
-    uint32_t device;
     bool connected;
     int no_socket; /* errno of the last dial that came to none; 0: it had one */
     size_t n_out, n_written;
     uint8_t out[RPC_REQUEST_MAX];
-    struct rpc_reply reply;
-    struct probe_result result;
+    struct probe_talk talk;
     void (*done)(void *ctx, const struct probe_result *result);
     void *ctx;
 };
@@ -60,39 +55,25 @@ void probe_cancel(struct probe **p)
     *p = NULL;
 }
 
+/* problem: why not, or NULL: as the talk has it. */
 static void finish(struct probe *p, const char *problem)
 {
     void (*done)(void *ctx, const struct probe_result *result) = p->done;
-    struct probe_result result = p->result;
+    struct probe_result result = p->talk.result;
     void *ctx = p->ctx;
 
     if (problem) {
-        result.ok = false;
+        result = (struct probe_result){.ok = false};
         snprintf(result.text, sizeof(result.text), "%s", problem);
     }
     probe_cancel(&p);
     done(ctx, &result);
 }
 
-/* What to say next, in the step that the probe is in. */
 static void prepare(struct probe *p)
 {
-    switch (p->step) {
-    case STEP_HELLO:
-        p->n_out = rpc_hello(p->out);
-        break;
-    case STEP_HELLO_OLD:
-        p->n_out = rpc_hello_without_data(p->out);
-        break;
-    case STEP_COUNT:
-        p->n_out = rpc_device_count(p->out);
-        break;
-    case STEP_MEMORY:
-        p->n_out = rpc_device_memory(p->out, p->device);
-        break;
-    }
+    p->n_out = probe_talk_request(&p->talk, p->out);
     p->n_written = 0;
-    p->reply = (struct rpc_reply){0};
 }
 
 /* Waits for the socket to take the request, or to bring the reply. */
@@ -133,74 +114,26 @@ static void dial(evutil_socket_t unused_fd, short unused_what, void *ctx)
         wait_io(p, EV_WRITE);
 }
 
-/* The connection went away before the answer. Refused: the server is not up yet. Closed at HELLO: another dialect. */
+/* The connection went away before the answer. Refused: the server is not up yet. */
 static void lost(struct probe *p, int error)
 {
+    char text[PROTO_TEXT_MAX];
+
     if (!p->connected) {
         retry_later(p);
-    } else if (p->step == STEP_HELLO && !p->reply.n_seen) {
+    } else if (probe_talk_closed(&p->talk)) {
         hang_up(p);
-        p->step = STEP_HELLO_OLD;
         dial(-1, 0, p);
-    } else if (error) {
-        char text[PROTO_TEXT_MAX];
-
-        snprintf(text, sizeof(text), "the connection broke: %s", strerrordesc_np(error));
-        finish(p, text);
     } else {
-        finish(p, "it closed the connection: no rpc-server of a known protocol");
+        snprintf(text, sizeof(text), "the connection broke: %s", strerrordesc_np(error));
+        finish(p, error ? text : NULL);
     }
-}
-
-/* The reply of the step is there: on to the next. */
-static void answered(struct probe *p)
-{
-    struct probe_result *r = &p->result;
-    uint32_t n;
-
-    switch (p->step) {
-    case STEP_HELLO:
-    case STEP_HELLO_OLD:
-        if (!rpc_hello_answer(&p->reply, &r->rpc)) {
-            finish(p, "its answer to HELLO is not one of an rpc-server");
-            return;
-        }
-        r->ok = true;
-        if (!rpc_dialect_known(&r->rpc)) {
-            finish(p, NULL);
-            return;
-        }
-        p->step = STEP_COUNT;
-        break;
-    case STEP_COUNT:
-        if (!rpc_device_count_answer(&p->reply, &n)) {
-            finish(p, "its device count makes no sense");
-            return;
-        }
-        r->n_devices = n < PROTO_DEVICES_MAX ? n : PROTO_DEVICES_MAX;
-        p->step = STEP_MEMORY;
-        break;
-    case STEP_MEMORY:
-        if (!rpc_device_memory_answer(&p->reply, &r->free_bytes[p->device], &r->total_bytes[p->device])) {
-            finish(p, "its device memory makes no sense");
-            return;
-        }
-        p->device++;
-        break;
-    }
-    if (p->step == STEP_MEMORY && p->device == r->n_devices) {
-        finish(p, NULL);
-        return;
-    }
-    prepare(p);
-    wait_io(p, EV_WRITE);
 }
 
 static void read_reply(struct probe *p)
 {
     uint8_t buf[RPC_REPLY_MAX + 16];
     ssize_t n = recv(p->fd, buf, sizeof(buf), 0);
-    int r;
 
     if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
         wait_io(p, EV_READ);
@@ -210,13 +143,18 @@ static void read_reply(struct probe *p)
         lost(p, n < 0 ? errno : 0);
         return;
     }
-    r = rpc_reply_feed(&p->reply, buf, (size_t)n);
-    if (r == RPC_E_MALFORMED)
-        finish(p, "its answer is not one of an rpc-server");
-    else if (r == RPC_E_MORE)
+    switch (probe_talk_feed(&p->talk, buf, (size_t)n)) {
+    case PROBE_TALK_MORE:
         wait_io(p, EV_READ);
-    else
-        answered(p);
+        return;
+    case PROBE_TALK_NEXT:
+        prepare(p);
+        wait_io(p, EV_WRITE);
+        return;
+    case PROBE_TALK_DONE:
+        finish(p, NULL);
+        return;
+    }
 }
 
 static void write_request(struct probe *p)
