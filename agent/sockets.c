@@ -53,16 +53,16 @@ static int ask_diag(int fd, uint8_t family, unsigned states)
     return n < 0 ? err_raise(-errno) : 0;
 }
 
-/* One datagram of the answer. 1: it was the last one. */
-static int read_diag(const char *buf, size_t n_bytes, sockets_visit *visit, void *ctx)
+int sockets_read_diag(const char *buf, size_t n_bytes, sockets_visit *visit, void *ctx)
 {
     const struct nlmsghdr *h = (const struct nlmsghdr *)(const void *)buf;
+    ssize_t left = (ssize_t)n_bytes; /* signed: NLMSG_NEXT takes the padding off that a last one may lack */
 
-    for (; NLMSG_OK(h, n_bytes); h = NLMSG_NEXT(h, n_bytes)) {
+    for (; NLMSG_OK(h, left); h = NLMSG_NEXT(h, left)) {
         const struct nlmsgerr *error = NLMSG_DATA(h);
 
         if (h->nlmsg_type == NLMSG_DONE)
-            return 1;
+            return SOCKETS_E_LAST;
         if (h->nlmsg_type == NLMSG_ERROR)
             return err_raise(h->nlmsg_len >= NLMSG_LENGTH(sizeof(*error)) && error->error < 0 ? error->error : -EPROTO);
         if (h->nlmsg_type == SOCK_DIAG_BY_FAMILY && h->nlmsg_len >= NLMSG_LENGTH(sizeof(struct inet_diag_msg)))
@@ -87,7 +87,7 @@ static int each_by_diag(uint8_t family, unsigned states, sockets_visit *visit, v
 
         if (n < 0)
             return err_raise(-errno);
-        r = read_diag(buf, (size_t)n, visit, ctx);
+        r = sockets_read_diag(buf, (size_t)n, visit, ctx);
     }
     return r < 0 ? err_pass(r) : 0;
 }

@@ -21,4 +21,9 @@ typedef void sockets_visit(void *ctx, const struct procfs_socket *s);
  * such process any more). */
 int sockets_each(int32_t pid, unsigned states, bool also_v6, sockets_visit *visit, void *ctx);
 
+/* Pure: one datagram of sock_diag's answer, aligned as malloc does. 0: more will come; SOCKETS_E_LAST: none will; negative
+ * errno, what the kernel says or -EPROTO. */
+enum { SOCKETS_E_LAST = 1 };
+int sockets_read_diag(const char *buf, size_t n_bytes, sockets_visit *visit, void *ctx);
+
 #endif
