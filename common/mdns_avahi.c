@@ -125,7 +125,7 @@ static bool is_plain(const char *value, size_t n)
     return !memchr(value, '\0', n);
 }
 
-static void copy_txt(struct mdns_service *service, AvahiStringList *list)
+void mdns_avahi_take_txt(struct mdns_service *service, AvahiStringList *list)
 {
     for (; list && service->n_txt < MDNS_TXT_MAX; list = avahi_string_list_get_next(list)) {
         struct mdns_txt *txt = &service->txt[service->n_txt];
@@ -161,7 +161,7 @@ static void on_resolved(AvahiServiceResolver *resolver, AvahiIfIndex interface, 
     snprintf(service.type, sizeof(service.type), "%s", s->type);
     snprintf(service.host, sizeof(service.host), "%s", host);
     avahi_address_snprint(service.addr, sizeof(service.addr), address);
-    copy_txt(&service, txt);
+    mdns_avahi_take_txt(&service, txt);
     if (s->told && !same_place(&service, &s->service))
         tell_gone(s); /* it has moved */
     s->service = service;

@@ -8,6 +8,7 @@
 
 #include "common/mdns.h"
 
+struct AvahiStringList;
 struct actor_pipe;
 
 /* Owner -> thread: publish, or with `withdraw` the key alone. */
@@ -31,5 +32,8 @@ struct mdns_report {
 /* An actor_main. arg: the NULL-terminated list of types, borrowed for the thread's life. Orders and reports are malloc'ed,
  * without anything inside. */
 void mdns_avahi_main(struct actor_pipe *pipe, void *types);
+
+/* The pairs of a TXT record that fit their bounds, added to those of service. Pure. list: borrowed, may be NULL. */
+void mdns_avahi_take_txt(struct mdns_service *service, struct AvahiStringList *list);
 
 #endif

@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 
+#include <avahi-common/strlst.h>
 #include <errno.h>
 #include <event2/event.h>
 #include <stdlib.h>
@@ -14,6 +15,7 @@
 
 #include "common/log.h"
 #include "common/mdns.h"
+#include "common/mdns_avahi.h"
 
 static const char *const types[] = {"_caravan._tcp", "_llamacpp-rpc._tcp", NULL};
 
@@ -118,12 +120,54 @@ static void test_txt_values(void **state)
     assert_null(mdns_txt_get(&s, "sta"));
 }
 
+/* A TXT record as it stands in a packet: each string behind its length. */
+static struct mdns_service service_of(const char *bytes, size_t n)
+{
+    struct mdns_service s = {.n_txt = 0};
+    AvahiStringList *list = NULL;
+
+    assert_int_equal(avahi_string_list_parse(bytes, n, &list), 0);
+    mdns_avahi_take_txt(&s, list);
+    avahi_string_list_free(list);
+    return s;
+}
+
+static void test_txt_from_strangers(void **state)
+{
+    static const char ok[] = "\x04k=v1\x01x\x05k=v\0w\x12sixteen_letters_k=";
+    char many[(MDNS_TXT_MAX + 8) * 4], large[256];
+    struct mdns_service s;
+
+    (void)state;
+    s = service_of(ok, sizeof(ok) - 1);
+    assert_int_equal(s.n_txt, 2); /* a value with a NUL and a key that is too long are left out */
+    assert_string_equal(mdns_txt_get(&s, "k"), "v1");
+    assert_string_equal(mdns_txt_get(&s, "x"), "");
+    memset(large, 'v', sizeof(large));
+    memcpy(large,
+           "\xff"
+           "k=",
+           3);
+    s = service_of(large, sizeof(large));
+    assert_int_equal(s.n_txt, 0);
+    for (size_t i = 0; i < sizeof(many); i += 4)
+        memcpy(many + i,
+               "\x03"
+               "a=b",
+               4);
+    s = service_of(many, sizeof(many));
+    assert_int_equal(s.n_txt, MDNS_TXT_MAX);
+    s = service_of("", 0);
+    assert_int_equal(s.n_txt, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_without_a_bus),
         cmocka_unit_test(test_bounds_of_what_is_published),
         cmocka_unit_test(test_txt_values),
+        cmocka_unit_test(test_txt_from_strangers),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
