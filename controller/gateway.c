@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <inttypes.h>
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,9 +11,9 @@
 #include "common/clock.h"
 #include "common/core/err.h"
 #include "common/log.h"
+#include "controller/core/body_peek.h"
 #include "controller/gateway_state.h"
 #include "controller/http_json.h"
-#include "controller/json_fields.h"
 
 /* ---- what the control loop is told ---- */
 
@@ -128,28 +127,23 @@ static const struct view_instance *only_ready(const struct view *v)
     return found;
 }
 
-/* The value of "model": 0 and *ret (NULL: not said) borrowed from *body; 1: not valid JSON, why says it. Looser than /api:
- * what a coordinator takes (repeated keys, NULs, huge integers) is its business. */
-static int read_model(struct http_exchange *x, json_t **body, const char **ret, char *why, size_t why_size)
+static int read_model(struct http_exchange *x, struct body_peek *ret, char *why, size_t why_size)
 {
-    json_error_t error;
-    const json_t *model;
-    const char *text;
-    size_t n;
+    size_t n, at;
+    const char *text = http_body(x, &n);
 
-    text = http_body(x, &n);
-    *body = json_loadb(text, n, JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL, &error);
-    if (!*body || !json_is_object(*body)) {
-        snprintf(why, why_size, "the body is not a JSON object%s%s", *body ? "" : ": ", *body ? "" : error.text);
-        return 1;
-    }
-    model = json_object_get(*body, "model");
-    *ret = json_string_value(model);
-    if (model && !*ret && !json_is_null(model)) {
+    switch (body_peek(text, n, ret, &at)) {
+    case 0:
+        return 0;
+    case BODY_PEEK_E_NOT_TEXT:
         snprintf(why, why_size, "\"model\" must be a string");
         return 1;
+    case BODY_PEEK_E_NOT_OBJECT:
+        snprintf(why, why_size, "the body is not a JSON object");
+        return 1;
     }
-    return 0;
+    snprintf(why, why_size, "the body is not a JSON object: not valid JSON at byte %zu", at);
+    return 1;
 }
 
 static void refuse(struct gateway *g, struct http_exchange *x, int status, const char *text)
@@ -169,25 +163,28 @@ static void refuse_long_name(struct gateway *g, struct http_exchange *x, const c
 
 static void handle_completion(void *ctx, struct http_exchange *x)
 {
-    CLEANUP(json_cleanup) json_t *body = NULL;
     const struct view_instance *in;
     struct gateway *g = ctx;
-    const char *model = NULL;
+    struct body_peek peek;
+    const char *model;
     char why[PROTO_TEXT_MAX];
 
     if (!g->view) {
         refuse(g, x, 503, "the controller is starting: try again");
         return;
     }
-    if (read_model(x, &body, &model, why, sizeof(why))) {
+    if (read_model(x, &peek, why, sizeof(why))) {
         refuse(g, x, 400, why);
         return;
     }
+    if (peek.cut) {
+        refuse_long_name(g, x, peek.model);
+        return;
+    }
+    model = peek.has_model ? peek.model : NULL;
     in = model ? view_find_instance(g->view, model) : only_ready(g->view);
     if (!in && !model)
         refuse(g, x, 400, "\"model\" is missing and there is not exactly one model ready to guess");
-    else if (model && strlen(model) >= PROTO_MODEL_MAX)
-        refuse_long_name(g, x, model);
     else
         passage_begin(g, x, model ? model : in->name, in);
 }

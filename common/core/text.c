@@ -36,6 +36,17 @@ static int continues(const unsigned char *p, size_t at)
     return p[at] >= low && p[at] <= high;
 }
 
+size_t text_sequence(const char *p, size_t n)
+{
+    const unsigned char *bytes = (const unsigned char *)p;
+    size_t length = announced(*bytes);
+
+    for (size_t i = 1; i < length; i++)
+        if (i == n || !continues(bytes, i))
+            return 0;
+    return length;
+}
+
 void text_clean(char *s)
 {
     unsigned char *p = (unsigned char *)s;

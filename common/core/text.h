@@ -5,6 +5,9 @@
 
 #include <stddef.h>
 
+/* Length of the UTF-8 sequence at p, of which n > 0 bytes are there; 0: none is. */
+size_t text_sequence(const char *p, size_t n);
+
 /* Bytes that are not UTF-8 become '?', control characters blanks; a character that is cut off at the end is dropped. */
 void text_clean(char *s);
 

@@ -1,0 +1,303 @@
+#include "controller/core/body_peek.h"
+
+#include <stdint.h>
+#include <string.h>
+
+#include "common/core/text.h"
+
+/* What a string says, as far as it fits. */
+struct sink {
+    char *buf; /* NULL: nobody wants to know */
+    size_t size, n;
+    bool cut, has_nul;
+};
+
+enum said { SAID_NOTHING, SAID_TEXT, SAID_NULL, SAID_ELSE };
+
+struct peek {
+    const char *p, *end;
+    size_t depth;
+    uint8_t is_object[BODY_PEEK_DEPTH_MAX]; /* the containers that are open, the outermost first */
+    bool at_model;                          /* the value that comes is the outermost object's "model" */
+    enum said said;
+    struct body_peek *ret;
+};
+
+/* What may come. */
+enum step { STEP_VALUE, STEP_FIRST_VALUE, STEP_KEY, STEP_FIRST_KEY, STEP_AFTER, STEP_WRONG };
+
+static void skip_space(struct peek *k)
+{
+    while (k->p < k->end && (*k->p == ' ' || *k->p == '\t' || *k->p == '\n' || *k->p == '\r'))
+        k->p++;
+}
+
+static bool take_char(struct peek *k, char c)
+{
+    if (k->p == k->end || *k->p != c)
+        return false;
+    k->p++;
+    return true;
+}
+
+/* ---- strings ----------------------------------------------------------------------------------------------------- */
+
+static void put(struct sink *s, const char *bytes, size_t n)
+{
+    s->has_nul = s->has_nul || (n == 1 && !*bytes);
+    if (!s->buf || s->cut)
+        return;
+    s->cut = s->n + n >= s->size;
+    if (s->cut)
+        return;
+    memcpy(s->buf + s->n, bytes, n);
+    s->n += n;
+}
+
+static bool take_hex4(struct peek *k, uint32_t *ret)
+{
+    uint32_t value = 0;
+
+    if (k->end - k->p < 4)
+        return false;
+    for (int i = 0; i < 4; i++, k->p++) {
+        char c = *k->p;
+
+        if (c >= '0' && c <= '9')
+            value = value << 4 | (uint32_t)(c - '0');
+        else if ((c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F'))
+            value = value << 4 | (uint32_t)((c | 0x20) - 'a' + 10);
+        else
+            return false;
+    }
+    *ret = value;
+    return true;
+}
+
+static size_t encode(uint32_t c, char buf[4])
+{
+    size_t n = c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
+
+    buf[0] = (char)(n == 1 ? c : (0xf0u << (4 - n) & 0xff) | c >> (6 * (n - 1)));
+    for (size_t i = 1; i < n; i++)
+        buf[i] = (char)(0x80 | (c >> (6 * (n - 1 - i)) & 0x3f));
+    return n;
+}
+
+/* Behind "\u": four digits, or eight of a pair of surrogates. */
+static bool take_code_point(struct peek *k, struct sink *s)
+{
+    uint32_t c, low;
+    char bytes[4];
+
+    if (!take_hex4(k, &c) || (c >= 0xdc00 && c <= 0xdfff))
+        return false;
+    if (c >= 0xd800 && c <= 0xdbff) {
+        if (!take_char(k, '\\') || !take_char(k, 'u') || !take_hex4(k, &low) || low < 0xdc00 || low > 0xdfff)
+            return false;
+        c = 0x10000 + ((c & 0x3ff) << 10 | (low & 0x3ff));
+    }
+    put(s, bytes, encode(c, bytes));
+    return true;
+}
+
+static bool take_escape(struct peek *k, struct sink *s)
+{
+    static const char letters[] = "\"\\/bfnrt", meant[] = "\"\\/\b\f\n\r\t";
+    const char *at;
+
+    if (take_char(k, 'u'))
+        return take_code_point(k, s);
+    at = k->p < k->end && *k->p ? strchr(letters, *k->p) : NULL;
+    if (!at)
+        return false;
+    k->p++;
+    put(s, meant + (at - letters), 1);
+    return true;
+}
+
+static bool take_string(struct peek *k, struct sink *s)
+{
+    if (!take_char(k, '"'))
+        return false;
+    while (k->p < k->end && *k->p != '"') {
+        size_t n = text_sequence(k->p, (size_t)(k->end - k->p));
+
+        if (take_char(k, '\\')) {
+            if (!take_escape(k, s))
+                return false;
+        } else if (!n || (unsigned char)*k->p < 0x20) {
+            return false;
+        } else {
+            put(s, k->p, n);
+            k->p += n;
+        }
+    }
+    if (s->buf)
+        s->buf[s->n] = '\0';
+    return take_char(k, '"');
+}
+
+/* ---- other values ------------------------------------------------------------------------------------------------ */
+
+static bool take_word(struct peek *k, const char *word)
+{
+    size_t n = strlen(word);
+
+    if ((size_t)(k->end - k->p) < n || memcmp(k->p, word, n) != 0)
+        return false;
+    k->p += n;
+    return true;
+}
+
+static bool take_digits(struct peek *k)
+{
+    const char *from = k->p;
+
+    while (k->p < k->end && *k->p >= '0' && *k->p <= '9')
+        k->p++;
+    return k->p > from;
+}
+
+static bool take_number(struct peek *k)
+{
+    take_char(k, '-');
+    if (!take_char(k, '0') && !take_digits(k))
+        return false;
+    if (take_char(k, '.') && !take_digits(k))
+        return false;
+    if (!take_char(k, 'e') && !take_char(k, 'E'))
+        return true;
+    if (!take_char(k, '+'))
+        take_char(k, '-');
+    return take_digits(k);
+}
+
+static void say(struct peek *k, enum said said)
+{
+    if (k->at_model)
+        k->said = said;
+    k->at_model = false;
+}
+
+static enum step take_text(struct peek *k)
+{
+    struct sink s = {.buf = k->at_model ? k->ret->model : NULL, .size = sizeof(k->ret->model)};
+
+    if (!take_string(k, &s))
+        return STEP_WRONG;
+    if (k->at_model)
+        k->ret->cut = s.cut;
+    say(k, s.has_nul ? SAID_ELSE : SAID_TEXT);
+    return STEP_AFTER;
+}
+
+static enum step open_container(struct peek *k, bool is_object)
+{
+    if (k->depth == BODY_PEEK_DEPTH_MAX)
+        return STEP_WRONG;
+    say(k, SAID_ELSE);
+    k->is_object[k->depth++] = is_object;
+    k->p++;
+    return is_object ? STEP_FIRST_KEY : STEP_FIRST_VALUE;
+}
+
+static enum step take_value(struct peek *k)
+{
+    if (k->p == k->end)
+        return STEP_WRONG;
+    switch (*k->p) {
+    case '{':
+    case '[':
+        return open_container(k, *k->p == '{');
+    case '"':
+        return take_text(k);
+    case 'n':
+        say(k, SAID_NULL);
+        return take_word(k, "null") ? STEP_AFTER : STEP_WRONG;
+    case 't':
+    case 'f':
+        say(k, SAID_ELSE);
+        return take_word(k, "true") || take_word(k, "false") ? STEP_AFTER : STEP_WRONG;
+    default:
+        say(k, SAID_ELSE);
+        return take_number(k) ? STEP_AFTER : STEP_WRONG;
+    }
+}
+
+static enum step take_key(struct peek *k)
+{
+    char key[8];
+    struct sink s = {.buf = key, .size = sizeof(key)};
+
+    if (!take_string(k, &s))
+        return STEP_WRONG;
+    k->at_model = k->depth == 1 && !s.cut && s.n == 5 && memcmp(key, "model", 5) == 0;
+    skip_space(k);
+    return take_char(k, ':') ? STEP_VALUE : STEP_WRONG;
+}
+
+static enum step take_end(struct peek *k)
+{
+    k->p++;
+    k->depth--;
+    return STEP_AFTER;
+}
+
+static enum step take_after(struct peek *k)
+{
+    bool is_object = k->is_object[k->depth - 1];
+
+    if (k->p == k->end)
+        return STEP_WRONG;
+    if (*k->p == (is_object ? '}' : ']'))
+        return take_end(k);
+    if (*k->p++ != ',')
+        return STEP_WRONG;
+    return is_object ? STEP_KEY : STEP_VALUE;
+}
+
+static enum step advance(struct peek *k, enum step step)
+{
+    bool ends =
+        k->p < k->end && ((step == STEP_FIRST_KEY && *k->p == '}') || (step == STEP_FIRST_VALUE && *k->p == ']'));
+
+    if (ends)
+        return take_end(k);
+    switch (step) {
+    case STEP_VALUE:
+    case STEP_FIRST_VALUE:
+        return take_value(k);
+    case STEP_KEY:
+    case STEP_FIRST_KEY:
+        return take_key(k);
+    case STEP_AFTER:
+        return take_after(k);
+    case STEP_WRONG:
+        break;
+    }
+    return STEP_WRONG;
+}
+
+int body_peek(const char *buf, size_t n_bytes, struct body_peek *ret, size_t *ret_at)
+{
+    struct peek k = {.p = buf, .end = buf + n_bytes, .ret = ret};
+    enum step step = STEP_VALUE;
+    bool is_object;
+
+    memset(ret, 0, sizeof(*ret));
+    skip_space(&k);
+    is_object = k.p < k.end && *k.p == '{';
+    do {
+        step = advance(&k, step);
+        skip_space(&k);
+    } while (step != STEP_WRONG && (step != STEP_AFTER || k.depth));
+    *ret_at = (size_t)(k.p - buf);
+    if (step == STEP_WRONG || k.p < k.end)
+        return BODY_PEEK_E_NOT_JSON;
+    if (!is_object)
+        return BODY_PEEK_E_NOT_OBJECT;
+    ret->has_model = k.said == SAID_TEXT;
+    ret->cut = ret->has_model && ret->cut;
+    return k.said == SAID_ELSE ? BODY_PEEK_E_NOT_TEXT : 0;
+}
