@@ -230,8 +230,13 @@ int json_put_null(json_t *o, const char *key)
 int json_parse(const char *buf, size_t n_bytes, json_t **ret, char *why, size_t why_size)
 {
     json_error_t error;
-    json_t *j = json_loadb(buf, n_bytes, JSON_REJECT_DUPLICATES, &error);
+    json_t *j;
 
+    if (n_bytes > JSON_TEXT_MAX) {
+        snprintf(why, why_size, "longer than %d KiB", JSON_TEXT_MAX / 1024);
+        return JSON_E_INVALID;
+    }
+    j = json_loadb(buf, n_bytes, JSON_REJECT_DUPLICATES, &error);
     if (!j) {
         snprintf(why, why_size, "not valid JSON: %s (line %d, column %d)", error.text, error.line, error.column);
         return JSON_E_INVALID;

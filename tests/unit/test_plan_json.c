@@ -208,12 +208,33 @@ static void test_one_bad_byte_costs_no_other(void **state)
     json_decref(j);
 }
 
+/* "[0,0,0,..." takes twenty times its length as a tree. */
+static void test_a_text_that_is_too_long_is_not_parsed(void **state)
+{
+    char *text = malloc(JSON_TEXT_MAX + 1), why[128];
+    json_t *j = NULL;
+
+    (void)state;
+    assert_non_null(text);
+    memset(text, ' ', JSON_TEXT_MAX + 1);
+    memcpy(text, "[]", 2);
+    assert_int_equal(json_parse(text, JSON_TEXT_MAX + 1, &j, why, sizeof(why)), JSON_E_INVALID);
+    assert_string_equal(why, "longer than 1024 KiB");
+    assert_int_equal(json_parse(text, JSON_TEXT_MAX, &j, why, sizeof(why)), 0);
+    json_decref(j);
+    free(text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_round_trip), cmocka_unit_test(test_no_fit_passes),
-        cmocka_unit_test(test_hostile),    cmocka_unit_test(test_too_many),
-        cmocka_unit_test(test_requests),   cmocka_unit_test(test_one_bad_byte_costs_no_other),
+        cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_no_fit_passes),
+        cmocka_unit_test(test_hostile),
+        cmocka_unit_test(test_too_many),
+        cmocka_unit_test(test_requests),
+        cmocka_unit_test(test_one_bad_byte_costs_no_other),
+        cmocka_unit_test(test_a_text_that_is_too_long_is_not_parsed),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
