@@ -13,12 +13,16 @@ void metric_reader_init(struct metric_reader *r, const char *name)
 void metric_reader_end(struct metric_reader *r)
 {
     size_t n_name = strlen(r->name), n_line = r->n_line;
-    const char *p = r->line + n_name + 1, *end = r->line + n_line;
+    const char *p, *end;
     uint64_t value;
 
     r->n_line = 0;
     if (n_line > METRIC_LINE_MAX || n_line < n_name + 2 || memcmp(r->line, r->name, n_name) != 0 ||
-        r->line[n_name] != ' ' || !procfs_uint(&p, end, &value))
+        r->line[n_name] != ' ')
+        return;
+    p = r->line + n_name + 1;
+    end = r->line + n_line;
+    if (!procfs_uint(&p, end, &value))
         return;
     if (p < end && *p != '.' && *p != ' ' && *p != '\r')
         return; /* 1e+06 is not 1 */
