@@ -236,6 +236,10 @@ int json_parse(const char *buf, size_t n_bytes, json_t **ret, char *why, size_t 
         snprintf(why, why_size, "longer than %d KiB", JSON_TEXT_MAX / 1024);
         return JSON_E_INVALID;
     }
+    if (memchr(buf, '\0', n_bytes)) { /* jansson passes over one behind a number or word */
+        snprintf(why, why_size, "not valid JSON: it holds a NUL");
+        return JSON_E_INVALID;
+    }
     j = json_loadb(buf, n_bytes, JSON_REJECT_DUPLICATES, &error);
     if (!j) {
         snprintf(why, why_size, "not valid JSON: %s (line %d, column %d)", error.text, error.line, error.column);

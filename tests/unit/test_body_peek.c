@@ -128,6 +128,8 @@ static void test_cut_anywhere_it_is_no_json(void **state)
     for (size_t n = 0; n < sizeof(body) - 1; n++)
         assert_int_equal(peek(body, n, &p), BODY_PEEK_E_NOT_JSON);
     assert_int_equal(peek(body, sizeof(body) - 1, &p), 0);
+    assert_int_equal(peek(body, sizeof(body), &p), BODY_PEEK_E_NOT_JSON); /* nor with the NUL behind it */
+    assert_int_equal(peek("{\"x\":1\0}", 8, &p), BODY_PEEK_E_NOT_JSON);
 }
 
 static void test_a_name_longer_than_any(void **state)

@@ -225,6 +225,17 @@ static void test_a_text_that_is_too_long_is_not_parsed(void **state)
     free(text);
 }
 
+static void test_a_nul_is_no_white_space(void **state)
+{
+    json_t *j = NULL;
+    char why[128];
+
+    (void)state;
+    assert_int_equal(json_parse("[1\0]", 4, &j, why, sizeof(why)), JSON_E_INVALID);
+    assert_int_equal(json_parse("[true\0,2]", 9, &j, why, sizeof(why)), JSON_E_INVALID);
+    assert_null(j);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -235,6 +246,7 @@ int main(void)
         cmocka_unit_test(test_requests),
         cmocka_unit_test(test_one_bad_byte_costs_no_other),
         cmocka_unit_test(test_a_text_that_is_too_long_is_not_parsed),
+        cmocka_unit_test(test_a_nul_is_no_white_space),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
