@@ -1,29 +1,24 @@
-/* Writes the first inputs of fuzz_record into a directory: one row of each kind, and an instance without a plan. */
+/* First inputs of fuzz_record: one row of each kind, and an instance without a plan. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "common/cleanup.h"
 #include "controller/record.h"
+#include "tests/fuzz/seeds.h"
 #include "tests/lib/view_lab.h"
 
-static int write_seed(const char *dir, const char *name, char kind, const struct record *r)
+/* As fuzz_record reads it: the kind's number, then the value. */
+static void write_seed(const char *dir, const char *name, char kind, const struct record *r)
 {
     struct store_record row = {.value = NULL};
-    char path[4096];
-    int res = -1;
-    FILE *f;
+    char *text;
 
-    if (record_to_store(r, 0, &row))
-        return -1;
-    snprintf(path, sizeof(path), "%s/%s", dir, name);
-    f = fopen(path, "wb");
-    if (f) {
-        res = fputc(kind, f) == kind && fputs(row.value, f) >= 0 ? 0 : -1;
-        res = fclose(f) == 0 ? res : -1;
-    }
+    if (record_to_store(r, 0, &row) || asprintf(&text, "%c%s", kind, row.value) < 0)
+        abort();
+    seed_write(dir, name, text, strlen(row.value) + 1);
+    free(text);
     free(row.value);
-    return res;
 }
 
 static void fill_instance(struct record *r)
@@ -38,24 +33,22 @@ static void fill_instance(struct record *r)
 
 int main(int argc, char **argv)
 {
+    const char *dir = seed_dir(argc, argv);
     CLEANUP(record_clear) struct record planned = {.kind = RECORD_INSTANCE};
     struct record plain = {.kind = RECORD_INSTANCE}, task = {.kind = RECORD_TASK}, node = {.kind = RECORD_NODE};
 
-    if (argc != 2) {
-        fprintf(stderr, "usage: %s DIR\n", argv[0]);
-        return 2;
-    }
     fill_instance(&plain);
     fill_instance(&planned);
     planned.i.plan = lab_plan();
     planned.i.pinned = lab_plan();
+    planned.i.n_debts = 1;
+    planned.i.debt[0] = (struct debt){.node = lab_id(6), .epoch = 3};
     task.task = (struct view_task){.id = 42, .kind = TASK_DRAIN, .state = TASK_RUNNING};
     snprintf(node.node.name, sizeof(node.node.name), "n1");
     node.node.draining = true;
-    if (write_seed(argv[1], "instance", 0, &plain) || write_seed(argv[1], "instance_planned", 0, &planned) ||
-        write_seed(argv[1], "task", 1, &task) || write_seed(argv[1], "node", 2, &node)) {
-        perror(argv[1]);
-        return 1;
-    }
+    write_seed(dir, "instance", '0', &plain);
+    write_seed(dir, "instance_planned", '0', &planned);
+    write_seed(dir, "task", '1', &task);
+    write_seed(dir, "node", '2', &node);
     return 0;
 }
