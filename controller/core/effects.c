@@ -8,7 +8,6 @@
 #include "common/core/err.h"
 #include "common/core/text.h"
 #include "controller/core/neighbours.h"
-#include "controller/core/recovery.h"
 
 /* A zeroed effect at the end of the list, or NULL. */
 static struct cluster_fx *fx_new(struct step *s, enum cluster_fx_kind kind)
@@ -167,152 +166,6 @@ int fx_refuse(struct step *s, uint64_t request_id, const char *code, const char 
     return err_fold(fx_answer(s, 0, request_id, &answer));
 }
 
-static int step_record_add(struct step *s, const struct step_record *rec)
-{
-    for (size_t i = 0; i < s->n_records; i++) {
-        if (s->record[i].instance == rec->instance && s->record[i].task == rec->task &&
-            s->record[i].node == rec->node) {
-            s->record[i] = *rec;
-            return 0;
-        }
-    }
-    if (s->n_records == s->cap_records) {
-        size_t cap = s->cap_records ? s->cap_records * 2 : 8;
-        struct step_record *grown = realloc(s->record, cap * sizeof(*grown));
-
-        if (!grown)
-            return err_raise(-ENOMEM);
-        s->record = grown;
-        s->cap_records = cap;
-    }
-    s->record[s->n_records++] = *rec;
-    return 0;
-}
-
-int record_instance(struct step *s, const struct instance *i, enum instance_state as, bool gone)
-{
-    return err_fold(step_record_add(s, &(struct step_record){.instance = i, .as = as, .gone = gone}));
-}
-
-int record_task(struct step *s, const struct task *t, bool gone)
-{
-    return err_fold(step_record_add(s, &(struct step_record){.task = t, .gone = gone}));
-}
-
-int record_node(struct step *s, const struct node *n)
-{
-    return err_fold(step_record_add(s, &(struct step_record){.node = n, .gone = !n->draining && !n->retired}));
-}
-
-uint64_t step_token(struct step *s)
-{
-    if (!s->token)
-        s->token = ++s->c->numbers.last_token;
-    return s->token;
-}
-
-static int step_pend(struct step *s, const struct pending *what)
-{
-    struct pending *p = malloc(sizeof(*p));
-
-    if (!p)
-        return err_raise(-ENOMEM);
-    *p = *what;
-    p->token = step_token(s);
-    return err_fold(journal_add(&s->journal, &s->c->pending, s->c->pending.n, p, free));
-}
-
-int step_then(struct step *s, enum intent intent, const struct instance *i, uint64_t task)
-{
-    return err_fold(
-        step_pend(s, &(struct pending){.intent = intent, .instance = i->id, .epoch = i->epoch, .task = task}));
-}
-
-int step_then_node(struct step *s, enum intent intent, const struct node *n)
-{
-    return err_fold(step_pend(s, &(struct pending){.intent = intent, .instance = n->id}));
-}
-
-static int fill_plans(const struct instance *i, struct record *to)
-{
-    if (i->plan) {
-        to->i.plan = plan_copy(i->plan);
-        if (!to->i.plan)
-            return err_raise(-ENOMEM);
-    }
-    if (i->pinned) {
-        to->i.pinned = plan_copy(i->pinned);
-        if (!to->i.pinned)
-            return err_raise(-ENOMEM);
-    }
-    return 0;
-}
-
-static int fill_instance(const struct step_record *from, struct record *to)
-{
-    const struct instance *i = from->instance;
-    int r;
-
-    to->kind = RECORD_INSTANCE;
-    to->instance = i->id;
-    memcpy(to->i.name, i->name, sizeof(to->i.name));
-    to->i.state = from->as ? from->as : i->state;
-    to->i.epoch = i->epoch;
-    memcpy(to->i.reason, i->reason, sizeof(to->i.reason));
-    to->i.load_ms = i->load_ms;
-    to->i.served = i->served;
-    to->i.follows = i->follows;
-    to->i.n_debts = i->n_debts;
-    memcpy(to->i.debt, i->debt, sizeof(to->i.debt));
-    if (from->gone)
-        return 0;
-    r = request_copy(&i->request, &to->i.request);
-    if (!r)
-        r = recovery_keep(&i->recovery, &to->i);
-    if (r)
-        return err_fold(r);
-    return err_fold(fill_plans(i, to));
-}
-
-static void fill_node(const struct node *n, struct record *to)
-{
-    to->kind = RECORD_NODE;
-    to->instance = n->id;
-    memcpy(to->node.name, n->hello.name, sizeof(to->node.name));
-    memcpy(to->node.key, n->key, sizeof(to->node.key));
-    to->node.draining = n->draining;
-    to->node.retired = n->retired;
-}
-
-static int fill_records(const struct step *s, struct cluster_fx *fx)
-{
-    int r;
-
-    fx->record = calloc(s->n_records, sizeof(*fx->record));
-    if (!fx->record)
-        return err_raise(-ENOMEM);
-    for (size_t k = 0; k < s->n_records; k++) {
-        const struct step_record *from = &s->record[k];
-        struct record *to = &fx->record[k];
-
-        fx->n_records = k + 1;
-        to->gone = from->gone;
-        to->wall_ms = s->wall_ms;
-        if (from->instance) {
-            r = fill_instance(from, to);
-            if (r)
-                return err_fold(r);
-        } else if (from->node) {
-            fill_node(from->node, to);
-        } else {
-            to->kind = RECORD_TASK;
-            to->instance = from->task->view.instance;
-            to->task = from->task->view;
-        }
-    }
-    return 0;
-}
-
 int fx_finish(struct step *s)
 {
     struct cluster_fx *fx;
@@ -323,7 +176,7 @@ int fx_finish(struct step *s)
         if (!fx)
             return err_raise(-ENOMEM);
         fx->token = step_token(s);
-        r = fill_records(s, fx);
+        r = fx_fill_commit(s, fx);
         if (r)
             return err_fold(r);
     }

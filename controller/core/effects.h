@@ -39,6 +39,9 @@ uint64_t step_token(struct step *s);
 int step_then(struct step *s, enum intent intent, const struct instance *i, uint64_t task);
 int step_then_node(struct step *s, enum intent intent, const struct node *n);
 
+/* For effects.c: the records of the step's commit. */
+int fx_fill_commit(const struct step *s, struct cluster_fx *fx);
+
 /* Ends the list: the commit, if anything is to be written, and CHANGED. */
 int fx_finish(struct step *s);
 
