@@ -27,6 +27,16 @@ static const char *task_kind_word(int v)
     return task_kind_name((enum task_kind)v);
 }
 
+static const char *key_scope_word(int v)
+{
+    return key_scope_name((enum key_scope)v);
+}
+
+static const char *api_scope_word(int v)
+{
+    return api_scope_name((enum api_scope)v);
+}
+
 #define TEXT(strukt, name) JSON_MEMBER(strukt, name, JSON_FIELD_TEXT, false)
 #define U64(strukt, name)  JSON_MEMBER(strukt, name, JSON_FIELD_U64, false)
 #define BOOL(strukt, name) JSON_MEMBER(strukt, name, JSON_FIELD_BOOL, false)
@@ -55,6 +65,22 @@ static const struct json_field instance_fields[] = {
 static const struct json_field node_fields[] = {
     TEXT(record_node, name),    TEXT(record_node, key), BOOL(record_node, draining),
     BOOL(record_node, retired), {.key = NULL},
+};
+static const struct json_field key_fields[] = {
+    {.key = "key", .type = JSON_FIELD_TEXT, .required = true, JSON_AT(view_key, key)},
+    WORD(view_key, scope, key_scope_word, KEY_REVOKED),
+    TEXT(view_key, name),
+    U64(view_key, made_wall_ms),
+    U64(view_key, expires_wall_ms),
+    JSON_MEMBER(view_key, uses_left, JSON_FIELD_U32, false),
+    {.key = NULL},
+};
+static const struct json_field api_key_fields[] = {
+    {.key = "name", .type = JSON_FIELD_TEXT, .required = true, JSON_AT(view_api_key, name)},
+    {.key = "hash", .type = JSON_FIELD_TEXT, .required = true, JSON_AT(view_api_key, hash)},
+    WORD(view_api_key, scope, api_scope_word, API_ADMIN),
+    U64(view_api_key, made_wall_ms),
+    {.key = NULL},
 };
 static const struct json_field task_fields[] = {
     {.key = "id", .type = JSON_FIELD_U64, .required = true, JSON_AT(view_task, id)},
@@ -152,8 +178,9 @@ static int write_value(json_t *o, const struct record *r)
     case RECORD_NODE:
         return json_fields_write(o, node_fields, &r->node);
     case RECORD_KEY:
+        return json_fields_write(o, key_fields, &r->key);
     case RECORD_API_KEY:
-        break;
+        return json_fields_write(o, api_key_fields, &r->api_key);
     }
     return err_raise(-EINVAL);
 }
@@ -178,7 +205,12 @@ static void name_row(const struct record *r, uint32_t audit_seq, struct store_re
         snprintf(row->key, sizeof(row->key), "%s", ID128(&r->instance));
         return;
     case RECORD_KEY:
+        snprintf(row->kind, sizeof(row->kind), "key");
+        snprintf(row->key, sizeof(row->key), "%s", r->key.key);
+        return;
     case RECORD_API_KEY:
+        snprintf(row->kind, sizeof(row->kind), "api_key");
+        snprintf(row->key, sizeof(row->key), "%s", r->api_key.name);
         return;
     }
 }
@@ -289,7 +321,9 @@ static int read_value(const json_t *o, struct record *rec, char *why, size_t why
     case RECORD_NODE:
         return json_fields_read(o, node_fields, NULL, &rec->node, why, why_size) ? RECORD_E_INVALID : 0;
     case RECORD_KEY:
+        return json_fields_read(o, key_fields, NULL, &rec->key, why, why_size) ? RECORD_E_INVALID : 0;
     case RECORD_API_KEY:
+        return json_fields_read(o, api_key_fields, NULL, &rec->api_key, why, why_size) ? RECORD_E_INVALID : 0;
     case RECORD_AUDIT:
         break;
     }
@@ -301,7 +335,11 @@ static bool read_kind(const char *word, enum record_kind *ret)
     static const struct {
         const char *word;
         enum record_kind kind;
-    } kinds[] = {{"instance", RECORD_INSTANCE}, {"task", RECORD_TASK}, {"node", RECORD_NODE}};
+    } kinds[] = {{"instance", RECORD_INSTANCE},
+                 {"task", RECORD_TASK},
+                 {"node", RECORD_NODE},
+                 {"key", RECORD_KEY},
+                 {"api_key", RECORD_API_KEY}};
 
     for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
         if (strcmp(word, kinds[i].word) == 0) {

@@ -31,7 +31,7 @@ enum {
 /* One row of state: the newest value of (kind, key). */
 struct store_record {
     char kind[16];
-    char key[64];
+    char key[72];
     bool gone;
     char *value; /* JSON text, owned by whoever owns the record; NULL where gone */
 };

@@ -115,6 +115,77 @@ static void test_node(void **state)
     }
 }
 
+static void test_key(void **state)
+{
+    struct record r = {.kind = RECORD_KEY, .wall_ms = 3}, back;
+    struct store_record row;
+    char why[512];
+
+    (void)state;
+    for (int s = 1; strcmp(key_scope_name((enum key_scope)s), "unknown") != 0; s++) {
+        r.key = (struct view_key){.scope = (enum key_scope)s, .name = "n1", .made_wall_ms = 4};
+        memset(r.key.key, 'a', PROTO_KEY_MAX - 1);
+        if (r.key.scope == KEY_JOIN) {
+            r.key.expires_wall_ms = 5;
+            r.key.uses_left = 6;
+        }
+        assert_int_equal(record_to_store(&r, 0, &row), 0);
+        assert_string_equal(row.kind, "key");
+        assert_string_equal(row.key, r.key.key); /* the whole of it: two may begin alike */
+        assert_int_equal(record_from_store(&row, &back, why, sizeof(why)), 0);
+        assert_int_equal(back.kind, RECORD_KEY);
+        assert_memory_equal(&back.key, &r.key, sizeof(r.key));
+        free(row.value);
+    }
+}
+
+static void test_api_key(void **state)
+{
+    struct record r = {.kind = RECORD_API_KEY, .wall_ms = 3}, back;
+    struct store_record row;
+    char why[512];
+
+    (void)state;
+    for (int s = 1; strcmp(api_scope_name((enum api_scope)s), "unknown") != 0; s++) {
+        r.api_key = (struct view_api_key){.scope = (enum api_scope)s, .name = "chat", .made_wall_ms = 4};
+        memset(r.api_key.hash, 'b', PROTO_KEY_MAX - 1);
+        assert_int_equal(record_to_store(&r, 0, &row), 0);
+        assert_string_equal(row.kind, "api_key");
+        assert_string_equal(row.key, "chat");
+        assert_int_equal(record_from_store(&row, &back, why, sizeof(why)), 0);
+        assert_int_equal(back.kind, RECORD_API_KEY);
+        assert_memory_equal(&back.api_key, &r.api_key, sizeof(r.api_key));
+        free(row.value);
+    }
+}
+
+static void test_damaged_keys(void **state)
+{
+    static const char head[] = "{\"instance\":\"00000000000000000000000000000000\",";
+    static const char *const rows[][2] = {
+        {"key", "\"scope\":\"node\"}"},
+        {"key", "\"key\":\"a1\"}"},
+        {"key", "\"key\":\"a1\",\"scope\":\"infer\"}"},
+        {"key", "\"key\":\"a1\",\"scope\":\"join\",\"uses_left\":-1}"},
+        {"api_key", "\"hash\":\"a1\",\"scope\":\"infer\"}"},
+        {"api_key", "\"name\":\"a1\",\"scope\":\"infer\"}"},
+        {"api_key", "\"name\":\"a1\",\"hash\":\"a1\",\"scope\":\"node\"}"},
+    };
+    struct record back;
+    char value[256], why[512];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct store_record row = {.key = "x", .value = value};
+
+        snprintf(row.kind, sizeof(row.kind), "%s", rows[i][0]);
+        snprintf(value, sizeof(value), "%s%s", head, rows[i][1]);
+        why[0] = '\0';
+        assert_int_equal(record_from_store(&row, &back, why, sizeof(why)), RECORD_E_INVALID);
+        assert_true(*why);
+    }
+}
+
 static void test_task(void **state)
 {
     struct record r = {.kind = RECORD_TASK, .instance = lab_id(5), .wall_ms = 1}, back;
@@ -229,13 +300,11 @@ static void test_damaged_rows(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_instance),
-        cmocka_unit_test(test_an_instance_of_an_earlier_version),
-        cmocka_unit_test(test_node),
-        cmocka_unit_test(test_task),
-        cmocka_unit_test(test_every_word_comes_back),
-        cmocka_unit_test(test_audit),
-        cmocka_unit_test(test_damaged_rows),
+        cmocka_unit_test(test_instance), cmocka_unit_test(test_an_instance_of_an_earlier_version),
+        cmocka_unit_test(test_node),     cmocka_unit_test(test_key),
+        cmocka_unit_test(test_api_key),  cmocka_unit_test(test_damaged_keys),
+        cmocka_unit_test(test_task),     cmocka_unit_test(test_every_word_comes_back),
+        cmocka_unit_test(test_audit),    cmocka_unit_test(test_damaged_rows),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
