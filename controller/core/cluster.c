@@ -7,6 +7,7 @@
 
 #include "common/core/err.h"
 #include "controller/core/access.h"
+#include "controller/core/api_keys.h"
 #include "controller/core/brake.h"
 #include "controller/core/deadlines.h"
 #include "controller/core/detector.h"
@@ -26,6 +27,7 @@
 #include "controller/core/retire.h"
 #include "controller/core/state.h"
 #include "controller/core/tasks.h"
+#include "controller/core/tokens.h"
 #include "controller/core/wishes.h"
 
 int cluster_new(const struct cluster_config *config, struct cluster **ret)
@@ -50,6 +52,9 @@ void cluster_destroy(struct cluster **c)
     table_destroy(&(*c)->held, held_free);
     table_destroy(&(*c)->pending, free);
     table_destroy(&(*c)->answers, free);
+    table_destroy(&(*c)->keys, free);
+    table_destroy(&(*c)->tokens, free);
+    table_destroy(&(*c)->api_keys, free);
     free(*c);
     *c = NULL;
 }
@@ -102,30 +107,45 @@ static int settle_answers(struct step *s, const struct cluster_ev *ev)
     return 0;
 }
 
-static int go_on(struct step *s, const struct pending *p, bool ok)
+static int go_on_instance(struct step *s, const struct pending *p, bool ok)
 {
     const struct cause failed = {.code = "store_failed", .text = STORE_FAILED};
     struct instance *i = instance_find(s->c, &p->instance);
 
-    if (p->intent == INTENT_RETIRE)
-        return err_fold(retire_go_on(s, &p->instance, ok));
-    if (p->intent == INTENT_DRAIN || p->intent == INTENT_UNDRAIN)
-        return err_fold(drain_go_on(s, p->intent, &p->instance, ok));
-    if (p->intent == INTENT_STOP)
-        return err_fold(i ? release_wanted(s, i, ok) : release_ended(s, p->task, NULL));
     if (!i || i->epoch != p->epoch)
         return 0;
-    switch (p->intent) {
-    case INTENT_PLAN:
+    if (p->intent == INTENT_PLAN)
         return err_fold(ok ? instance_event(s, i, INSTANCE_EV_PLANNED, NULL) : lifecycle_not_planned(s, i, &failed));
-    case INTENT_READY:
-        return err_fold(ok ? instance_event(s, i, INSTANCE_EV_PROVEN, NULL)
-                           : instance_event(s, i, INSTANCE_EV_TROUBLE, &failed));
-    case INTENT_STOP:
-    case INTENT_RETIRE: /* a node's */
+    return err_fold(ok ? instance_event(s, i, INSTANCE_EV_PROVEN, NULL)
+                       : instance_event(s, i, INSTANCE_EV_TROUBLE, &failed));
+}
+
+static int go_on(struct step *s, const struct pending *p, bool ok)
+{
+    struct instance *i;
+
+    switch (p->intent) {
+    case INTENT_RETIRE:
+        return err_fold(retire_go_on(s, p, ok));
     case INTENT_DRAIN:
     case INTENT_UNDRAIN:
-        break;
+        return err_fold(drain_go_on(s, p->intent, &p->instance, ok));
+    case INTENT_ALLOW:
+        return err_fold(access_allowed(s, p, ok));
+    case INTENT_REVOKE:
+        return err_fold(retire_revoked(s, p, ok));
+    case INTENT_TOKEN:
+        return err_fold(tokens_made(s, p, ok));
+    case INTENT_UNTOKEN:
+        return err_fold(tokens_withdrawn(s, p, ok));
+    case INTENT_API_KEY:
+        return err_fold(api_keys_written(s, p, ok));
+    case INTENT_STOP:
+        i = instance_find(s->c, &p->instance);
+        return err_fold(i ? release_wanted(s, i, ok) : release_ended(s, p->task, NULL));
+    case INTENT_PLAN:
+    case INTENT_READY:
+        return err_fold(go_on_instance(s, p, ok));
     }
     return 0;
 }
@@ -235,7 +255,7 @@ uint64_t cluster_deadline_ms(const struct cluster *c)
 {
     static uint64_t (*const rooms[])(const struct cluster *c) = {nodes_due_ms,      knocks_due_ms,   brake_due_ms,
                                                                  neighbours_due_ms, detector_due_ms, deadlines_due_ms,
-                                                                 drain_due_ms,      wishes_due_ms};
+                                                                 drain_due_ms,      wishes_due_ms,   tokens_due_ms};
     uint64_t due = UINT64_MAX;
 
     for (size_t k = 0; k < sizeof(rooms) / sizeof(rooms[0]); k++) {
@@ -290,19 +310,19 @@ static int dispatch(struct step *s, struct cluster_ev *ev)
     case CLUSTER_EV_UPSTREAM:
         return err_fold(detector_upstream(s, ev));
     case CLUSTER_EV_JOIN:
-        return err_fold(access_join(s, ev));
+        return err_fold(tokens_join(s, ev));
     case CLUSTER_EV_TOKEN:
-        return err_fold(access_token(s, ev));
+        return err_fold(tokens_make(s, ev));
     case CLUSTER_EV_UNTOKEN:
-        return err_fold(access_untoken(s, ev));
+        return err_fold(tokens_withdraw(s, ev));
     case CLUSTER_EV_APPROVE:
         return err_fold(access_approve(s, ev));
     case CLUSTER_EV_REVOKE:
-        return err_fold(access_revoke(s, ev));
+        return err_fold(retire_revoke(s, ev));
     case CLUSTER_EV_API_KEY:
-        return err_fold(access_api_key(s, ev));
+        return err_fold(api_keys_make(s, ev));
     case CLUSTER_EV_API_UNKEY:
-        return err_fold(access_api_unkey(s, ev));
+        return err_fold(api_keys_remove(s, ev));
     }
     return 0;
 }
@@ -321,6 +341,8 @@ static int step_run(struct step *s, struct cluster_ev *ev)
         r = drain_advance(s);
     if (!r)
         r = wishes_retry(s);
+    if (!r)
+        r = tokens_expire(s);
     if (!r)
         r = fx_finish(s);
     return err_fold(r);

@@ -2,10 +2,10 @@
  *
  * Rooms: cluster (the step: who is asked), node_machine, instance_machine, task_machine (the tables), nodes, hello (who
  * joins), knocks (who is lost), brake (when nobody is called so), neighbours (who reaches whom), retire (what operators say
- * of nodes), access (whose keys are let in), detector and hang (what is dead though it lives), wishes (what people ask for), planning, placement, offers
- * (memory), lifecycle (the way to ready), loading (its proof), release (the way down), recovery (what follows trouble), drain
- * and moving (how a node is emptied), hearing (what nodes say), deadlines, restore, tasks, commands, effects, journal (all or
- * nothing), view. */
+ * of nodes), access, tokens and api_keys (who is let in), detector and hang (what is dead though it lives), wishes (what
+ * people ask for), planning, placement, offers (memory), lifecycle (the way to ready), loading (its proof), release (the way
+ * down), recovery (what follows trouble), drain and moving (how a node is emptied), hearing (what nodes say), deadlines,
+ * restore, tasks, commands, effects, journal (all or nothing), view. */
 #ifndef CARAVAN_CONTROLLER_CORE_CLUSTER_H
 #define CARAVAN_CONTROLLER_CORE_CLUSTER_H
 
@@ -143,7 +143,7 @@ struct cluster_host {
 
 struct cluster_ev {
     enum cluster_ev_kind kind;
-    uint64_t wall_ms;        /* time of day, only to be shown and recorded */
+    uint64_t wall_ms;        /* time of day: shown, recorded, and what a join token ends by */
     char key[PROTO_KEY_MAX]; /* proven by CURVE */
     char peer_addr[PROTO_ADDR_MAX];
     struct id128 node; /* crypto_node_id(key), computed by the shell */
@@ -181,13 +181,13 @@ enum cluster_fx_kind {
     CLUSTER_FX_TRANSITION, /* for log, audit and /api/events */
     CLUSTER_FX_CHANGED,    /* the view is out of date */
     CLUSTER_FX_KNOCK,      /* node, token, peer: -> CLUSTER_EV_KNOCKED, within 500 ms */
-    CLUSTER_FX_ALLOW,      /* key, scope (NODE or JOIN): is let in from now on; once per kept key after BEGIN too */
-    CLUSTER_FX_FORBID      /* key: not any more; what it still says is dropped, what was to be said to it is not sent */
+    CLUSTER_FX_ALLOW, /* key, scope (NODE or JOIN): is let in from now on; after BEGIN every kept key, a revoked one by FORBID */
+    CLUSTER_FX_FORBID /* key: not any more; what it still says is dropped, what was to be said to it is not sent */
 };
 
 struct cluster_transition {
-    const char *machine;     /* "node", "instance", "task" */
-    char id[PROTO_NAME_MAX]; /* node name, instance name, task number */
+    const char *machine;     /* "node", "instance", "task"; without a table: "brake", "access" */
+    char id[PROTO_NAME_MAX]; /* node name, instance name, task number, API key's name, a token's first digits */
     struct id128 instance;
     uint64_t epoch;
     const char *from, *to, *event, *verdict; /* static */

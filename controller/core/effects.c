@@ -7,6 +7,7 @@
 #include "common/cleanup.h"
 #include "common/core/err.h"
 #include "common/core/text.h"
+#include "controller/core/access.h"
 #include "controller/core/neighbours.h"
 
 /* A zeroed effect at the end of the list, or NULL. */
@@ -46,10 +47,22 @@ static int fx_send_as_is(struct step *s, const char *key, const char *addr, stru
     return 0;
 }
 
+/* Whoever still has something on its way to a key that is revoked need not know that: nothing leaves. */
+static bool drop(const struct step *s, const char *key, struct message **m)
+{
+    if (!access_is_revoked(s->c, key))
+        return false;
+    message_destroy(m);
+    return true;
+}
+
 int fx_relay(struct step *s, const struct node *carrier, const char *key, struct message **m)
 {
-    struct message *outer = message_to(s, MESSAGE_RELAY);
+    struct message *outer;
 
+    if (drop(s, key, m))
+        return 0;
+    outer = message_to(s, MESSAGE_RELAY);
     if (!outer) {
         message_destroy(m);
         return err_raise(-ENOMEM);
@@ -64,6 +77,8 @@ int fx_send(struct step *s, const char *key, const char *addr, struct message **
 {
     const struct node *carrier = addr[0] ? NULL : neighbours_carrier(s->c, key);
 
+    if (drop(s, key, m))
+        return 0;
     return err_fold(carrier ? fx_relay(s, carrier, key, m) : fx_send_as_is(s, key, addr, m));
 }
 
@@ -155,6 +170,27 @@ int fx_answer(struct step *s, uint64_t token, uint64_t request_id, const struct 
     if (token)
         fx->answer = (struct cluster_answer){.code = "busy", .text = "too many requests wait already; try again"};
     return 0;
+}
+
+static int fx_key(struct step *s, enum cluster_fx_kind kind, const char *key, enum key_scope scope)
+{
+    struct cluster_fx *fx = fx_new(s, kind);
+
+    if (!fx)
+        return err_raise(-ENOMEM);
+    text_format(fx->key, sizeof(fx->key), "%s", key);
+    fx->scope = scope;
+    return 0;
+}
+
+int fx_allow(struct step *s, const char *key, enum key_scope scope)
+{
+    return err_fold(fx_key(s, CLUSTER_FX_ALLOW, key, scope));
+}
+
+int fx_forbid(struct step *s, const char *key)
+{
+    return err_fold(fx_key(s, CLUSTER_FX_FORBID, key, KEY_REVOKED));
 }
 
 int fx_refuse(struct step *s, uint64_t request_id, const char *code, const char *text)

@@ -9,7 +9,7 @@
 /* An empty one of ours to an agent; NULL: no memory. */
 struct message *message_to(const struct step *s, enum message_kind kind);
 
-/* m: consumed on every path. addr: which of the key's links is meant; empty: any, or by way of whoever carries for it. */
+/* m: consumed on every path; goes nowhere where the key is revoked. addr: which of the key's links is meant; empty: any, or by way of whoever carries for it. */
 int fx_send(struct step *s, const char *key, const char *addr, struct message **m);
 
 /* To the node with that key by way of the carrier. m: consumed on every path. */
@@ -22,6 +22,10 @@ int fx_warm_up(struct step *s, const struct instance *i);
 /* We knock ourselves. */
 int fx_knock(struct step *s, const struct peer_facts *at, uint64_t token);
 
+/* The link lets the key in from now on, or not any more: the last that is said to it. */
+int fx_allow(struct step *s, const char *key, enum key_scope scope);
+int fx_forbid(struct step *s, const char *key);
+
 /* Answers now, or where token is not 0 once that is durable (and refuses should it not become so). */
 int fx_answer(struct step *s, uint64_t token, uint64_t request_id, const struct cluster_answer *answer);
 int fx_refuse(struct step *s, uint64_t request_id, const char *code, const char *text);
@@ -31,6 +35,8 @@ int record_instance(struct step *s, const struct instance *i, enum instance_stat
 int record_task(struct step *s, const struct task *t, bool gone);
 /* An operator's word on it; deleted where there is none any more. */
 int record_node(struct step *s, const struct node *n);
+int record_key(struct step *s, const struct access_key *k, bool gone);
+int record_api_key(struct step *s, const struct access_api_key *k, bool gone);
 
 /* The token of this step's commit. */
 uint64_t step_token(struct step *s);
@@ -38,6 +44,8 @@ uint64_t step_token(struct step *s);
 /* Goes on with intent once this step's commit is durable. */
 int step_then(struct step *s, enum intent intent, const struct instance *i, uint64_t task);
 int step_then_node(struct step *s, enum intent intent, const struct node *n);
+/* n: may be NULL. */
+int step_then_key(struct step *s, enum intent intent, const struct node *n, const char *key, const char *by);
 
 /* For effects.c: the records of the step's commit. */
 int fx_fill_commit(const struct step *s, struct cluster_fx *fx);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "common/core/err.h"
+#include "common/core/text.h"
 #include "controller/core/effects.h"
 #include "controller/core/recovery.h"
 
@@ -11,7 +12,7 @@ static int step_record_add(struct step *s, const struct step_record *rec)
 {
     for (size_t i = 0; i < s->n_records; i++) {
         if (s->record[i].instance == rec->instance && s->record[i].task == rec->task &&
-            s->record[i].node == rec->node) {
+            s->record[i].node == rec->node && s->record[i].key == rec->key && s->record[i].api_key == rec->api_key) {
             s->record[i] = *rec;
             return 0;
         }
@@ -44,6 +45,16 @@ int record_node(struct step *s, const struct node *n)
     return err_fold(step_record_add(s, &(struct step_record){.node = n, .gone = !n->draining && !n->retired}));
 }
 
+int record_key(struct step *s, const struct access_key *k, bool gone)
+{
+    return err_fold(step_record_add(s, &(struct step_record){.key = k, .gone = gone}));
+}
+
+int record_api_key(struct step *s, const struct access_api_key *k, bool gone)
+{
+    return err_fold(step_record_add(s, &(struct step_record){.api_key = k, .gone = gone}));
+}
+
 uint64_t step_token(struct step *s)
 {
     if (!s->token)
@@ -71,6 +82,17 @@ int step_then(struct step *s, enum intent intent, const struct instance *i, uint
 int step_then_node(struct step *s, enum intent intent, const struct node *n)
 {
     return err_fold(step_pend(s, &(struct pending){.intent = intent, .instance = n->id}));
+}
+
+int step_then_key(struct step *s, enum intent intent, const struct node *n, const char *key, const char *by)
+{
+    struct pending p = {.intent = intent};
+
+    if (n)
+        p.instance = n->id;
+    text_format(p.key, sizeof(p.key), "%s", key);
+    text_format(p.by, sizeof(p.by), "%s", by);
+    return err_fold(step_pend(s, &p));
 }
 
 static int fill_plans(const struct instance *i, struct record *to)
@@ -124,6 +146,42 @@ static void fill_node(const struct node *n, struct record *to)
     to->node.retired = n->retired;
 }
 
+static void fill_key(const struct access_key *k, struct record *to)
+{
+    to->kind = RECORD_KEY;
+    to->key = k->view;
+    if (k->next)
+        to->key.scope = k->next;
+}
+
+static void fill_api_key(const struct access_api_key *k, struct record *to)
+{
+    to->kind = RECORD_API_KEY;
+    to->api_key = k->writing && k->next.scope ? k->next : k->view;
+}
+
+static void fill_task(const struct task *t, struct record *to)
+{
+    to->kind = RECORD_TASK;
+    to->instance = t->view.instance;
+    to->task = t->view;
+}
+
+static int fill_record(const struct step_record *from, struct record *to)
+{
+    if (from->instance)
+        return err_fold(fill_instance(from, to));
+    if (from->node)
+        fill_node(from->node, to);
+    else if (from->key)
+        fill_key(from->key, to);
+    else if (from->api_key)
+        fill_api_key(from->api_key, to);
+    else
+        fill_task(from->task, to);
+    return 0;
+}
+
 int fx_fill_commit(const struct step *s, struct cluster_fx *fx)
 {
     int r;
@@ -138,17 +196,9 @@ int fx_fill_commit(const struct step *s, struct cluster_fx *fx)
         fx->n_records = k + 1;
         to->gone = from->gone;
         to->wall_ms = s->wall_ms;
-        if (from->instance) {
-            r = fill_instance(from, to);
-            if (r)
-                return err_fold(r);
-        } else if (from->node) {
-            fill_node(from->node, to);
-        } else {
-            to->kind = RECORD_TASK;
-            to->instance = from->task->view.instance;
-            to->task = from->task->view;
-        }
+        r = fill_record(from, to);
+        if (r)
+            return err_fold(r);
     }
     return 0;
 }

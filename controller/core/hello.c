@@ -8,6 +8,7 @@
 #include "common/cleanup.h"
 #include "common/core/err.h"
 #include "common/core/text.h"
+#include "controller/core/access.h"
 #include "controller/core/effects.h"
 #include "controller/core/knocks.h"
 #include "controller/core/neighbours.h"
@@ -75,6 +76,8 @@ static bool hello_is_bad(const struct step *s, const struct node *n, const struc
                     ID128_SHORT(&c->config.cluster));
     else if (!id128_equal(&h->node, &ev->node))
         text_format(why, size, "its id %s does not follow from its key", ID128_SHORT(&h->node));
+    else if (access_bars_hello(c, ev->key, carrier))
+        text_format(why, size, "%s", access_bars_hello(c, ev->key, carrier));
     else if (n && carrier && !is_key_of(n, ev->key))
         text_format(why, size, "its id %s is another node's", ID128_SHORT(&h->node));
     else if (n && n->joined && is_key_of(n, ev->key) && strcmp(n->hello.boot_id, h->boot_id) != 0 &&

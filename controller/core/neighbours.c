@@ -183,11 +183,14 @@ int neighbours_moved(struct step *s, const struct node *n)
 
 int neighbours_tick(struct step *s)
 {
+    return s->now_ms < neighbours_due_ms(s->c) ? 0 : err_fold(neighbours_tell(s));
+}
+
+int neighbours_tell(struct step *s)
+{
     CLEANUP(cleanup_free) struct neighbour_list *list = NULL;
     int r;
 
-    if (s->now_ms < neighbours_due_ms(s->c))
-        return 0;
     s->c->numbers.neighbours_ms = s->now_ms + TELL_MS;
     r = lists_make(s->c, &list);
     for (size_t k = 0; !r && k < s->c->nodes.n; k++)

@@ -8,6 +8,8 @@
 
 /* Tells each node its neighbours where they have changed; at most once a second. */
 int neighbours_tick(struct step *s);
+/* The same at once. */
+int neighbours_tell(struct step *s);
 uint64_t neighbours_due_ms(const struct cluster *c);
 
 /* n is found elsewhere than before: who dials it has to hear of that. */

@@ -7,6 +7,8 @@
 
 #include "common/core/err.h"
 #include "common/core/text.h"
+#include "controller/core/access.h"
+#include "controller/core/api_keys.h"
 #include "controller/core/brake.h"
 #include "controller/core/effects.h"
 #include "controller/core/instances.h"
@@ -84,7 +86,9 @@ int restore_record(struct step *s, const struct record *rec)
     case RECORD_NODE:
         return err_fold(retire_restore(s, rec));
     case RECORD_KEY:
+        return err_fold(access_restore(s, &rec->key));
     case RECORD_API_KEY:
+        return err_fold(api_keys_restore(s, &rec->api_key));
     case RECORD_AUDIT:
         break;
     }
@@ -184,7 +188,8 @@ int restore_begin(struct step *s)
             return err_fold(r);
         i->settle_ms = i->run.n_members ? c->numbers.settle_ms : s->now_ms;
     }
-    return err_fold(brake_silent(s));
+    r = brake_silent(s);
+    return r ? err_fold(r) : err_fold(access_begin(s));
 }
 
 /* ---- what the nodes say ----------------------------------------------------------------------------------------- */

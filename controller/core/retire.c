@@ -6,8 +6,10 @@
 
 #include "common/core/err.h"
 #include "common/core/text.h"
+#include "controller/core/access.h"
 #include "controller/core/effects.h"
 #include "controller/core/knocks.h"
+#include "controller/core/neighbours.h"
 #include "controller/core/nodes.h"
 
 struct node *retire_target(const struct cluster *c, const char *target, char *why, size_t why_size)
@@ -34,11 +36,83 @@ struct node *retire_target(const struct cluster *c, const char *target, char *wh
     return found;
 }
 
+/* ---- a node's key and nothing else ---------------------------------------------------------------------------- */
+
+static struct node *node_by_key(const struct cluster *c, const char *key)
+{
+    for (size_t k = 0; k < c->nodes.n; k++) {
+        if (!strcmp(CLUSTER_NODE(c, k)->key, key))
+            return CLUSTER_NODE(c, k);
+    }
+    return NULL;
+}
+
+/* By the key or the beginning of it, or by the name that it was let in under. */
+static bool is_meant(const char *key, const char *name, const char *target)
+{
+    return access_is_prefix(target) ? !strncasecmp(key, target, strlen(target)) : !strcmp(name, target);
+}
+
+/* The one more that is meant, among what was found so far. false: that is one too many. */
+static bool take_meant(const char **found, const char *key)
+{
+    bool first = !*found || !strcmp(*found, key);
+
+    *found = key;
+    return first;
+}
+
+static bool is_a_nodes_name(const struct cluster *c, const char *target)
+{
+    for (size_t k = 0; k < c->nodes.n; k++) {
+        if (!strcmp(CLUSTER_NODE(c, k)->hello.name, target))
+            return true;
+    }
+    return false;
+}
+
+/* NULL: none, and why is left alone; or more than one. */
+static const char *key_target(const struct cluster *c, const char *target, char *why, size_t size)
+{
+    const char *found = NULL;
+    bool one = true;
+
+    for (size_t i = 0; i < c->keys.n; i++) {
+        const struct view_key *v = &TABLE_KEY(&c->keys, i)->view;
+
+        if (is_meant(v->key, v->name, target))
+            one &= take_meant(&found, v->key);
+    }
+    for (size_t i = 0; i < c->nodes.n; i++) {
+        const struct node *n = CLUSTER_NODE(c, i);
+
+        if (n->key[0] && is_meant(n->key, "", target))
+            one &= take_meant(&found, n->key);
+    }
+    if (!one)
+        text_format(why, size, "two keys are meant by %s: name one by more of its digits", target);
+    return one ? found : NULL;
+}
+
+/* ---- out --------------------------------------------------------------------------------------------------------- */
+
+/* The flag of the node and the record of its key go in one commit. */
+static int take_out(struct step *s, struct node *n)
+{
+    int r = step_node(s, n);
+
+    if (r)
+        return err_fold(r);
+    n->retired = true;
+    return err_fold(record_node(s, n));
+}
+
 int retire_begin(struct step *s, const struct cluster_ev *ev)
 {
     struct cluster_answer done = {.accepted = true};
     char why[PROTO_TEXT_MAX] = "";
     struct node *n = retire_target(s->c, ev->target, why, sizeof(why));
+    bool kept;
     int r;
 
     if (!n)
@@ -46,30 +120,83 @@ int retire_begin(struct step *s, const struct cluster_ev *ev)
     text_format(done.text, sizeof(done.text), "node %s is retired", n->hello.name);
     if (n->state == NODE_RETIRED)
         return err_fold(fx_answer(s, 0, ev->request_id, &done));
-    r = step_node(s, n);
-    if (r)
-        return err_fold(r);
-    n->retired = true;
-    r = record_node(s, n);
+    kept = access_find(&s->c->keys, n->key);
+    r = take_out(s, n);
+    if (!r && kept)
+        r = access_take(s, n->key, n->hello.name);
     if (!r)
-        r = step_then_node(s, INTENT_RETIRE, n);
+        r = step_then_key(s, INTENT_RETIRE, n, kept ? n->key : "", "");
     if (!r)
         r = fx_answer(s, step_token(s), ev->request_id, &done);
     return err_fold(r);
 }
 
-int retire_go_on(struct step *s, const struct id128 *node, bool ok)
+static int revoke(struct step *s, uint64_t request_id, struct node *n, const char *key)
 {
-    struct node *n = node_find(s->c, node);
-    int r;
+    const struct access_key *k = access_find(&s->c->keys, key);
+    const char *name = n ? n->hello.name : k ? k->view.name : "";
+    struct cluster_answer done = {.accepted = true};
+    int r = 0;
 
-    if (!n)
-        return 0;
-    r = step_node(s, n);
+    text_format(done.text, sizeof(done.text), "the key of %s is revoked", name[0] ? name : ACCESS_SHORT(key));
+    if (k && k->view.scope == KEY_REVOKED && (!n || n->state == NODE_RETIRED))
+        return err_fold(fx_answer(s, 0, request_id, &done));
+    if (n && n->state != NODE_RETIRED)
+        r = take_out(s, n);
+    if (!r)
+        r = access_take(s, key, name);
+    if (!r)
+        r = step_then_key(s, INTENT_REVOKE, n, key, "");
+    return r ? err_fold(r) : err_fold(fx_answer(s, step_token(s), request_id, &done));
+}
+
+int retire_revoke(struct step *s, const struct cluster_ev *ev)
+{
+    char why[PROTO_TEXT_MAX] = "";
+    struct node *n = retire_target(s->c, ev->target, why, sizeof(why));
+    bool unclear = !n && is_a_nodes_name(s->c, ev->target);
+    const char *key = n ? n->key : unclear ? NULL : key_target(s->c, ev->target, why, sizeof(why));
+
+    if (!key)
+        return err_fold(fx_refuse(s, ev->request_id, "not_found", why));
+    if (!key[0])
+        return err_fold(retire_begin(s, ev)); /* it was restored without one */
+    if (!access_find(&s->c->keys, key) && s->c->keys.n >= ACCESS_KEYS_MAX)
+        return err_fold(fx_refuse(s, ev->request_id, "too_many",
+                                  "as many keys are kept as may be; retire the node, which needs no room"));
+    return err_fold(revoke(s, ev->request_id, n ? n : node_by_key(s->c, key), key));
+}
+
+/* Its neighbours forget its key at once, not with their next list. */
+static int leave(struct step *s, struct node *n, const char *why, bool ok)
+{
+    int r = step_node(s, n);
+
     if (r)
         return err_fold(r);
     n->retired = ok || n->state == NODE_RETIRED; /* it may have been asked twice, and written once */
-    return ok ? err_fold(node_event(s, n, NODE_EV_RETIRE, &(struct cause){.text = "an operator has retired it"})) : 0;
+    if (!ok)
+        return 0;
+    r = node_event(s, n, NODE_EV_RETIRE, &(struct cause){.text = why});
+    return r ? err_fold(r) : err_fold(neighbours_tell(s));
+}
+
+static int go_on(struct step *s, const struct pending *p, const char *event, const char *why, bool ok)
+{
+    struct node *n = node_find(s->c, &p->instance);
+    int r = n ? leave(s, n, why, ok) : 0;
+
+    return r ? err_fold(r) : err_fold(access_taken(s, p->key, event, ok));
+}
+
+int retire_go_on(struct step *s, const struct pending *p, bool ok)
+{
+    return err_fold(go_on(s, p, "retire", "an operator has retired it", ok));
+}
+
+int retire_revoked(struct step *s, const struct pending *p, bool ok)
+{
+    return err_fold(go_on(s, p, "revoke", "an operator has revoked its key", ok));
 }
 
 /* As it comes into being: no transition leads to where it is. */

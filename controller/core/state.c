@@ -24,6 +24,18 @@ int step_task(struct step *s, struct task *t)
     return err_fold(journal_change(&s->journal, t, sizeof(*t)));
 }
 
+int step_key(struct step *s, struct access_key *k)
+{
+    s->changed = true;
+    return err_fold(journal_change(&s->journal, k, sizeof(*k)));
+}
+
+int step_api_key(struct step *s, struct access_api_key *k)
+{
+    s->changed = true;
+    return err_fold(journal_change(&s->journal, k, sizeof(*k)));
+}
+
 int step_late(struct step *s)
 {
     s->c->numbers.late_messages++;

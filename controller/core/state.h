@@ -222,6 +222,32 @@ struct instance {
     struct debt debt[DEBTS_MAX];
 };
 
+/* ---- who is let in: access.h ------------------------------------------------------------------------------------- */
+
+/* A node's key, or a join token's. */
+struct access_key {
+    struct view_key view; /* scope: what it counts as; 0: nothing of it is durable yet */
+    /* What is being written; 0: nothing. Of a token KEY_REVOKED: that it is gone. */
+    enum key_scope next;
+    uint32_t n_writing;  /* commits under way that write it */
+    uint64_t expires_ms; /* a token's: when its end is looked for; UINT64_MAX: it has none */
+};
+
+struct access_api_key {
+    struct view_api_key view; /* what counts; scope 0: nothing of it is durable yet */
+    struct view_api_key next; /* writing: what is to count; scope 0: it is to go */
+    bool writing;
+};
+
+enum { ACCESS_REFUSED_ADDRS = 64 };
+
+/* Joins that were refused, by address. */
+struct access_refused {
+    char addr[PROTO_ADDR_MAX];
+    uint64_t since_ms;
+    uint32_t n; /* answered since then; 0: the place is free */
+};
+
 /* ---- the rest ---------------------------------------------------------------------------------------------------- */
 
 struct task {
@@ -244,9 +270,14 @@ enum intent {
     INTENT_PLAN = 1,
     INTENT_READY,
     INTENT_STOP,
-    INTENT_RETIRE /* instance: the node */,
+    INTENT_RETIRE /* instance: the node; key: its own, where one is kept */,
     INTENT_DRAIN,
-    INTENT_UNDRAIN
+    INTENT_UNDRAIN,
+    INTENT_ALLOW,  /* key; by: of the token by which it joins, empty: an operator lets it in */
+    INTENT_REVOKE, /* key, instance: its node, where there is one */
+    INTENT_TOKEN,  /* key */
+    INTENT_UNTOKEN,
+    INTENT_API_KEY /* key: its name */
 };
 
 struct pending {
@@ -255,6 +286,7 @@ struct pending {
     struct id128 instance;
     uint64_t epoch;
     uint64_t task;
+    char key[PROTO_KEY_MAX], by[PROTO_KEY_MAX];
 };
 
 struct pending_answer {
@@ -282,6 +314,7 @@ struct numbers {
     uint64_t last_task, last_command, last_token;
     uint64_t coordinator_starts;
     uint64_t late_messages;
+    uint64_t joins_refused;
     uint64_t sample_ms;     /* when hangs are looked for again */
     uint64_t quiet_ms;      /* our own machine was suspended: until then nobody's silence means anything */
     uint64_t neighbours_ms; /* not before that is anybody told again who dials whom */
@@ -296,6 +329,10 @@ struct cluster {
     struct table held;      /* struct held, oldest first */
     struct table pending;   /* struct pending */
     struct table answers;   /* struct pending_answer, oldest first */
+    struct table keys;      /* struct access_key: nodes', and those that were; by key */
+    struct table tokens;    /* struct access_key: join tokens', by key */
+    struct table api_keys;  /* struct access_api_key, by name */
+    struct access_refused join_refused[ACCESS_REFUSED_ADDRS];
     struct numbers numbers;
     struct brake brake;
     uint64_t node_refused[NODE_STATE_N][NODE_EVENT_N];
@@ -307,7 +344,9 @@ struct cluster {
 struct step_record {
     const struct instance *instance; /* or */
     const struct task *task;         /* or */
-    const struct node *node;
+    const struct node *node;         /* or */
+    const struct access_key *key;    /* or */
+    const struct access_api_key *api_key;
     enum instance_state as; /* instance: written as being in this state; 0: as it is */
     bool gone;
 };
@@ -326,11 +365,15 @@ struct step {
 #define CLUSTER_NODE(c, i)     ((struct node *)(c)->nodes.item[i])
 #define CLUSTER_INSTANCE(c, i) ((struct instance *)(c)->instances.item[i])
 #define CLUSTER_TASK(c, i)     ((struct task *)(c)->tasks.item[i])
+#define TABLE_KEY(t, i)        ((struct access_key *)(t)->item[i])
+#define CLUSTER_API_KEY(c, i)  ((struct access_api_key *)(c)->api_keys.item[i])
 
 /* Before an object is written for the first time in a step. 0, -ENOMEM. */
 int step_node(struct step *s, struct node *n);
 int step_instance(struct step *s, struct instance *i);
 int step_task(struct step *s, struct task *t);
+int step_key(struct step *s, struct access_key *k);
+int step_api_key(struct step *s, struct access_api_key *k);
 
 /* A message that came late, twice, or of something that is over: counted, and nothing else. 0. */
 int step_late(struct step *s);

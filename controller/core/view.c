@@ -7,6 +7,7 @@
 
 #include "common/cleanup.h"
 #include "common/core/err.h"
+#include "controller/core/access.h"
 #include "controller/core/brake.h"
 #include "controller/core/hang.h"
 #include "controller/core/loading.h"
@@ -302,6 +303,8 @@ static void view_free(struct view *v)
     free(v->task);
     free(v->model);
     free(v->refusal);
+    free(v->key);
+    free(v->api_key);
     free(v);
 }
 
@@ -321,6 +324,7 @@ int cluster_view(const struct cluster *c, uint64_t now_ms, uint64_t wall_ms, str
     v->trust_open = c->config.trust_open;
     v->coordinator_starts = c->numbers.coordinator_starts;
     v->late_messages = c->numbers.late_messages;
+    v->joins_refused = c->numbers.joins_refused;
     fill_brake(c, v);
     r = view_nodes(c, now_ms, v);
     if (!r)
@@ -331,6 +335,8 @@ int cluster_view(const struct cluster *c, uint64_t now_ms, uint64_t wall_ms, str
         r = view_models(c, v);
     if (!r)
         r = view_refusals(c, v);
+    if (!r)
+        r = access_view(c, v);
     if (r)
         return err_fold(r);
     *ret = v;

@@ -147,7 +147,7 @@ struct view_key {
     enum key_scope scope;
     char name[PROTO_NAME_MAX];
     uint64_t made_wall_ms;
-    uint64_t expires_wall_ms; /* KEY_JOIN; 0: never */
+    uint64_t expires_wall_ms; /* KEY_JOIN; 0 with the others */
     uint32_t uses_left;       /* KEY_JOIN */
 };
 
@@ -185,6 +185,7 @@ struct view {
     bool carrier; /* of the leader's own machine */
     uint64_t coordinator_starts;
     uint64_t late_messages; /* results and events that came late, twice, or from an epoch that is over */
+    uint64_t joins_refused; /* by tokens; those too that nobody was told of */
     _Atomic uint32_t refs;
 };
 

@@ -153,6 +153,10 @@ static inline void say_send(const struct cluster_fx *fx)
 {
     const struct message *m = fx->message;
 
+    if (m->kind == MESSAGE_JOINED) {
+        say("%.8s < joined %.8s%s%s\n", fx->key, m->joined.key, m->joined.refused[0] ? ": " : "", m->joined.refused);
+        return;
+    }
     if (m->kind != MESSAGE_RELAY) {
         say_message(node_of(fx->key), m);
         return;
@@ -160,6 +164,16 @@ static inline void say_send(const struct cluster_fx *fx)
     if (m->relay.inner->kind != MESSAGE_NEIGHBOURS || w.show_neighbours)
         say("by n%d: ", node_of(fx->key));
     say_message(node_of(m->relay.key), m->relay.inner);
+}
+
+static inline void say_key(const struct record *r)
+{
+    if (r->kind == RECORD_API_KEY)
+        say("api_key %s %s", r->api_key.name, r->gone ? "gone" : api_scope_name(r->api_key.scope));
+    else
+        say("key %.8s %s", r->key.key, r->gone ? "gone" : key_scope_name(r->key.scope));
+    if (r->kind == RECORD_KEY && r->key.scope == KEY_JOIN && !r->gone)
+        say(" %u", r->key.uses_left);
 }
 
 static inline void say_commit(const struct cluster_fx *fx)
@@ -172,6 +186,8 @@ static inline void say_commit(const struct cluster_fx *fx)
         if (r->kind == RECORD_NODE)
             say("node %s%s%s%s", r->node.name, r->gone ? " gone" : "", r->node.draining ? " draining" : "",
                 r->node.retired ? " retired" : "");
+        else if (r->kind == RECORD_KEY || r->kind == RECORD_API_KEY)
+            say_key(r);
         else if (r->kind == RECORD_TASK)
             say("task %llu %s", (unsigned long long)r->task.id, r->gone ? "gone" : task_state_name(r->task.state));
         else

@@ -5,6 +5,7 @@
  * malloc and its sisters are defined here, in front of the sanitizer's or the C library's: the core is tested as it is
  * linked into the controller. */
 #include "controller/core/state.h"
+#include "tests/unit/access_harness.h"
 #include "tests/unit/cluster_harness.h"
 
 void *__interceptor_malloc(size_t n) __attribute__((weak));
@@ -80,6 +81,10 @@ static void take_picture(struct picture *p, const struct message *m)
     picture_table(p, &c->held, sizeof(struct held));
     picture_table(p, &c->pending, sizeof(struct pending));
     picture_table(p, &c->answers, sizeof(struct pending_answer));
+    picture_table(p, &c->keys, sizeof(struct access_key));
+    picture_table(p, &c->tokens, sizeof(struct access_key));
+    picture_table(p, &c->api_keys, sizeof(struct access_api_key));
+    picture_add(p, c->join_refused, sizeof(c->join_refused));
     picture_add(p, &c->numbers, sizeof(c->numbers));
     picture_add(p, &c->brake, sizeof(c->brake));
     picture_add(p, c->node_refused, sizeof(c->node_refused));
@@ -250,6 +255,66 @@ static void test_an_operators_word(void **state)
     assert_true(n_failed > 100);
 }
 
+static void test_who_is_let_in(void **state)
+{
+    (void)state;
+    new_token(1, 1, 2, 5000);
+    new_token(2, 2, 0, 5000);
+    new_token(3, 2, 1, 5000);
+    commit();
+    ask_to_join(1, 1);
+    ask_to_join(1, 2);
+    ask_to_join(1, 3);
+    commit();
+    ask_to_join(2, 1);
+    ask_to_join(2, 3);
+    commit_all(false);
+    withdraw(4, "f2000000");
+    commit();
+    approve(5, 5, "n5");
+    commit_all(false);
+    approve(6, 5, "n5");
+    commit();
+    new_token(7, 3, 1, 1000);
+    commit();
+    pass(1000); /* and it is over */
+    commit();
+    hello_by_key(1);
+    report_by_key(1);
+    revoke(8, "n1");
+    commit();
+    hello_by_key(1);
+    revoke(9, "a5000000");
+    commit_all(false);
+    api_key(10, "boss", 'b', API_ADMIN);
+    commit();
+    api_key(11, "cat", 'c', API_INFER);
+    commit_all(false);
+    api_key(12, "cat", 'c', API_INFER);
+    commit();
+    api_unkey(13, "cat");
+    commit();
+    assert_true(n_failed > 100);
+}
+
+static void test_keys_that_were_kept(void **state)
+{
+    struct record key = {.kind = RECORD_KEY}, api = {.kind = RECORD_API_KEY};
+
+    (void)state;
+    key.key = (struct view_key){.scope = KEY_NODE, .name = "n1"};
+    node_key(1, key.key.key);
+    step(&(struct cluster_ev){.kind = CLUSTER_EV_RESTORE, .record = &key});
+    key.key = (struct view_key){.scope = KEY_JOIN, .expires_wall_ms = 1000500, .uses_left = 1};
+    token_key(1, key.key.key);
+    step(&(struct cluster_ev){.kind = CLUSTER_EV_RESTORE, .record = &key});
+    api.api_key = (struct view_api_key){.scope = API_ADMIN, .name = "boss"};
+    node_key(9, api.api_key.hash);
+    step(&(struct cluster_ev){.kind = CLUSTER_EV_RESTORE, .record = &api});
+    begin();
+    assert_true(n_failed > 8);
+}
+
 /* Refused until it is given up, with a wait for room in between. */
 static void test_what_is_tried_again(void **state)
 {
@@ -359,6 +424,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_nodes_that_go_silent, setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_a_unit_that_hangs, setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_an_operators_word, setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_who_is_let_in, setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_keys_that_were_kept, setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_what_is_tried_again, setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_nodes_that_are_drained, setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_a_controller_that_begins, setup, world_teardown),
