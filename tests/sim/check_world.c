@@ -11,6 +11,7 @@
 #include "controller/core/release.h"
 #include "controller/core/state.h"
 #include "tests/sim/check_state.h"
+#include "tests/sim/keys.h"
 #include "tests/sim/net.h"
 #include "tests/sim/scenario.h"
 #include "tests/sim/user.h"
@@ -310,7 +311,7 @@ static void check_hosts(struct world *w)
             world_fail(w, "the agent of %s does not run", h->name);
             return;
         }
-        if (is_retired(w, h))
+        if (is_retired(w, h) || keys_is_out(w, h->n))
             continue; /* it was sent away, and nobody leads it any more */
         check_node_is_well(w, h);
         check_processes(w, h);

@@ -21,7 +21,7 @@ struct host *host_by_addr(struct world *w, const char *addr)
 
 struct host *host_by_key(struct world *w, const char *key)
 {
-    int n = key[0] == 'k' ? atoi(key + 1) : 0;
+    long n = strtol(key, NULL, 16);
 
     return n >= 1 && (size_t)n <= w->n_hosts ? &w->host[n] : NULL;
 }

@@ -47,7 +47,7 @@ struct shadow {
 
 struct host {
     int n;
-    char name[16], key[16], addr[32];
+    char name[16], key[PROTO_KEY_MAX], addr[32];
     struct id128 id;
     /* the machine */
     bool powered, suspended;

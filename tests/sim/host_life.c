@@ -175,7 +175,7 @@ static void begin_one(struct world *w, struct host *h, int n)
 
     h->n = n;
     snprintf(h->name, sizeof(h->name), n ? "n%d" : "ctl", n);
-    snprintf(h->key, sizeof(h->key), "k%d", n);
+    snprintf(h->key, sizeof(h->key), "%064x", (unsigned)n);
     snprintf(h->addr, sizeof(h->addr), "10.0.%d.%d", n / 200, n % 200 + 1);
     h->id.b[0] = (uint8_t)(n >> 8);
     h->id.b[1] = (uint8_t)n;

@@ -124,7 +124,7 @@ static bool is_peer(const struct host *h, const char *key)
 bool host_lets_in(const struct host *h, int from)
 {
     for (size_t i = 0; i < h->peers.n_guests; i++) {
-        if (h->peers.guest[i][0] == 'k' && atoi(h->peers.guest[i] + 1) == from)
+        if (strtol(h->peers.guest[i], NULL, 16) == from)
             return true;
     }
     return false;

@@ -9,6 +9,7 @@
 #include "tests/sim/check.h"
 #include "tests/sim/faults.h"
 #include "tests/sim/host.h"
+#include "tests/sim/keys.h"
 #include "tests/sim/net.h"
 #include "tests/sim/scenario.h"
 #include "tests/sim/stats.h"
@@ -103,6 +104,7 @@ static void send(struct world *w, struct cluster_fx *fx)
     m->version_major = PROTOCOL_MAJOR;
     m->version_minor = PROTOCOL_MINOR;
     m->term = w->leader->store.term;
+    keys_check_send(w, fx->key);
     check_leader_sends(w, h, m);
     if (!h || (fx->addr[0] && strcmp(fx->addr, h->addr) != 0))
         message_destroy(&m); /* to a copy of the node, or to nobody */
@@ -207,7 +209,8 @@ static void carry_out(struct world *w, struct cluster_fx *fx)
         warm_up(w, fx);
         return;
     case CLUSTER_FX_ANSWER:
-        check_answer(w, fx->request_id, &fx->answer);
+        if (fx->request_id < KEYS_REQUEST)
+            check_answer(w, fx->request_id, &fx->answer);
         return;
     case CLUSTER_FX_TRANSITION:
         return;
@@ -218,8 +221,11 @@ static void carry_out(struct world *w, struct cluster_fx *fx)
         knock(w, fx);
         return;
     case CLUSTER_FX_ALLOW:
+        keys_allow(w, fx->key, fx->scope);
+        return;
     case CLUSTER_FX_FORBID:
-        return; /* everybody is let in */
+        keys_forbid(w, fx->key);
+        return;
     }
 }
 
@@ -282,7 +288,7 @@ void leader_feed(struct world *w, struct cluster_ev *ev)
 {
     struct leader *l = w->leader;
 
-    if (l->c) {
+    if (l->c && keys_hear(w, ev)) {
         struct cluster_effects *fx;
 
         ev->wall_ms = (uint64_t)((int64_t)w->now_ms + l->wall_ms);

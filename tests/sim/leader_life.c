@@ -7,6 +7,7 @@
 #include "controller/record.h"
 #include "tests/sim/check.h"
 #include "tests/sim/host.h"
+#include "tests/sim/keys.h"
 #include "tests/sim/leader.h"
 #include "tests/sim/net.h"
 #include "tests/sim/scenario.h"
@@ -18,7 +19,7 @@ struct cluster_config leader_config(const struct world *w)
                                     .cluster = {{0xc1}},
                                     .controller = {{0xc0}},
                                     .term = w->leader->store.term,
-                                    .trust_open = true,
+                                    .trust_open = !w->scenario->keys,
                                     .silent_ms = 1000,
                                     .evict_after_ms = w->scenario->evict_after_ms,
                                     .brake_hold_ms = 60000,
@@ -105,6 +106,7 @@ void leader_crash(struct world *w)
     }
     user_leader_gone(w);
     check_leader_gone(w);
+    keys_leader_gone(w);
     net_process_ended(w, LEADER, host_awake(&w->host[net_leader_machine(w)]));
 }
 
@@ -158,6 +160,7 @@ void leader_start(struct world *w)
         restore(w, &l->store.record[i]);
     check_restored(w, false);
     leader_feed(w, &begin);
+    keys_check_kept(w);
     leader_host_changed(w);
 }
 

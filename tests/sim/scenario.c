@@ -351,5 +351,6 @@ void scenario_make(struct scenario *s, uint64_t seed, size_t n_hosts)
         add_deaf_start(s, &r);
     for (int i = 0; i < 5 && s->odd; i++)
         add_odd(s, &r);
+    s->keys = random_one_in(&r, 4);
     qsort(s->action, s->n, sizeof(s->action[0]), by_time);
 }

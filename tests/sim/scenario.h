@@ -88,6 +88,7 @@ struct scenario {
     bool lives_on;         /* a coordinator whose rank has died answers 500 for ever (newer llama.cpp) */
     bool skips;            /* a coordinator may pass over a rank that it cannot reach, and say nothing */
     bool deaf;             /* now and then a process starts and never says a word */
+    bool keys;             /* trust = keys: nodes join by tokens */
     uint32_t gpu_permille; /* nodes with a GPU */
     uint32_t load_mib_s;
     uint64_t evict_after_ms;

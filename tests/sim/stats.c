@@ -23,6 +23,7 @@ const char *check_kind_name(enum check_kind k)
         [CHECK_DEAF] = "without a carrier nothing is given up for whom nobody can hear",
         [CHECK_TIME] = "time moves on",
         [CHECK_END] = "in the end all is ready and nothing is left over",
+        [CHECK_KEYS] = "nobody is spoken to whose key is not let in",
     };
 
     return k < CHECK_N ? names[k] : "nothing";

@@ -24,6 +24,7 @@ enum check_kind {
     CHECK_DEAF,
     CHECK_TIME,
     CHECK_END,
+    CHECK_KEYS,
     CHECK_N
 };
 

@@ -59,6 +59,8 @@ static bool same(const struct record *a, const struct record *b)
 {
     if (a->kind != b->kind)
         return false;
+    if (a->kind == RECORD_KEY)
+        return strcmp(a->key.key, b->key.key) == 0;
     return a->kind == RECORD_TASK ? a->task.id == b->task.id : id128_equal(&a->instance, &b->instance);
 }
 

@@ -249,7 +249,7 @@ void user_do(struct world *w, const struct action *a)
         order(w, CLUSTER_EV_UNDRAIN, a->kind, 0, node);
         break;
     case ACTION_RETIRE:
-        order(w, CLUSTER_EV_RETIRE, a->kind, 0, node);
+        order(w, a->n % 2 ? CLUSTER_EV_REVOKE : CLUSTER_EV_RETIRE, a->kind, 0, node);
         break;
     case ACTION_LIFT_BRAKE:
         order(w, CLUSTER_EV_LIFT_BRAKE, a->kind, 0, NULL);

@@ -9,6 +9,7 @@
 #include "tests/sim/check.h"
 #include "tests/sim/faults.h"
 #include "tests/sim/host.h"
+#include "tests/sim/keys.h"
 #include "tests/sim/leader.h"
 #include "tests/sim/net.h"
 #include "tests/sim/scenario.h"
@@ -153,6 +154,7 @@ static void end(struct world *w)
     host_end(w);
     net_end(w);
     check_end(w);
+    keys_end(w);
     for (size_t i = 0; i < w->queue.n; i++) {
         if (w->queue.item[i].drop)
             w->queue.item[i].drop(w->queue.item[i].p);
@@ -168,6 +170,7 @@ void world_play(struct world *w, const struct scenario *scenario, struct stats *
     w->story = story;
     w->random = scenario->seed;
     check_begin(w);
+    keys_begin(w);
     net_begin(w);
     host_begin(w);
     leader_begin(w);
@@ -179,6 +182,7 @@ void world_play(struct world *w, const struct scenario *scenario, struct stats *
     play_until_quiet(w);
     if (!w->failed)
         check_all_is_well(w);
+    keys_check_kept(w);
     if (!w->failed)
         user_stop_everything(w);
     play_until(w, w->now_ms + SCENARIO_STOP_MS);

@@ -64,6 +64,7 @@ struct world {
     struct leader *leader;
     struct users *users;
     struct check *check;
+    struct keys *keys;
 };
 
 /* Plays the scenario to its end or to the first failure (w->failed). */
