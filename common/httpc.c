@@ -7,6 +7,7 @@
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
 #include <event2/event.h>
+#include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -16,6 +17,7 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 #include "common/cleanup.h"
 #include "common/core/err.h"
@@ -29,8 +31,11 @@ struct httpc_request {
     struct addrinfo *addresses;
     struct addrinfo *next_address; /* to be tried if this one fails */
     struct bufferevent *bev;
-    struct evbuffer *head; /* what is sent, kept until a connection stands */
-    struct event *timer;   /* connect, then idle */
+    const struct httpc_secure *secure; /* NULL: plain */
+    char *host;                        /* whom that must prove */
+    bool secured;                      /* bev is what it has made */
+    struct evbuffer *head;             /* what is sent, kept until a connection stands */
+    struct event *timer;               /* connect, then idle */
     struct http_parser *parser;
     uint32_t connect_timeout_ms, idle_timeout_ms;
     size_t max_body_bytes, n_body_bytes;
@@ -56,6 +61,7 @@ static void request_free(struct httpc_request **request)
         event_free(r->timer);
     if (r->addresses)
         freeaddrinfo(r->addresses);
+    free(r->host);
     http_parser_destroy(&r->parser);
     free(r);
     *request = NULL;
@@ -202,13 +208,42 @@ void httpc_resume(struct httpc_request *r)
 
 static int connect_next(struct httpc_request *r);
 
+static void on_event(struct bufferevent *bev, short what, void *arg);
+
+/* The connection stands; a new bufferevent takes it over for the handshake, for which there is as much time again. */
+static int make_secure(struct httpc_request *r)
+{
+    int fd = bufferevent_getfd(r->bev);
+    struct bufferevent *bev;
+
+    fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    bev = fd < 0 ? NULL : r->secure->connect(r->secure->ctx, r->base, fd, r->host);
+    if (!bev) {
+        if (fd >= 0)
+            close(fd);
+        return err_raise(-ENOMEM);
+    }
+    bufferevent_free(r->bev);
+    r->bev = bev;
+    r->secured = true;
+    bufferevent_setcb(bev, on_readable, NULL, on_event, r);
+    bufferevent_enable(bev, EV_WRITE);
+    arm_timer(r, r->connect_timeout_ms);
+    return 0;
+}
+
 static void on_connected(struct httpc_request *r)
 {
     int on = 1;
 
-    r->connected = true;
     setsockopt(bufferevent_getfd(r->bev), IPPROTO_TCP, TCP_NODELAY, &on,
                sizeof(on)); /* else a stream costs 36 ms more */
+    if (r->secure && !r->secured) {
+        if (make_secure(r) < 0)
+            finish(r, -ENOMEM);
+        return;
+    }
+    r->connected = true;
     bufferevent_write_buffer(r->bev, r->head);
     if (!r->paused) {
         arm_timer(r, r->idle_timeout_ms);
@@ -236,9 +271,11 @@ static void on_event(struct bufferevent *bev, short what, void *arg)
         on_connected(r);
         return;
     }
-    if (!r->connected && r->next_address && connect_next(r) == 0)
+    if (r->secured && (what & BEV_EVENT_ERROR))
+        error = -r->secure->failure(r->secure->ctx, bev);
+    if (!r->connected && !r->secured && r->next_address && connect_next(r) == 0)
         return;
-    if (r->connected && (what & BEV_EVENT_WRITING)) {
+    if (r->connected && !r->secured && (what & BEV_EVENT_WRITING)) {
         /* It does not want the rest of our body; its reason (413) may be on the way, or reading will fail as well. */
         evbuffer_drain(bufferevent_get_output(bev), evbuffer_get_length(bufferevent_get_output(bev)));
         return;
@@ -255,7 +292,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 
     (void)fd;
     (void)what;
-    if (!r->connected && r->next_address && connect_next(r) == 0)
+    if (!r->connected && !r->secured && r->next_address && connect_next(r) == 0)
         return;
     finish(r, err_raise(-ETIMEDOUT));
 }
@@ -385,13 +422,15 @@ int httpc_start(struct event_base *base, const struct httpc_spec *spec, const st
     if (!request)
         return err_raise(-ENOMEM);
     request->base = base;
+    request->secure = spec->secure;
+    request->host = strdup(spec->host);
     request->cb = *cb;
     request->connect_timeout_ms = spec->connect_timeout_ms ? spec->connect_timeout_ms : CONNECT_TIMEOUT_MS;
     request->idle_timeout_ms = spec->idle_timeout_ms;
     request->max_body_bytes = spec->max_body_bytes;
     request->head = evbuffer_new();
     request->timer = event_new(base, -1, 0, on_timer, request);
-    if (!request->head || !request->timer)
+    if (!request->host || !request->head || !request->timer)
         return err_raise(-ENOMEM);
     r = http_parser_new(strcmp(spec->method, "HEAD") == 0, &request->parser);
     if (r < 0)

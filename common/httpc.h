@@ -6,8 +6,18 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct bufferevent;
 struct event_base;
 struct httpc_request;
+
+/* How a connection is made secure; common/tls.h has one. What speaks plain HTTP alone need not load OpenSSL for it. */
+struct httpc_secure {
+    /* fd: a connection that stands, the result's then; NULL: no memory. BEV_EVENT_CONNECTED ends the handshake; callbacks are
+     * deferred. */
+    struct bufferevent *(*connect)(void *ctx, struct event_base *base, int fd, const char *host);
+    int (*failure)(void *ctx, struct bufferevent *bev); /* after BEV_EVENT_ERROR: a negative errno */
+    void *ctx;
+};
 
 struct httpc_header {
     const char *name;
@@ -19,6 +29,7 @@ struct httpc_spec {
     uint16_t port;
     const char
         *unix_path; /* a socket in the file system in place of host and port, which are then named only; or NULL */
+    const struct httpc_secure *secure; /* borrowed for the request's life; NULL: plain */
     const char *method;
     const char *target;                /* path and query */
     const struct httpc_header *header; /* Host, Content-Length and Connection are made here */
@@ -36,7 +47,7 @@ struct httpc_callbacks {
     /* Each piece of the (dechunked) body as it comes. borrowed. */
     void (*data)(void *ctx, const void *buf, size_t n_bytes);
     /* Exactly once, unless httpc_cancel came first: r = 0 complete, else negative errno (-ECONNREFUSED, -ECONNRESET,
-     * -ETIMEDOUT, -EPROTO, ...). The request is gone when it returns. */
+     * -ETIMEDOUT, -EPROTO, ...; with secure: those of its failure). The request is gone when it returns. */
     void (*done)(void *ctx, int r);
     void *ctx;
 };
