@@ -13,13 +13,13 @@ static const struct {
     const char *text;
 } outcomes[] = {
     [HTTP_E_MALFORMED] = {400, "the request's head is not valid HTTP"},
-    [HTTP_E_TOO_LARGE] = {431, "the request's head is over 64 KiB or 100 fields"},
+    [HTTP_E_TOO_LARGE] = {431, "the request's head is over 32 KiB or 100 fields"},
     [HTTP_E_LENGTH] = {400, "exactly one Content-Length with a plain number is allowed"},
     [HTTP_E_FRAMING] = {400, "Content-Length and Transfer-Encoding exclude one another"},
     [HTTP_E_CODING] = {501, "the only Transfer-Encoding understood is chunked"},
     [HTTP_E_HOST] = {400, "exactly one Host field with a valid host is needed"},
     [HTTP_E_VERSION] = {505, "only HTTP/1.0 and HTTP/1.1 are spoken here"},
-    [HTTP_E_TARGET] = {400, "the request's target must be a path"},
+    [HTTP_E_TARGET] = {400, "the request's target must be a plain path"},
     [HTTP_E_CHUNK] = {400, "the chunked body is malformed"},
     [HTTP_E_EXPECT] = {417, "the only expectation understood is 100-continue"},
 };
@@ -47,12 +47,12 @@ int http_head_find(const char *buf, size_t n, size_t *scanned, size_t *ret_len)
             return HTTP_E_MALFORMED;
         if (at >= 3 && buf[at - 2] == '\n') {
             *ret_len = at + 1;
-            return at + 1 > HTTP_HEAD_MAX ? HTTP_E_TOO_LARGE : 0;
+            return at + 1 > HTTP_REQUEST_HEAD_MAX ? HTTP_E_TOO_LARGE : 0;
         }
         *scanned = at + 1;
     }
     *scanned = n;
-    return n >= HTTP_HEAD_MAX ? HTTP_E_TOO_LARGE : HTTP_E_MORE;
+    return n >= HTTP_REQUEST_HEAD_MAX ? HTTP_E_TOO_LARGE : HTTP_E_MORE;
 }
 
 static bool is_target(const char *s)
@@ -61,6 +61,53 @@ static bool is_target(const char *s)
         if (*s <= 0x20 || (unsigned char)*s >= 0x7f || *s == '#')
             return false;
     return true;
+}
+
+static int hex_digit(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    if (c >= 'a' && c <= 'f')
+        return c - 'a' + 10;
+    if (c >= 'A' && c <= 'F')
+        return c - 'A' + 10;
+    return -1;
+}
+
+/* The byte at *p, which moves behind it, with %XX undone; -1: malformed. */
+static int next_byte(const char **p)
+{
+    int hi, lo;
+
+    if (**p != '%')
+        return (unsigned char)*(*p)++;
+    hi = hex_digit((*p)[1]);
+    lo = hi < 0 ? -1 : hex_digit((*p)[2]);
+    *p += lo < 0 ? 0 : 3;
+    return lo < 0 ? -1 : hi << 4 | lo;
+}
+
+/* Whoever stands behind us may decode a path before it looks for "..", or take a backslash for a slash. */
+static bool is_plain_path(const char *p)
+{
+    size_t n_dots = 0, n_segment = 0;
+
+    for (;;) {
+        int c = *p ? next_byte(&p) : '/';
+
+        if (c < 0x20 || c == 0x7f)
+            return false;
+        if (c != '/' && c != '\\') {
+            n_dots += c == '.';
+            n_segment++;
+            continue;
+        }
+        if (n_segment == n_dots && (n_dots == 1 || n_dots == 2))
+            return false;
+        n_dots = n_segment = 0;
+        if (!*p)
+            return true;
+    }
 }
 
 /* host[:port], an IPv6 literal in brackets. */
@@ -97,6 +144,8 @@ static int parse_first_line(char *line, struct http_head *h)
     query = strchr(target, '?');
     if (query)
         *query++ = '\0';
+    if (!is_plain_path(target))
+        return HTTP_E_TARGET;
     h->method = line;
     h->path = target;
     h->query = query ? query : "";
@@ -137,6 +186,16 @@ static size_t count_fields(const struct http_head *h, const char *name)
 const char *http_head_field(const struct http_head *h, const char *name)
 {
     return http_field_get(h->field, h->n_fields, name);
+}
+
+void http_head_wipe(struct http_head *h, const char *name)
+{
+    for (size_t i = 0; i < h->n_fields; i++)
+        if (strcasecmp(h->field[i].name, name) == 0) {
+            char *value = h->text + (h->field[i].value - h->text);
+
+            explicit_bzero(value, strlen(value));
+        }
 }
 
 static int judge_body(struct http_head *h)
@@ -227,17 +286,6 @@ int http_head_parse(const char *buf, size_t n, struct http_head **ret)
     *ret = h;
     h = NULL;
     return 0;
-}
-
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
-    return -1;
 }
 
 bool http_percent_decode(const char *s, size_t n, bool plus, char *buf, size_t size)

@@ -2,7 +2,8 @@
  * guessed, so that no second request can hide in a body. Pure: bytes in, facts out; the sockets are http.c's.
  *
  * Refused: bare LF, folded lines, space before a colon, control bytes, more than one Content-Length or Host,
- * Content-Length with Transfer-Encoding, any coding but chunked, chunk sizes that are not plain hex digits. */
+ * Content-Length with Transfer-Encoding, any coding but chunked, chunk sizes that are not plain hex digits; targets that are
+ * no path, and paths that hold a "." or ".." segment or a control byte once they are decoded. */
 #ifndef CARAVAN_CONTROLLER_HTTP_STRICT_H
 #define CARAVAN_CONTROLLER_HTTP_STRICT_H
 
@@ -26,7 +27,9 @@ enum {
     HTTP_E_EXPECT
 };
 
-enum { HTTP_TRAILER_MAX = 8192 };
+/* Less than what http_parse.h allows answers: strangers send heads too. A browser's cookies for "localhost", which all
+ * ports share, can be a good part of it. */
+enum { HTTP_REQUEST_HEAD_MAX = 32 * 1024, HTTP_TRAILER_MAX = 8192 };
 
 /* Status code and sentence for the answer to an outcome. */
 int http_outcome_status(int outcome);
@@ -55,6 +58,8 @@ int http_head_find(const char *buf, size_t n, size_t *scanned, size_t *ret_len);
 int http_head_parse(const char *buf, size_t n, struct http_head **ret);
 /* The first field of that name in any case; NULL: none. */
 const char *http_head_field(const struct http_head *h, const char *name);
+/* Overwrites the values of all fields of that name: they are "" from then on. */
+void http_head_wipe(struct http_head *h, const char *name);
 
 /* Undoes %XX. Returns false where that is malformed, has a NUL or does not fit. plus: '+' is a space (queries). */
 bool http_percent_decode(const char *s, size_t n, bool plus, char *buf, size_t size);

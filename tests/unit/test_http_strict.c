@@ -73,6 +73,25 @@ static void test_refuses(void **state)
         {"GET x HTTP/1.1\r\n" HOST END, HTTP_E_TARGET},
         {"GET /\x80 HTTP/1.1\r\n" HOST END, HTTP_E_TARGET},
         {LINE HOST "Expect: the worst\r\n" END, HTTP_E_EXPECT},
+        {"GET //x/ HTTP/1.0\r\nHost: x\r\nHost: x\r\n" END, HTTP_E_HOST},
+        {"CONNECT x:80 HTTP/1.1\r\n" HOST END, HTTP_E_TARGET},
+        {"GET https://x/v1/models HTTP/1.1\r\n" HOST END, HTTP_E_TARGET},
+        {"GET /.. HTTP/1.1\r\n" HOST END, HTTP_E_TARGET},
+        {"GET /. HTTP/1.1\r\n" HOST END, HTTP_E_TARGET},
+        {"GET /v1/../api HTTP/1.1\r\n" HOST END, HTTP_E_TARGET},
+        {"GET /v1/./api HTTP/1.1\r\n" HOST END, HTTP_E_TARGET},
+        {"GET /v1/%2e%2E/api HTTP/1.1\r\n" HOST END, HTTP_E_TARGET},
+        {"GET /v1/.%2e HTTP/1.1\r\n" HOST END, HTTP_E_TARGET},
+        {"GET /v1/%2e%2e%2fapi HTTP/1.1\r\n" HOST END, HTTP_E_TARGET},
+        {"GET /v1/a%2f..%2fapi HTTP/1.1\r\n" HOST END, HTTP_E_TARGET},
+        {"GET /v1/..\\api HTTP/1.1\r\n" HOST END, HTTP_E_TARGET},
+        {"GET /v1/..%5capi HTTP/1.1\r\n" HOST END, HTTP_E_TARGET},
+        {"GET /v1/a%00 HTTP/1.1\r\n" HOST END, HTTP_E_TARGET},
+        {"GET /v1/a%0d%0ab HTTP/1.1\r\n" HOST END, HTTP_E_TARGET},
+        {"GET /v1/a%7f HTTP/1.1\r\n" HOST END, HTTP_E_TARGET},
+        {"GET /v1/%zz HTTP/1.1\r\n" HOST END, HTTP_E_TARGET},
+        {"GET /v1/%2 HTTP/1.1\r\n" HOST END, HTTP_E_TARGET},
+        {"GET /v1/% HTTP/1.1\r\n" HOST END, HTTP_E_TARGET},
     };
 
     (void)state;
@@ -102,6 +121,33 @@ static void test_reads(void **state)
     assert_string_equal(http_head_field(h, "x-empty"), "");
     assert_null(http_head_field(h, "X"));
     free(h);
+}
+
+/* What looks like the above and is not. */
+static void test_plain_paths(void **state)
+{
+    static const char *const paths[] = {"/",      "/a/",    "//",          "/...",    "/..a/b..",
+                                        "/a%20b", "/a%2Fb", "/%252e%252e", "/%C3%A4", "/v1?a=../.."};
+    char text[128];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
+        struct http_head *h = NULL;
+
+        snprintf(text, sizeof(text), "GET %s HTTP/1.1\r\n" HOST END, paths[i]);
+        if (parse(text, &h))
+            fail_msg("%s is refused", paths[i]);
+        free(h);
+    }
+}
+
+static void test_a_nul_is_refused(void **state)
+{
+    static const char text[] = "GET /\0 HTTP/1.1\r\n" HOST "A: \0b\r\n" END;
+    struct http_head *h = NULL;
+
+    (void)state;
+    assert_int_equal(http_head_parse(text, sizeof(text) - 1, &h), HTTP_E_MALFORMED);
 }
 
 static void test_reads_connection(void **state)
@@ -144,14 +190,14 @@ static void test_head_in_pieces(void **state)
 
 static void test_head_is_bounded(void **state)
 {
-    char *big = malloc(HTTP_HEAD_MAX + 100), *p = big;
+    char *big = malloc(HTTP_REQUEST_HEAD_MAX + 100), *p = big;
     struct http_head *h = NULL;
     size_t scanned = 0, len = 0;
 
     (void)state;
-    memset(big, 'a', HTTP_HEAD_MAX + 100);
-    assert_int_equal(http_head_find(big, HTTP_HEAD_MAX - 1, &scanned, &len), HTTP_E_MORE);
-    assert_int_equal(http_head_find(big, HTTP_HEAD_MAX, &scanned, &len), HTTP_E_TOO_LARGE);
+    memset(big, 'a', HTTP_REQUEST_HEAD_MAX + 100);
+    assert_int_equal(http_head_find(big, HTTP_REQUEST_HEAD_MAX - 1, &scanned, &len), HTTP_E_MORE);
+    assert_int_equal(http_head_find(big, HTTP_REQUEST_HEAD_MAX, &scanned, &len), HTTP_E_TOO_LARGE);
     p += sprintf(p, "GET / HTTP/1.1\r\n" HOST);
     for (int i = 0; i < HTTP_HEADERS_MAX; i++)
         p += sprintf(p, "a: b\r\n");
@@ -244,6 +290,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_refuses),          cmocka_unit_test(test_reads),
+        cmocka_unit_test(test_plain_paths),      cmocka_unit_test(test_a_nul_is_refused),
         cmocka_unit_test(test_reads_connection), cmocka_unit_test(test_head_in_pieces),
         cmocka_unit_test(test_head_is_bounded),  cmocka_unit_test(test_chunks),
         cmocka_unit_test(test_percent),
