@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "common/actor.h"
 #include "common/cleanup.h"
@@ -15,14 +14,20 @@
 #include "controller/api.h"
 #include "controller/events.h"
 #include "controller/gateway.h"
+#include "controller/http_gate.h"
 #include "controller/http_json.h"
+#include "controller/http_settings.h"
 
-enum { FRONT_CONNECTIONS_MAX = GATEWAY_REQUESTS_MAX + 512 /* for /api, /metrics and followers */ };
+/* One address, a reverse proxy with everybody behind it, may have as many connections as the gateway takes requests; /api,
+ * /metrics and followers from elsewhere have the others. */
+enum { FRONT_ADDRESS_MAX = GATEWAY_REQUESTS_MAX, FRONT_CONNECTIONS_MAX = FRONT_ADDRESS_MAX + 512 };
 
 /* Made by the control loop's thread, then used by the HTTP thread alone, until that has ended. */
 struct world {
     struct event_base *base;
     struct http_server *server;
+    const struct http_settings *settings;
+    struct http_gate gate;
     struct api *api;
     struct gateway *gateway;
     struct events *events;
@@ -40,41 +45,11 @@ struct front {
 
 /* ---- what holds for every path ---- */
 
-static bool is_v1(const struct http_exchange *x)
+static bool before(void *ctx, struct http_exchange *x, struct http_head *head, const struct http_route *route)
 {
-    return strncmp(http_path(x), "/v1", 3) == 0;
-}
+    struct world *w = ctx;
 
-/* A page of another site must not deploy or stop anything through the browser of somebody who may. */
-static bool is_cross_site(const struct http_exchange *x)
-{
-    const char *origin = http_head_field(http_head(x), "Origin"), *host;
-
-    if (!origin || http_is(x, "GET") || http_is(x, "HEAD"))
-        return false;
-    host = strstr(origin, "://");
-    return !host || strcasecmp(host + 3, http_head(x)->host) != 0;
-}
-
-static bool before(void *ctx, struct http_exchange *x)
-{
-    const char *origin = http_head_field(http_head(x), "Origin");
-
-    (void)ctx;
-    if (!is_v1(x)) {
-        if (!is_cross_site(x))
-            return false;
-        http_reply_error(x, 403, "cross_site", "another site's page may not change anything here");
-        return true;
-    }
-    http_add_field(x, "Access-Control-Allow-Origin", origin ? origin : "");
-    if (!http_is(x, "OPTIONS"))
-        return false;
-    http_add_field(x, "Access-Control-Allow-Credentials", "true");
-    http_add_field(x, "Access-Control-Allow-Methods", "GET, POST, DELETE, OPTIONS");
-    http_add_field(x, "Access-Control-Allow-Headers", "*");
-    http_reply(x, 200, "text/html", NULL, 0);
-    return true;
+    return http_gate_stops(&w->gate, w->view, x, head, route);
 }
 
 static void refuse(void *ctx, struct http_exchange *x, int status, const char *text)
@@ -87,7 +62,7 @@ static void refuse(void *ctx, struct http_exchange *x, int status, const char *t
     struct world *w = ctx;
 
     metrics_http_refused(w->metrics, status);
-    if (status == 405 && is_v1(x)) /* as llama-server does */
+    if (status == 405 && strncmp(http_path(x), "/v1", 3) == 0) /* as llama-server does */
         status = 404;
     for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++)
         if (codes[i].status == status)
@@ -109,6 +84,8 @@ static void handle_metrics(void *ctx, struct http_exchange *x)
 
 static const struct http_route metrics_routes[] = {{"GET", "/metrics", handle_metrics, HTTP_FOR_READ},
                                                    {.method = NULL}};
+static const struct http_route metrics_open_routes[] = {{"GET", "/metrics", handle_metrics, HTTP_FOR_ALL},
+                                                        {.method = NULL}};
 static const struct http_route events_routes[] = {{"GET", "/api/events", events_handle, HTTP_FOR_READ},
                                                   {.method = NULL}};
 
@@ -196,7 +173,7 @@ static void world_clear(struct world *w)
 static int make_rooms(struct world *w, const uint8_t secret[CRYPTO_KEY_BYTES], uint64_t wait_ms)
 {
     const struct http_errors errors = {.refuse = refuse, .before = before, .ctx = w};
-    const struct http_limits limits = {.connections = FRONT_CONNECTIONS_MAX};
+    const struct http_limits limits = {.connections = FRONT_CONNECTIONS_MAX, .per_address = FRONT_ADDRESS_MAX};
     const struct api_deps deps = {.base = w->base, .submit = submit, .ctx = w};
     struct gateway_deps gateway_deps = {
         .base = w->base, .secret = secret, .wait_ms = wait_ms, .submit = submit, .ctx = w};
@@ -215,30 +192,44 @@ static int make_rooms(struct world *w, const uint8_t secret[CRYPTO_KEY_BYTES], u
     return r;
 }
 
+void front_routes(bool metrics_open, const struct http_route *ret[FRONT_TABLES])
+{
+    ret[0] = api_routes();
+    ret[1] = gateway_routes();
+    ret[2] = events_routes;
+    ret[3] = metrics_open ? metrics_open_routes : metrics_routes;
+}
+
 static int open_doors(struct world *w, const int *fds, size_t n_fds)
 {
-    int r = http_server_route(w->server, api_routes(), w->api);
+    void *const ctx[FRONT_TABLES] = {w->api, w->gateway, w->events, w};
+    const struct http_route *table[FRONT_TABLES];
+    int r = 0;
 
-    if (!r)
-        r = http_server_route(w->server, gateway_routes(), w->gateway);
-    if (!r)
-        r = http_server_route(w->server, events_routes, w->events);
-    if (!r)
-        r = http_server_route(w->server, metrics_routes, w);
+    w->gate = (struct http_gate){.names = &w->settings->names, .metrics = w->metrics, .local = true};
+    for (size_t i = 0; i < n_fds; i++)
+        w->gate.local = w->gate.local && http_is_local(fds[i]);
+    http_server_tls(w->server, w->settings->tls);
+    front_routes(w->settings->metrics_open, table);
+    for (size_t i = 0; !r && i < FRONT_TABLES; i++)
+        r = http_server_route(w->server, table[i], ctx[i]);
     for (size_t i = 0; !r && i < n_fds; i++)
         r = http_server_listen_fd(w->server, fds[i]);
     return r;
 }
 
 int front_new(struct event_base *base, const int *fds, size_t n_fds, const uint8_t secret[CRYPTO_KEY_BYTES],
-              uint64_t wait_ms, const struct front_callbacks *cb, struct front **ret)
+              uint64_t wait_ms, const struct http_settings *settings, const struct front_callbacks *cb,
+              struct front **ret)
 {
+    static const struct http_settings defaults = {.tls = NULL};
     CLEANUP(front_destroy) struct front *f = calloc(1, sizeof(*f));
     int r;
 
     if (!f)
         return err_raise(-ENOMEM);
     f->cb = *cb;
+    f->world.settings = settings ? settings : &defaults;
     f->world.base = event_base_new();
     if (!f->world.base)
         return err_raise(-ENOMEM);

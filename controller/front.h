@@ -8,6 +8,10 @@
 
 struct event_base;
 struct front;
+struct http_route;
+struct http_settings;
+
+enum { FRONT_TABLES = 4 };
 
 struct front_callbacks {
     /* An order from a client; owned by the callee. On the control loop. */
@@ -15,10 +19,13 @@ struct front_callbacks {
     void *ctx;
 };
 
-/* fds: bound sockets, consumed on success. wait_ms: how long a request waits for its model. cb: copied. 0 or negative
- * errno. */
+/* fds: bound sockets, consumed on success. wait_ms: how long a request waits for its model. settings: borrowed for the
+ * front's life; NULL: as the options' defaults are. cb: copied. 0 or negative errno. */
 int front_new(struct event_base *base, const int *fds, size_t n_fds, const uint8_t secret[CRYPTO_KEY_BYTES],
-              uint64_t wait_ms, const struct front_callbacks *cb, struct front **ret);
+              uint64_t wait_ms, const struct http_settings *settings, const struct front_callbacks *cb,
+              struct front **ret);
+/* Every route that is served. */
+void front_routes(bool metrics_open, const struct http_route *ret[FRONT_TABLES]);
 /* Ends every connection and waits for the thread. */
 void front_destroy(struct front **f);
 /* note: consumed. 0 or negative errno. */

@@ -2,12 +2,15 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <event2/bufferevent.h>
 #include <event2/event.h>
 #include <event2/listener.h>
 #include <netdb.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -16,7 +19,10 @@
 #include "common/log.h"
 #include "controller/http_conn.h"
 
-enum { ACCEPT_PAUSE_MS = 200, LISTEN_BACKLOG = 512 };
+enum {
+    ACCEPT_PAUSE_MS = 200,
+    LISTEN_BACKLOG = 4096 /* a flood of connections overflows less, or SYNs wait a second */
+};
 
 const char *http_status_text(int status)
 {
@@ -36,6 +42,8 @@ const char *http_status_text(int status)
         {409, "Conflict"},
         {413, "Content Too Large"},
         {417, "Expectation Failed"},
+        {421, "Misdirected Request"},
+        {429, "Too Many Requests"},
         {431, "Request Header Fields Too Large"},
         {500, "Internal Server Error"},
         {501, "Not Implemented"},
@@ -77,7 +85,7 @@ int http_server_new(struct event_base *base, const struct http_limits *limits, c
     l->body_ms = l->body_ms ? l->body_ms : defaults.body_ms;
     l->idle_ms = l->idle_ms ? l->idle_ms : defaults.idle_ms;
     l->write_ms = l->write_ms ? l->write_ms : defaults.write_ms;
-    LIST_INIT(&s->conns);
+    TAILQ_INIT(&s->conns);
     *ret = s;
     return 0;
 }
@@ -91,12 +99,17 @@ void http_server_destroy(struct http_server **server)
         return;
     for (size_t i = 0; i < s->n_listeners; i++)
         evconnlistener_free(s->listener[i]);
-    while ((c = LIST_FIRST(&s->conns)))
+    while ((c = TAILQ_FIRST(&s->conns)))
         http_conn_close(c);
     if (s->accept_again)
         event_free(s->accept_again);
     free(s);
     *server = NULL;
+}
+
+void http_server_tls(struct http_server *s, struct tls *tls)
+{
+    s->tls = tls;
 }
 
 size_t http_server_connections(const struct http_server *s)
@@ -106,20 +119,95 @@ size_t http_server_connections(const struct http_server *s)
 
 /* ---- listening ---- */
 
+/* An address of 16 bytes, IPv4 mapped; zero for any other family. */
+static struct in6_addr address_of(const struct sockaddr *sa)
+{
+    struct in6_addr a = IN6ADDR_ANY_INIT;
+
+    if (sa->sa_family == AF_INET6)
+        return ((const struct sockaddr_in6 *)(const void *)sa)->sin6_addr;
+    if (sa->sa_family == AF_INET) {
+        a.s6_addr[10] = a.s6_addr[11] = 0xff;
+        memcpy(a.s6_addr + 12, &((const struct sockaddr_in *)(const void *)sa)->sin_addr, 4);
+    }
+    return a;
+}
+
+/* A host has a whole /64 of IPv6 to call from. */
+static bool is_same_place(const struct in6_addr *a, const struct in6_addr *b)
+{
+    return memcmp(a, b, IN6_IS_ADDR_V4MAPPED(a) ? 16 : 8) == 0;
+}
+
+/* Did it say something that we have not read yet? */
+static bool has_unread(struct http_conn *c)
+{
+    int n = 0;
+
+    return ioctl(bufferevent_getfd(c->bev), FIONREAD, &n) == 0 && n > 0;
+}
+
+/* The oldest connection on which nothing was let in; peer: of those from there, NULL: of all. One that has just spoken is
+ * passed over: many may be accepted before its turn to be read comes, and it would be out before it was heard. */
+static struct http_conn *find_silent(struct http_server *s, const struct in6_addr *peer)
+{
+    struct http_conn *c, *oldest = NULL;
+
+    TAILQ_FOREACH(c, &s->conns, link)
+    {
+        if (c->proven || c->state == CONN_BUSY || (peer && !is_same_place(&c->peer, peer)))
+            continue;
+        if (!has_unread(c))
+            return c;
+        oldest = oldest ? oldest : c;
+    }
+    return oldest;
+}
+
+/* Whoever means to ask does so within a round trip; to push it out, a stranger must fill all places in that time. */
+static bool make_room(struct http_server *s, const struct in6_addr *peer)
+{
+    struct http_conn *c = find_silent(s, peer);
+
+    if (c)
+        http_conn_close(c);
+    return c;
+}
+
+static size_t count_from(const struct http_server *s, const struct in6_addr *peer)
+{
+    const struct http_conn *c;
+    size_t n = 0;
+
+    TAILQ_FOREACH(c, &s->conns, link)
+    {
+        n += is_same_place(&c->peer, peer);
+    }
+    return n;
+}
+
+static bool has_room(struct http_server *s, const struct in6_addr *peer)
+{
+    if (s->limits.per_address && count_from(s, peer) >= s->limits.per_address && !make_room(s, peer))
+        return false;
+    return s->n_conns < s->limits.connections || make_room(s, NULL);
+}
+
 static void on_accept(struct evconnlistener *l, evutil_socket_t fd, struct sockaddr *addr, int n, void *ctx)
 {
     static const char full[] = "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\n"
                                "Connection: close\r\n\r\n";
+    struct in6_addr peer = address_of(addr);
     struct http_server *s = ctx;
 
     (void)l;
-    (void)addr;
     (void)n;
-    if (s->n_conns < s->limits.connections) {
-        http_conn_accept(s, fd);
+    if (has_room(s, &peer)) {
+        http_conn_accept(s, fd, &peer);
         return;
     }
-    (void)!send(fd, full, sizeof(full) - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (!s->tls)
+        (void)!send(fd, full, sizeof(full) - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
     close(fd);
 }
 
@@ -139,6 +227,8 @@ static void on_accept_error(struct evconnlistener *l, void *ctx)
     struct timeval tv = {.tv_usec = ACCEPT_PAUSE_MS * 1000};
     struct http_server *s = ctx;
 
+    if (make_room(s, NULL))
+        return;
     log_warn("http.accept", "error=%s", LOG_STR(strerrordesc_np(EVUTIL_SOCKET_ERROR())));
     evconnlistener_disable(l);
     if (!s->accept_again)
@@ -215,6 +305,18 @@ int http_bind(const char *addr_port, int *ret_fd)
     return r < 0 ? err_pass(r) : r;
 }
 
+bool http_is_local(int fd)
+{
+    struct sockaddr_storage ss = {.ss_family = AF_UNSPEC};
+    socklen_t n = sizeof(ss);
+    struct in6_addr a;
+
+    if (getsockname(fd, (struct sockaddr *)&ss, &n) < 0)
+        return false;
+    a = address_of((const struct sockaddr *)&ss);
+    return ss.ss_family == AF_UNIX || IN6_IS_ADDR_LOOPBACK(&a) || (IN6_IS_ADDR_V4MAPPED(&a) && a.s6_addr[12] == 127);
+}
+
 /* ---- routes ---- */
 
 int http_server_route(struct http_server *s, const struct http_route *routes, void *ctx)
@@ -259,28 +361,46 @@ static bool take_arg(struct http_exchange *x, const char *arg, size_t n)
     return true;
 }
 
-void http_dispatch(struct http_server *s, struct http_exchange *x)
+/* The route that takes x, if there is one; *ret_known: whether its path is taken with another method. arg: what stands for
+ * the pattern's ':'. */
+static void find_route(struct http_server *s, struct http_exchange *x, bool *ret_known, const char **ret_arg,
+                       size_t *ret_n)
 {
     const char *path = http_path(x), *method = http_head(x)->method, *arg;
-    bool known = false;
-    size_t n = 0;
 
-    if (s->errors.before && s->errors.before(s->errors.ctx, x))
-        return;
+    *ret_known = false;
     for (size_t t = 0; t < s->n_tables; t++)
         for (const struct http_route *route = s->table[t].route; route->method; route++) {
+            size_t n = 0;
+
             if (!path_matches(route->pattern, path, &arg, &n))
                 continue;
-            known = true;
+            *ret_known = true;
             if (!method_matches(route, method))
                 continue;
-            if (arg && !take_arg(x, arg, n)) {
-                s->errors.refuse(s->errors.ctx, x, 400, "the path is not valid");
-                return;
-            }
-            route->handle(s->table[t].ctx, x);
+            x->route = route;
+            x->route_ctx = s->table[t].ctx;
+            *ret_arg = arg;
+            *ret_n = n;
             return;
         }
-    s->errors.refuse(s->errors.ctx, x, known ? 405 : 404,
-                     known ? "this path does not take that method" : "no such path");
+}
+
+bool http_admit(struct http_server *s, struct http_exchange *x)
+{
+    const char *arg = NULL;
+    size_t n = 0;
+    bool known;
+
+    find_route(s, x, &known, &arg, &n);
+    if (s->errors.before && s->errors.before(s->errors.ctx, x, x->head, x->route))
+        return false;
+    if (x->route && (!arg || take_arg(x, arg, n)))
+        return true;
+    if (x->route)
+        s->errors.refuse(s->errors.ctx, x, 400, "the path is not valid");
+    else
+        s->errors.refuse(s->errors.ctx, x, known ? 405 : 404,
+                         known ? "this path does not take that method" : "no such path");
+    return false;
 }

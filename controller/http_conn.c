@@ -11,8 +11,10 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "common/cleanup.h"
+#include "common/tls.h"
 
 enum { INPUT_MAX = 128 * 1024, LINGER_MS = 1000 };
 
@@ -47,7 +49,7 @@ void http_conn_close(struct http_conn *c)
     if (gone)
         gone(c->x.ctx);
     exchange_clear(c);
-    LIST_REMOVE(c, link);
+    TAILQ_REMOVE(&c->server->conns, c, link);
     c->server->n_conns--;
     event_free(c->deadline);
     event_free(c->turn);
@@ -76,7 +78,23 @@ static void refuse(struct http_conn *c, int status, const char *text)
 
 static void hand_over(struct http_conn *c)
 {
-    http_dispatch(c->server, begin_exchange(c));
+    struct http_exchange *x = begin_exchange(c);
+
+    x->route->handle(x->route_ctx, x);
+}
+
+/* May it go on? Without it no byte of a body is read: whom we do not know must not make us hold 64 MiB. */
+static bool admit(struct http_conn *c, bool has_body)
+{
+    struct http_exchange *x = begin_exchange(c);
+
+    /* where it is refused, nobody takes the body off the connection */
+    x->keep_alive = x->head->keep_alive && !has_body;
+    if (!http_admit(c->server, x))
+        return false;
+    x->keep_alive = x->head->keep_alive;
+    c->proven = c->proven || x->route->access != HTTP_FOR_ALL;
+    return true;
 }
 
 /* Takes room for n more bytes of body. */
@@ -107,22 +125,25 @@ static void continue_expected(struct http_conn *c)
 static void begin_body(struct http_conn *c)
 {
     struct http_head *h = c->x.head;
+    bool has_body = h->chunked || h->length;
 
     c->x.is_head = strcmp(h->method, "HEAD") == 0;
-    c->x.keep_alive = h->keep_alive;
     c->x.body = evbuffer_new();
     if (!c->x.body) {
         refuse(c, 503, "out of memory");
         return;
     }
-    if (!h->chunked && !h->length) {
+    if (!admit(c, has_body))
+        return;
+    if (!has_body) {
         hand_over(c);
         return;
     }
-    if (h->length > c->server->limits.body_bytes) {
+    if (h->length > c->server->limits.body_bytes || c->x.route->access == HTTP_FOR_ALL) {
         refuse(c, 413, "the request's body is too large");
         return;
     }
+    c->x.state = EXCHANGE_NONE;
     c->state = CONN_BODY;
     c->body_left = h->length;
     memset(&c->chunks, 0, sizeof(c->chunks));
@@ -149,7 +170,7 @@ static bool read_head(struct http_conn *c)
     if (!c->scanned)
         skip_empty_line(in);
     n = evbuffer_get_length(in);
-    n = n < HTTP_HEAD_MAX ? n : HTTP_HEAD_MAX;
+    n = n < HTTP_REQUEST_HEAD_MAX ? n : HTTP_REQUEST_HEAD_MAX;
     if (!n)
         return false;
     if (!c->begun) {
@@ -214,6 +235,19 @@ static bool read_chunked_body(struct http_conn *c)
     return false;
 }
 
+/* While an answer is awaited, reading goes on, or a client that leaves would not be seen. What it sends ahead waits; who sends
+ * more than anybody needs loses that, and the connection with the answer. (A read watermark is no way: libevent 2.1.12 calls
+ * back without end at one, and under TLS does not always go on reading afterwards.) */
+static void bound_input(struct http_conn *c)
+{
+    struct evbuffer *in = bufferevent_get_input(c->bev);
+
+    if (evbuffer_get_length(in) < INPUT_MAX)
+        return;
+    c->x.keep_alive = false;
+    evbuffer_drain(in, evbuffer_get_length(in));
+}
+
 /* Returns whether there may be more to do with what was read. */
 static bool read_some(struct http_conn *c)
 {
@@ -223,6 +257,7 @@ static bool read_some(struct http_conn *c)
     case CONN_BODY:
         return c->x.head->chunked ? read_chunked_body(c) : read_counted_body(c);
     case CONN_BUSY:
+        bound_input(c);
         return false;
     case CONN_FLUSH:
     case CONN_LINGER:
@@ -243,6 +278,8 @@ static void run(struct http_conn *c)
 static void linger(struct http_conn *c)
 {
     c->state = CONN_LINGER;
+    if (c->server->tls)
+        tls_say_end(c->bev);
     shutdown(bufferevent_getfd(c->bev), SHUT_WR);
     set_deadline(c, LINGER_MS);
 }
@@ -306,8 +343,8 @@ static void on_event(struct bufferevent *bev, short what, void *ctx)
     struct http_conn *c = ctx;
 
     (void)bev;
-    (void)what; /* end of file, error or a client that takes nothing: it is gone in each case */
-    http_conn_close(c);
+    if (!(what & BEV_EVENT_CONNECTED)) /* end of file, error or a client that takes nothing: it is gone in each case */
+        http_conn_close(c);
 }
 
 static void on_deadline(evutil_socket_t fd, short what, void *ctx)
@@ -322,7 +359,24 @@ static void on_deadline(evutil_socket_t fd, short what, void *ctx)
         http_conn_close(c);
 }
 
-void http_conn_accept(struct http_server *s, evutil_socket_t fd)
+/* What fails here is let go by who asked for it. */
+static bool equip(struct http_conn *c, struct http_server *s, evutil_socket_t fd)
+{
+    c->bev = s->tls ? tls_accept(s->tls, s->base, fd) : bufferevent_socket_new(s->base, fd, BEV_OPT_CLOSE_ON_FREE);
+    c->deadline = c->bev ? evtimer_new(s->base, on_deadline, c) : NULL;
+    c->turn = c->deadline ? event_new(s->base, -1, 0, on_turn, c) : NULL;
+    if (c->turn)
+        return true;
+    if (c->deadline)
+        event_free(c->deadline);
+    if (c->bev)
+        bufferevent_free(c->bev);
+    else
+        close(fd);
+    return false;
+}
+
+void http_conn_accept(struct http_server *s, evutil_socket_t fd, const struct in6_addr *peer)
 {
     struct timeval write_tv = {.tv_sec = s->limits.write_ms / 1000,
                                .tv_usec = (suseconds_t)(s->limits.write_ms % 1000) * 1000};
@@ -333,26 +387,16 @@ void http_conn_accept(struct http_server *s, evutil_socket_t fd)
         close(fd);
         return;
     }
-    *c = (struct http_conn){.server = s, .state = CONN_HEAD};
+    *c = (struct http_conn){.server = s, .state = CONN_HEAD, .peer = *peer};
     c->x.conn = c;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)); /* else a stream's small writes wait for ACKs */
-    c->bev = bufferevent_socket_new(s->base, fd, BEV_OPT_CLOSE_ON_FREE);
-    c->deadline = c->bev ? evtimer_new(s->base, on_deadline, c) : NULL;
-    c->turn = c->deadline ? event_new(s->base, -1, 0, on_turn, c) : NULL;
-    if (!c->turn) {
-        if (c->deadline)
-            event_free(c->deadline);
-        if (c->bev)
-            bufferevent_free(c->bev);
-        else
-            close(fd);
+    if (!equip(c, s, fd)) {
         free(c);
         return;
     }
-    LIST_INSERT_HEAD(&s->conns, c, link);
+    TAILQ_INSERT_TAIL(&s->conns, c, link);
     s->n_conns++;
     bufferevent_setcb(c->bev, on_read, on_write, on_event, c);
-    bufferevent_setwatermark(c->bev, EV_READ, 0, INPUT_MAX);
     bufferevent_setwatermark(c->bev, EV_WRITE, HTTP_OUTPUT_LOW, 0);
     bufferevent_set_timeouts(c->bev, NULL, &write_tv);
     set_deadline(c, s->limits.head_ms);

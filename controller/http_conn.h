@@ -3,6 +3,7 @@
 #define CARAVAN_CONTROLLER_HTTP_CONN_H
 
 #include <event2/util.h>
+#include <netinet/in.h>
 #include <sys/queue.h>
 
 #include "controller/http.h"
@@ -19,6 +20,7 @@ struct http_server {
     struct event_base *base;
     struct http_limits limits;
     struct http_errors errors;
+    struct tls *tls; /* NULL: none */
     struct {
         const struct http_route *route;
         void *ctx;
@@ -28,8 +30,8 @@ struct http_server {
     size_t n_listeners;
     struct event *accept_again; /* after the process ran out of descriptors */
     size_t n_conns;
-    size_t body_bytes; /* held by all connections */
-    LIST_HEAD(, http_conn) conns;
+    size_t body_bytes;             /* held by all connections */
+    TAILQ_HEAD(, http_conn) conns; /* oldest first */
 };
 
 enum http_conn_state {
@@ -46,6 +48,8 @@ struct http_exchange {
     struct http_conn *conn;
     enum http_exchange_state state;
     struct http_head *head; /* NULL: the request was not valid */
+    const struct http_route *route;
+    void *route_ctx;
     char *arg;
     struct evbuffer *body;
     struct evbuffer *fields; /* of the answer */
@@ -57,10 +61,12 @@ struct http_exchange {
 };
 
 struct http_conn {
-    LIST_ENTRY(http_conn) link;
+    TAILQ_ENTRY(http_conn) link;
     struct http_server *server;
     struct bufferevent *bev;
     struct event *deadline, *turn;
+    struct in6_addr peer; /* IPv4 is mapped; all zero: a socket in the file system */
+    bool proven;          /* a request was let in that not everybody may make */
     enum http_conn_state state;
     bool begun; /* the deadline of this head runs */
     size_t scanned;
@@ -71,10 +77,10 @@ struct http_conn {
 };
 
 /* fd: consumed. On failure the connection is simply not there. */
-void http_conn_accept(struct http_server *s, evutil_socket_t fd);
+void http_conn_accept(struct http_server *s, evutil_socket_t fd, const struct in6_addr *peer);
 void http_conn_close(struct http_conn *c);
-/* Finds the handler for x and calls it. */
-void http_dispatch(struct http_server *s, struct http_exchange *x);
+/* Finds the route of x, whose head is there. Returns false where x is answered already. */
+bool http_admit(struct http_server *s, struct http_exchange *x);
 
 /* An answer's words. */
 const char *http_status_text(int status);

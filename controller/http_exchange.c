@@ -1,5 +1,6 @@
 /* What handlers see of a request, and how they answer it. Nothing here frees or calls back: what an answer means for its
  * connection is done in the connection's next turn (http_conn.c). */
+#include <arpa/inet.h>
 #include <assert.h>
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
@@ -32,6 +33,18 @@ void http_exchange_set_arg(struct http_exchange *x, char *arg)
 {
     free(x->arg);
     x->arg = arg;
+}
+
+char *http_peer(const struct http_exchange *x, char *buf, size_t size)
+{
+    const struct in6_addr *peer = &x->conn->peer;
+
+    snprintf(buf, size, "local");
+    if (IN6_IS_ADDR_V4MAPPED(peer))
+        inet_ntop(AF_INET, peer->s6_addr + 12, buf, (socklen_t)size);
+    else if (!IN6_IS_ADDR_UNSPECIFIED(peer))
+        inet_ntop(AF_INET6, peer, buf, (socklen_t)size);
+    return buf;
 }
 
 const char *http_arg(const struct http_exchange *x)
@@ -95,6 +108,11 @@ void http_add_field(struct http_exchange *x, const char *name, const char *value
         x->fields = evbuffer_new();
     if (x->fields)
         evbuffer_add_printf(x->fields, "%s: %s\r\n", name, value);
+}
+
+void http_close_after(struct http_exchange *x)
+{
+    x->keep_alive = false;
 }
 
 static void write_date(struct evbuffer *out)

@@ -17,6 +17,7 @@
 #include "common/log.h"
 #include "common/startup.h"
 #include "controller/http.h"
+#include "controller/http_settings.h"
 #include "controller/options.h"
 #include "controller/shell.h"
 #include "controller/store.h"
@@ -215,6 +216,7 @@ static void warn_of_trust(const struct options *o)
 static int run(const struct options *o, const struct identity *id)
 {
     CLEANUP(models_conf_destroy) struct models_conf *models = NULL;
+    CLEANUP(http_settings_clear) struct http_settings http = {.tls = NULL};
     struct event_base *base;
     char why[PROTO_TEXT_MAX], http_text[80];
     int fds[HTTP_FDS_MAX], r;
@@ -225,6 +227,7 @@ static int run(const struct options *o, const struct identity *id)
         .port = (uint16_t)options_uint(o, CONTROLLER_OPT_PORT),
         .http_text = http_text,
         .http_fds = fds,
+        .http = &http,
         .trust_open = strcmp(options_string(o, CONTROLLER_OPT_TRUST), "open") == 0,
         .settle_ms = options_uint(o, CONTROLLER_OPT_SETTLE),
         .silent_ms = options_uint(o, CONTROLLER_OPT_SUSPECT_AFTER),
@@ -246,6 +249,9 @@ static int run(const struct options *o, const struct identity *id)
     if (r)
         return r < 0 ? say("out of memory") : (say(why), EXIT_USAGE);
     config.models = models;
+    r = http_settings_read(o, &http, why, sizeof(why));
+    if (r)
+        return r < 0 ? say("out of memory") : (say(why), EXIT_USAGE);
     r = open_http(o, fds, &config.n_http_fds);
     if (r)
         return r;

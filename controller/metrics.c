@@ -16,7 +16,7 @@ static const int codes[] = {200, 400, 404, 499, 500, 502, 503};
 enum { CODES = sizeof(codes) / sizeof(codes[0]), CODE_OTHER = CODES };
 
 /* Codes of requests that no handler saw. */
-static const int refusals[] = {400, 404, 405, 408, 413, 417, 431, 501, 503, 505};
+static const int refusals[] = {400, 401, 403, 404, 405, 408, 413, 417, 421, 431, 501, 503, 505};
 enum { REFUSALS = sizeof(refusals) / sizeof(refusals[0]) };
 
 struct metrics {

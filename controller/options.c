@@ -33,6 +33,26 @@ const struct option_def controller_options[] = {
                                     .def = "127.0.0.1:8080",
                                     .arg = "ADDR:PORT",
                                     .help = "Where /v1, /api and /metrics are served. Not used with LISTEN_FDS."},
+    [CONTROLLER_OPT_HTTP_HOSTS] =
+        {.name = "http_hosts",
+         .type = OPTION_LIST,
+         .arg = "NAME,...",
+         .help =
+             "Names, with :PORT where only that one is meant, under which HTTP may be asked and from whose pages, beside "
+             "addresses, localhost and this host's name."},
+    [CONTROLLER_OPT_HTTP_TLS_CERT] =
+        {.name = "http_tls_cert",
+         .type = OPTION_STRING,
+         .arg = "FILE",
+         .help = "Certificate for HTTPS, PEM, its chain behind it. Read again when it changes."},
+    [CONTROLLER_OPT_HTTP_TLS_KEY] = {.name = "http_tls_key",
+                                     .type = OPTION_STRING,
+                                     .arg = "FILE",
+                                     .help = "Its key, PEM, without a passphrase, not readable by others."},
+    [CONTROLLER_OPT_METRICS_OPEN] = {.name = "metrics_open",
+                                     .type = OPTION_BOOL,
+                                     .def = "no",
+                                     .help = "yes: /metrics needs no API key."},
     [CONTROLLER_OPT_TRUST] = {.name = "trust",
                               .type = OPTION_CHOICE,
                               .choices = "open|keys",

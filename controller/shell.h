@@ -12,6 +12,7 @@
 #include "controller/models_conf.h"
 
 struct event_base;
+struct http_settings;
 struct shell;
 
 enum { SHELL_E_START = 1 /* why says what and what to do */ };
@@ -26,6 +27,7 @@ struct shell_config {
     const char *http_text; /* where HTTP is, for the mDNS record */
     const int *http_fds;   /* bound; consumed on success */
     size_t n_http_fds;
+    const struct http_settings *http; /* borrowed for the shell's life */
     bool trust_open;
     uint64_t settle_ms, silent_ms, evict_after_ms, brake_hold_ms, graph_max_ms, load_stall_ms, warm_up_ms,
         transition_grace_ms, gateway_wait_ms;

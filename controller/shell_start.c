@@ -247,7 +247,7 @@ static int start(struct shell *s, const struct shell_config *c, char *why, size_
     if (!r)
         r = open_world(s);
     if (!r)
-        r = front_new(s->base, c->http_fds, c->n_http_fds, s->secret, c->gateway_wait_ms, &cb, &s->front);
+        r = front_new(s->base, c->http_fds, c->n_http_fds, s->secret, c->gateway_wait_ms, c->http, &cb, &s->front);
     if (!r)
         r = begin(s);
     if (!r)

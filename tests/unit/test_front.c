@@ -50,7 +50,7 @@ static void lab_open(struct lab *lab)
     memset(lab, 0, sizeof(*lab));
     lab->base = event_base_new();
     fd = lab_listen(&lab->port);
-    assert_int_equal(front_new(lab->base, &fd, 1, secret, 0, &cb, &lab->front), 0);
+    assert_int_equal(front_new(lab->base, &fd, 1, secret, 0, NULL, &cb, &lab->front), 0);
     n->view = lab_view(INSTANCE_LOADING, 18080);
     n->control.messages_malformed = 5;
     assert_int_equal(front_send(lab->front, n), 0);
@@ -77,15 +77,19 @@ static void test_every_path(void **state)
         {"GET /v1/chat/completions HTTP/1.0\r\n\r\n", "404", "{\"error\":{\"code\":404,"},
         {"GET /v1/models/tiny HTTP/1.0\r\n\r\n", "404", "\"type\":\"not_found_error\""},
         {"GET /v1/models HTTP/1.0\r\n\r\n", "200", "\r\nAccess-Control-Allow-Origin: \r\n"},
-        {"GET /v1/models HTTP/1.0\r\nOrigin: http://a\r\n\r\n", "200", "\r\nAccess-Control-Allow-Origin: http://a\r\n"},
-        {"OPTIONS /v1/chat/completions HTTP/1.0\r\nOrigin: http://a\r\n\r\n", "200",
+        {"GET /v1/models HTTP/1.0\r\nHost: localhost:8080\r\nOrigin: http://localhost:8080\r\n\r\n", "200",
+         "\r\nAccess-Control-Allow-Origin: http://localhost:8080\r\n"},
+        {"OPTIONS /v1/chat/completions HTTP/1.0\r\nHost: localhost\r\nOrigin: http://localhost\r\n\r\n", "200",
          "\r\nAccess-Control-Allow-Methods: GET, POST, DELETE, OPTIONS\r\n"},
+        {"GET /v1/models HTTP/1.0\r\nOrigin: http://a\r\n\r\n", "403", "cross_site"},
         {"POST /v1/completions HTTP/1.0\r\nContent-Length: 13\r\n\r\n{\"model\":\"m\"}", "503", "\r\nRetry-After: "},
         {"GET x HTTP/1.0\r\n\r\n", "400", "\"code\":\"bad_request\""},
         /* another site's page */
-        {"DELETE /api/instances/m HTTP/1.0\r\nHost: me:8080\r\nOrigin: http://evil\r\n\r\n", "403", "cross_site"},
-        {"POST /api/instances HTTP/1.0\r\nHost: me:8080\r\nOrigin: null\r\n\r\n", "403", "cross_site"},
-        {"POST /api/instances HTTP/1.0\r\nHost: me:8080\r\nOrigin: http://me:8080\r\n\r\n", "400", "bad_json"},
+        {"DELETE /api/instances/m HTTP/1.0\r\nHost: localhost:8080\r\nOrigin: http://evil\r\n\r\n", "403",
+         "cross_site"},
+        {"POST /api/instances HTTP/1.0\r\nHost: localhost:8080\r\nOrigin: null\r\n\r\n", "403", "cross_site"},
+        {"POST /api/instances HTTP/1.0\r\nHost: localhost:8080\r\nOrigin: http://localhost:8080\r\n\r\n", "400",
+         "bad_json"},
     };
     struct lab lab;
 
@@ -111,7 +115,7 @@ static void test_there_and_back(void **state)
     (void)state;
     lab_open(&lab);
     lab_connect(&c, lab.base, lab.port);
-    lab_send(&c, "DELETE /api/instances/m HTTP/1.1\r\nHost: x\r\n\r\n");
+    lab_send(&c, "DELETE /api/instances/m HTTP/1.1\r\nHost: localhost\r\n\r\n");
     lab_until_true(lab.base, &lab.ordered);
     assert_string_equal(lab.order->target, "m");
     n->request_id = lab.order->request_id;
@@ -120,7 +124,7 @@ static void test_there_and_back(void **state)
     lab_until(&c, "{\"task\":12,");
 
     lab.ordered = false;
-    lab_send(&c, "GET /api/plan?model=tiny HTTP/1.1\r\nHost: x\r\n\r\n");
+    lab_send(&c, "GET /api/plan?model=tiny HTTP/1.1\r\nHost: localhost\r\n\r\n");
     lab_until_true(lab.base, &lab.ordered);
     planned->request_id = lab.order->request_id;
     planned->planned.r = PLACE_E_NO_FIT;
@@ -148,7 +152,7 @@ static void test_gateway_tells(void **state)
     n->view = lab_view(INSTANCE_READY, port);
     assert_int_equal(front_send(lab.front, n), 0);
     lab_connect(&c, lab.base, lab.port);
-    lab_send(&c, "POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 13\r\n\r\n{\"model\":\"m\"}");
+    lab_send(&c, "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 13\r\n\r\n{\"model\":\"m\"}");
     lab_until_true(lab.base, &lab.ordered);
     while (lab.order->kind == FRONT_ORDER_TRAFFIC) {
         assert_true(id128_equal(&lab.order->instance, &aa));
@@ -172,10 +176,10 @@ static void test_ends_with_clients_there(void **state)
     (void)state;
     lab_open(&lab);
     lab_connect(&waits, lab.base, lab.port);
-    lab_send(&waits, "DELETE /api/instances/m HTTP/1.1\r\nHost: x\r\n\r\n");
+    lab_send(&waits, "DELETE /api/instances/m HTTP/1.1\r\nHost: localhost\r\n\r\n");
     lab_until_true(lab.base, &lab.ordered);
     lab_connect(&listens, lab.base, lab.port);
-    lab_send(&listens, "GET /api/events HTTP/1.1\r\nHost: x\r\n\r\n");
+    lab_send(&listens, "GET /api/events HTTP/1.1\r\nHost: localhost\r\n\r\n");
     lab_until(&listens, ":\n\n");
     n->transition = (struct cluster_transition){
         .machine = "node", .id = "n1", .from = "ready", .to = "lost", .event = "silent", .verdict = "go"};

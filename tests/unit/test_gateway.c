@@ -2,6 +2,7 @@
 #include <event2/buffer.h>
 #include <event2/event.h>
 #include <event2/http.h>
+#include <event2/keyvalq_struct.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -9,6 +10,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
+#include <sys/queue.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -44,6 +47,25 @@ static char *take_header(struct evhttp_request *req, const char *name)
     const char *v = evhttp_find_header(evhttp_request_get_input_headers(req), name);
 
     return strdup(v ? v : "");
+}
+
+/* Whatever else the client has said stays here: its secrets, and all that could say where it goes. */
+static void check_fields(struct evhttp_request *req)
+{
+    static const char *const passed[] = {"Host",          "Connection",     "Content-Type",
+                                         "Authorization", "Content-Length", "Accept"};
+    const struct evkeyval *field;
+
+    TAILQ_FOREACH(field, evhttp_request_get_input_headers(req), next)
+    {
+        bool known = false;
+
+        for (size_t i = 0; i < sizeof(passed) / sizeof(passed[0]); i++)
+            known = known || strcasecmp(field->key, passed[i]) == 0;
+        if (!known || strstr(field->value, "mine"))
+            fail_msg("%s: %s went to the coordinator", field->key, field->value);
+    }
+    assert_int_equal(strncmp(evhttp_find_header(evhttp_request_get_input_headers(req), "Host"), "127.0.0.1:", 10), 0);
 }
 
 static void forget_question(struct lab *lab)
@@ -131,10 +153,13 @@ static void ask(struct lab *lab, struct lab_client *c, const char *body)
 {
     char *text;
 
-    assert_true(asprintf(&text,
-                         "POST /v1/chat/completions?x=%%20 HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\n"
-                         "Authorization: Bearer mine\r\nX-Api-Key: mine\r\nContent-Length: %zu\r\n\r\n%s",
-                         strlen(body), body) > 0);
+    assert_true(
+        asprintf(&text,
+                 "POST /v1/chat/completions?x=%%20 HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\n"
+                 "Authorization: Bearer mine\r\nX-Api-Key: mine\r\nCookie: a=mine\r\nX-Forwarded-Host: mine\r\n"
+                 "Forwarded: host=mine\r\nX-Forwarded-For: mine\r\nProxy-Authorization: mine\r\n"
+                 "Upgrade: mine\r\nOrigin: http://mine\r\nReferer: http://mine/\r\nContent-Length: %zu\r\n\r\n%s",
+                 strlen(body), body) > 0);
     lab_connect(c, lab->base, lab->port);
     lab_send(c, text);
     free(text);
@@ -195,6 +220,7 @@ static void test_whole_answer(void **state)
     snprintf(bearer, sizeof(bearer), "Bearer %s", upstream_key(lab.secret, &id, 3, expected));
     assert_string_equal(lab.authorization, bearer); /* ours, never the client's */
     assert_string_equal(lab.key, "");
+    check_fields(lab.held);
     assert_string_equal(lab.type, "text/plain");
     assert_string_equal(evhttp_request_get_uri(lab.held), "/v1/chat/completions?x=%20");
     add_header(&lab, "Content-Type", "application/json; charset=utf-8");

@@ -1,6 +1,7 @@
 /* The server over real sockets: what is refused never lets a second request through, limits hold, streams end rightly. */
 #include <event2/event.h>
 #include <inttypes.h>
+#include <netinet/in.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -8,6 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -96,9 +99,9 @@ static void refuse(void *ctx, struct http_exchange *x, int status, const char *t
 }
 
 static const struct http_route routes[] = {
-    {"POST", "/echo", handle_echo, HTTP_FOR_ALL},        {"GET", "/echo", handle_echo, HTTP_FOR_ALL},
+    {"POST", "/echo", handle_echo, HTTP_FOR_ADMIN},      {"GET", "/echo", handle_echo, HTTP_FOR_ADMIN},
     {"GET", "/smuggled", handle_smuggled, HTTP_FOR_ALL}, {"GET", "/names/:name", handle_name, HTTP_FOR_ALL},
-    {"GET", "/stream", handle_stream, HTTP_FOR_ALL},     {"GET", "/held", handle_held, HTTP_FOR_ALL},
+    {"GET", "/stream", handle_stream, HTTP_FOR_ALL},     {"GET", "/held", handle_held, HTTP_FOR_ADMIN},
     {"GET", "/short", handle_short, HTTP_FOR_ALL},       {.method = NULL},
 };
 
@@ -445,6 +448,273 @@ static void test_back_pressure(void **state)
     lab_shut(&lab);
 }
 
+/* ---- strangers ---- */
+
+static bool nobody(void *ctx, struct http_exchange *x, struct http_head *head, const struct http_route *route)
+{
+    (void)ctx;
+    (void)head;
+    if (route && route->access == HTTP_FOR_ALL)
+        return false;
+    http_close_after(x);
+    http_reply_error(x, 401, "no_key", "no");
+    return true;
+}
+
+static void lab_open_for_nobody(struct lab *lab, const struct http_limits *limits)
+{
+    const struct http_errors errors = {.refuse = refuse, .before = nobody};
+
+    lab_open(lab, NULL);
+    http_server_destroy(&lab->server);
+    assert_int_equal(http_server_new(lab->base, limits, &errors, &lab->server), 0);
+    assert_int_equal(http_server_route(lab->server, routes, lab), 0);
+    assert_int_equal(http_server_listen_fd(lab->server, lab_listen(&lab->port)), 0);
+}
+
+/* Who may not ask is told so before a byte of the body, is not asked for it, and nothing that follows is read. */
+static void test_no_body_of_a_stranger_is_read(void **state)
+{
+    static const char *const requests[] = {
+        "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 67108864\r\nExpect: 100-continue\r\n\r\n",
+        "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 38\r\n\r\n" SMUGGLED,
+        "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" SMUGGLED,
+        "POST /nothing HTTP/1.1\r\nHost: x\r\nContent-Length: 67108864\r\n\r\n",
+    };
+    static const struct http_limits limits = {.body_ms = 600000};
+    struct lab lab;
+
+    (void)state;
+    lab_open_for_nobody(&lab, &limits);
+    for (size_t i = 0; i < sizeof(requests) / sizeof(requests[0]); i++) {
+        char *text = lab_ask(lab.base, lab.port, requests[i]);
+
+        assert_int_equal(strncmp(text, "HTTP/1.1 401 ", 13), 0);
+        assert_null(strstr(text + 9, "HTTP/1.1"));
+        assert_non_null(strstr(text, "\r\nConnection: close\r\n"));
+        free(text);
+    }
+    assert_int_equal(lab.n_smuggled, 0);
+    lab_shut(&lab);
+}
+
+static void test_what_nobody_takes_is_refused_before_its_body(void **state)
+{
+    static const char *const requests[] = {
+        "POST /nothing HTTP/1.1\r\nHost: x\r\nContent-Length: 67108864\r\n\r\n",
+        "DELETE /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n",
+        "GET /smuggled HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n", /* for all: it has no body */
+    };
+    static const int status[] = {404, 405, 413};
+    struct lab lab;
+
+    (void)state;
+    lab_open(&lab, NULL);
+    for (size_t i = 0; i < sizeof(requests) / sizeof(requests[0]); i++) {
+        char *text = lab_ask(lab.base, lab.port, requests[i]);
+
+        if (atoi(text + 9) != status[i])
+            fail_msg("case %zu: %s", i, text);
+        free(text);
+    }
+    assert_int_equal(lab.n_smuggled, 0);
+    lab_shut(&lab);
+}
+
+/* All places are taken by those who say nothing: the oldest of them makes room, and whoever was let in stays. */
+static void test_silence_makes_room(void **state)
+{
+    static const struct http_limits limits = {.connections = 3, .head_ms = 600000, .idle_ms = 600000};
+    struct lab_client known, silent[2], slow, next;
+    struct lab lab;
+
+    (void)state;
+    lab_open(&lab, &limits);
+    lab_connect(&known, lab.base, lab.port);
+    lab_send(&known, "GET /echo HTTP/1.1\r\nHost: x\r\n\r\n");
+    lab_until(&known, "\r\n\r\n");
+    for (size_t i = 0; i < 2; i++) {
+        lab_connect(&silent[i], lab.base, lab.port);
+        while (http_server_connections(lab.server) < 2 + i)
+            event_base_loop(lab.base, EVLOOP_ONCE);
+    }
+    lab_connect(&slow, lab.base, lab.port);
+    lab_send(&slow, "GET /names/a HT");
+    lab_until_closed(&silent[0]);
+    lab_connect(&next, lab.base, lab.port);
+    lab_send(&next, "GET /names/b HTTP/1.1\r\nHost: x\r\n\r\n");
+    lab_until(&next, "<b|>");
+    lab_until_closed(&silent[1]);
+    lab_send(&slow, "TP/1.1\r\nHost: x\r\n\r\n");
+    lab_until(&slow, "<a|>");
+    assert_int_equal(http_server_connections(lab.server), 3);
+    lab_send(&known, "GET /names/c HTTP/1.1\r\nHost: x\r\n\r\n");
+    lab_until(&known, "<c|>");
+    lab_close(&known);
+    lab_close(&silent[0]);
+    lab_close(&silent[1]);
+    lab_close(&slow);
+    lab_close(&next);
+    lab_shut(&lab);
+}
+
+static int connect_raw(uint16_t port, const char *text)
+{
+    struct sockaddr_in addr = {
+        .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons(port)};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    assert_int_equal(connect(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
+    assert_int_equal(send(fd, text, strlen(text), MSG_NOSIGNAL), strlen(text));
+    return fd;
+}
+
+static bool has_answer(int fd)
+{
+    char text[16] = "";
+
+    return recv(fd, text, 15, MSG_DONTWAIT | MSG_PEEK) > 0 && strncmp(text, "HTTP/1.1 200 ", 13) == 0;
+}
+
+/* Many are accepted in one turn, before any of them is read: who has spoken already is heard. */
+static void test_who_has_spoken_is_heard(void **state)
+{
+    static const struct http_limits limits = {.connections = 2, .head_ms = 600000};
+    struct lab lab;
+    int fd[4];
+
+    (void)state;
+    lab_open(&lab, &limits);
+    fd[0] = connect_raw(lab.port, "GET /names/a HTTP/1.1\r\nHost: x\r\n\r\n");
+    for (int i = 1; i < 4; i++)
+        fd[i] = connect_raw(lab.port, "");
+    for (int i = 0; i < 1000 && !has_answer(fd[0]); i++)
+        event_base_loop(lab.base, EVLOOP_NONBLOCK);
+    assert_true(has_answer(fd[0]));
+    assert_int_equal(http_server_connections(lab.server), 2);
+    for (int i = 0; i < 4; i++)
+        close(fd[i]);
+    lab_shut(&lab);
+}
+
+/* One address cannot take what is left for the others, and its own silent ones make room for its others. */
+static void test_an_address_has_its_share(void **state)
+{
+    static const struct http_limits limits = {.connections = 10, .per_address = 2, .head_ms = 600000};
+    struct lab_client silent, streams[2];
+    struct lab lab;
+    char *text;
+
+    (void)state;
+    lab_open(&lab, &limits);
+    lab_connect(&silent, lab.base, lab.port);
+    while (http_server_connections(lab.server) < 1)
+        event_base_loop(lab.base, EVLOOP_ONCE);
+    for (size_t i = 0; i < 2; i++) {
+        lab_connect(&streams[i], lab.base, lab.port);
+        lab_send(&streams[i], "GET /stream HTTP/1.1\r\nHost: x\r\n\r\n");
+        lab_until(&streams[i], "first");
+    }
+    lab_until_closed(&silent);
+    text = lab_ask(lab.base, lab.port, "");
+    assert_int_equal(strncmp(text, "HTTP/1.1 503 ", 13), 0);
+    free(text);
+    assert_int_equal(http_server_connections(lab.server), 2);
+    lab_close(&silent);
+    lab_close(&streams[0]);
+    lab_close(&streams[1]);
+    lab_shut(&lab);
+}
+
+static void send_a_byte(evutil_socket_t fd, short what, void *ctx)
+{
+    struct lab_client *c = ctx;
+
+    (void)fd;
+    (void)what;
+    if (!c->closed)
+        lab_send(c, "a");
+}
+
+/* A byte now and then keeps no head alive, nor a body. */
+static void test_a_trickle_does_not_live(void **state)
+{
+    static const char *const begins[] = {"GET /echo HTTP/1.1\r\nA: ",
+                                         "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 67108864\r\n\r\n"};
+    static const struct http_limits limits = {.head_ms = 200, .body_ms = 200};
+    const struct timeval often = {.tv_usec = 5000};
+    struct lab lab;
+
+    (void)state;
+    lab_open(&lab, &limits);
+    for (size_t i = 0; i < 2; i++) {
+        struct lab_client c;
+        struct event *trickle = event_new(lab.base, -1, EV_PERSIST, send_a_byte, &c);
+
+        lab_connect(&c, lab.base, lab.port);
+        lab_send(&c, begins[i]);
+        event_add(trickle, &often);
+        lab_until(&c, "HTTP/1.1 408 ");
+        event_free(trickle);
+        lab_until_closed(&c);
+        lab_close(&c);
+    }
+    while (http_server_connections(lab.server))
+        event_base_loop(lab.base, EVLOOP_ONCE);
+    lab_shut(&lab);
+}
+
+/* A client that takes nothing is let go; one that is idle as well. */
+static void test_who_takes_nothing_is_let_go(void **state)
+{
+    static const struct http_limits limits = {.write_ms = 50, .idle_ms = 50};
+    static char block[64 * 1024];
+    struct lab_client c;
+    struct lab lab;
+
+    (void)state;
+    lab_open(&lab, &limits);
+    lab_connect(&c, lab.base, lab.port);
+    lab_send(&c, "GET /stream HTTP/1.1\r\nHost: x\r\n\r\n");
+    lab_until(&c, "first");
+    lab_stop_reading(&c);
+    while (http_write(lab.stream, block, sizeof(block)) != HTTP_FULL)
+        event_base_loop(lab.base, EVLOOP_NONBLOCK);
+    lab_until_true(lab.base, &lab.gone);
+    lab_close(&c);
+    lab_connect(&c, lab.base, lab.port);
+    lab_send(&c, "GET /names/x HTTP/1.1\r\nHost: x\r\n\r\n");
+    lab_until_closed(&c);
+    assert_non_null(strstr(c.got, "<x|>"));
+    lab_close(&c);
+    lab_shut(&lab);
+}
+
+/* Far more ahead than anybody needs: it is not held, and the connection ends with the answer. */
+static void test_what_is_sent_ahead_is_bounded(void **state)
+{
+    static char ahead[1024 * 1024];
+    struct lab_client c;
+    struct lab lab;
+
+    (void)state;
+    memset(ahead, 'a', sizeof(ahead));
+    lab_open(&lab, NULL);
+    lab_connect(&c, lab.base, lab.port);
+    lab_send(&c, "GET /held HTTP/1.1\r\nHost: x\r\n\r\n");
+    while (!lab.stream)
+        event_base_loop(lab.base, EVLOOP_ONCE);
+    lab_send_bytes(&c, ahead, sizeof(ahead));
+    for (int i = 0; i < 200; i++)
+        event_base_loop(lab.base, EVLOOP_NONBLOCK);
+    http_reply(lab.stream, 200, "text/plain", "done", 4);
+    lab_until_closed(&c);
+    assert_non_null(strstr(c.got, "\r\nConnection: close\r\n"));
+    assert_null(strstr(c.got, "HTTP/1.1 4"));
+    lab_close(&c);
+    lab_shut(&lab);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -461,6 +731,14 @@ int main(void)
         cmocka_unit_test(test_client_leaves),
         cmocka_unit_test(test_server_goes_first),
         cmocka_unit_test(test_back_pressure),
+        cmocka_unit_test(test_no_body_of_a_stranger_is_read),
+        cmocka_unit_test(test_what_nobody_takes_is_refused_before_its_body),
+        cmocka_unit_test(test_silence_makes_room),
+        cmocka_unit_test(test_who_has_spoken_is_heard),
+        cmocka_unit_test(test_an_address_has_its_share),
+        cmocka_unit_test(test_a_trickle_does_not_live),
+        cmocka_unit_test(test_who_takes_nothing_is_let_go),
+        cmocka_unit_test(test_what_is_sent_ahead_is_bounded),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

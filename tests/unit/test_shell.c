@@ -401,7 +401,8 @@ static void test_join_deploy_chat_stop(void **state)
     assert_int_equal(strncmp(text, "HTTP/1.1 202 ", 13), 0);
     free(text);
     lab_connect(&c, lab.base, lab.http_port);
-    lab_send(&c, "GET /api/tasks/1 HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\nConnection: close\r\n\r\n");
+    lab_send(&c,
+             "GET /api/tasks/1 HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\nConnection: close\r\n\r\n");
     lab_until_closed(&c);
     if (!strstr(c.got, "\"state\":\"complete\""))
         fail_msg("the task did not complete: %s", c.got);
@@ -629,7 +630,7 @@ static size_t count(const char *text, const char *word)
 static void ask_in_vain(struct lab *lab)
 {
     static const char one[] =
-        "POST /api/instances HTTP/1.1\r\nHost: x\r\nContent-Length: 16\r\n%s\r\n{\"model\":\"tiny\"}";
+        "POST /api/instances HTTP/1.1\r\nHost: localhost\r\nContent-Length: 16\r\n%s\r\n{\"model\":\"tiny\"}";
     struct lab_client c[ASKERS];
     char request[256];
 
