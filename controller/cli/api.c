@@ -8,7 +8,9 @@
 
 #include "common/cleanup.h"
 #include "common/httpc.h"
+#include "common/tls.h"
 #include "controller/cli/json_get.h"
+#include "controller/cli/key.h"
 #include "controller/cli/screen.h"
 #include "controller/cli/sse.h"
 
@@ -19,6 +21,7 @@ struct api {
     char *url;
     char *host;
     uint16_t port;
+    struct tls *tls;     /* NULL: http:// */
     char *authorization; /* NULL: no key */
 };
 
@@ -47,12 +50,11 @@ static bool parse_port(const char *text, uint16_t *ret)
     return true;
 }
 
-/* HOST, HOST:PORT, [V6] or [V6]:PORT in place. */
+/* HOST, HOST:PORT, [V6] or [V6]:PORT in place. ret_port: left alone where there is none. */
 static bool split_authority(char *text, const char **ret_host, uint16_t *ret_port)
 {
     char *end;
 
-    *ret_port = 80;
     *ret_host = text;
     if (*text == '[') {
         *ret_host = text + 1;
@@ -71,39 +73,66 @@ static bool split_authority(char *text, const char **ret_host, uint16_t *ret_por
     return **ret_host && parse_port(end + 1, ret_port);
 }
 
-static enum cli_exit set_address(struct api *a, const char *url)
+static enum cli_exit set_address(struct api *a, const char *url, const char *ca_file)
 {
-    static const char scheme[] = "http://";
+    const bool secure = strncmp(url, "https://", 8) == 0;
+    const size_t n_scheme = secure ? 8 : 7;
     CLEANUP(cleanup_free) char *authority = NULL;
+    char why[512];
     const char *host;
 
-    if (strncmp(url, scheme, sizeof(scheme) - 1) != 0)
-        return cli_complain(CLI_USAGE, "\"%s\" is no controller's address: it begins with http://", url);
-    authority = strdup(url + sizeof(scheme) - 1);
+    if (!secure && strncmp(url, "http://", n_scheme) != 0)
+        return cli_complain(CLI_USAGE, "\"%s\" is no controller's address: it begins with http:// or https://", url);
+    authority = strdup(url + n_scheme);
     a->url = strdup(url);
     if (!authority || !a->url)
         return cli_complain(CLI_FAILED, "out of memory");
     for (size_t n = strlen(authority); n && authority[n - 1] == '/'; n--)
-        a->url[sizeof(scheme) - 2 + n] = authority[n - 1] = '\0';
+        a->url[n_scheme - 1 + n] = authority[n - 1] = '\0';
+    a->port = secure ? 443 : 80;
     if (strchr(authority, '/') || !split_authority(authority, &host, &a->port))
         return cli_complain(CLI_USAGE, "\"%s\" is no controller's address: it looks like http://HOST:PORT", url);
     a->host = strdup(host);
-    return a->host ? CLI_DONE : cli_complain(CLI_FAILED, "out of memory");
+    if (!a->host)
+        return cli_complain(CLI_FAILED, "out of memory");
+    if (!secure)
+        return CLI_DONE;
+    switch (tls_client_new(ca_file, &a->tls, why, sizeof(why))) {
+    case 0:
+        return CLI_DONE;
+    case TLS_E_FILE:
+        return cli_complain(CLI_USAGE, "%s", why);
+    }
+    return cli_complain(CLI_FAILED, "out of memory");
 }
 
-enum cli_exit api_new(const char *url, struct api **ret)
+static enum cli_exit set_key(struct api *a, const struct api_access *access)
+{
+    char key[KEY_SIZE];
+    enum cli_exit e = key_find(access, a->host, key);
+
+    if (!e && *key && asprintf(&a->authorization, "Bearer %s", key) < 0) {
+        a->authorization = NULL;
+        e = cli_complain(CLI_FAILED, "out of memory");
+    }
+    explicit_bzero(key, sizeof(key));
+    return e;
+}
+
+enum cli_exit api_new(const char *url, const struct api_access *access, struct api **ret)
 {
     CLEANUP(api_destroy) struct api *a = calloc(1, sizeof(*a));
-    const char *key = getenv("CARAVAN_API_KEY");
     enum cli_exit e;
 
     if (!a)
         return cli_complain(CLI_FAILED, "out of memory");
-    e = set_address(a, url);
+    e = set_address(a, url, access->ca_file);
+    if (!e)
+        e = set_key(a, access);
     if (e)
         return e;
     a->base = event_base_new();
-    if (!a->base || (key && *key && asprintf(&a->authorization, "Bearer %s", key) < 0))
+    if (!a->base)
         return cli_complain(CLI_FAILED, "out of memory");
     *ret = a;
     a = NULL;
@@ -116,6 +145,9 @@ void api_destroy(struct api **a)
         return;
     if ((*a)->base)
         event_base_free((*a)->base);
+    if ((*a)->authorization)
+        explicit_bzero((*a)->authorization, strlen((*a)->authorization));
+    tls_destroy(&(*a)->tls);
     free((*a)->url);
     free((*a)->host);
     free((*a)->authorization);
@@ -216,6 +248,7 @@ static int perform(struct api *a, struct call *c, const char *method, const char
 {
     const struct httpc_callbacks cb = {on_head, on_data, on_done, c};
     CLEANUP(cleanup_free) char *text = body ? json_dumps(body, JSON_COMPACT) : NULL;
+    const struct httpc_secure secure = tls_secure(a->tls);
     struct httpc_header header[4] = {{"Accept", c->stream ? "text/event-stream" : "application/json"}};
     struct httpc_spec spec = {
         .host = a->host, .port = a->port, .unix_path = c->socket, .method = method, .target = target, .header = header};
@@ -223,6 +256,7 @@ static int perform(struct api *a, struct call *c, const char *method, const char
 
     if (body && !text)
         return -ENOMEM;
+    spec.secure = a->tls && !c->socket ? &secure : NULL;
     spec.n_headers = 1;
     if (a->authorization && !c->socket) /* the key is the controller's */
         header[spec.n_headers++] = (struct httpc_header){"Authorization", a->authorization};
@@ -250,10 +284,14 @@ static const char *why_not(int r)
 
 static enum cli_exit say_unreachable(const struct api *a, int r)
 {
+    if (r == -EKEYREJECTED)
+        return cli_complain(CLI_UNREACHABLE, "%s: %s; --ca-file names whom to believe", a->url, tls_why(a->tls));
+    if (r == -EPROTO && a->tls && *tls_why(a->tls))
+        return cli_complain(CLI_UNREACHABLE, "%s: %s; is it http://?", a->url, tls_why(a->tls));
     if (r == -EPROTO)
         return cli_complain(CLI_UNREACHABLE, "what answers at %s is no Caravan controller; check --controller", a->url);
     if (r == -EINVAL)
-        return cli_complain(CLI_USAGE, "%s or CARAVAN_API_KEY holds characters that cannot be sent", a->url);
+        return cli_complain(CLI_USAGE, "%s or the API key holds characters that cannot be sent", a->url);
     if (r == -EMSGSIZE)
         return cli_complain(CLI_FAILED, "the answer of %s is too large", a->url);
     if (r == -ENOMEM)
@@ -271,8 +309,15 @@ static enum cli_exit say_refusal(const struct api *a, const struct call *c)
     const char *message = json_text_of(error, "message", NULL);
     enum cli_exit e = (c->status >= 400 && c->status < 500) || c->status == 501 ? CLI_REFUSED : CLI_FAILED;
 
+    if (c->status == 401 && !a->authorization)
+        return cli_complain(
+            e,
+            "%s; put it into CARAVAN_API_KEY, or name its file with --api-key-file: the controller's own "
+            "is admin.key in its state directory",
+            message ? message : "this needs an API key");
     if (c->status == 401 || c->status == 403)
-        return cli_complain(e, "%s; put the key into CARAVAN_API_KEY", message ? message : "this needs an API key");
+        return cli_complain(e, "%s; another one goes into CARAVAN_API_KEY or --api-key-file",
+                            message ? message : "this API key is refused");
     if (message)
         return cli_complain(e, "%s", message);
     return cli_complain(e, "%s answered %d without a reason; is it a Caravan controller?", a->url, c->status);
@@ -308,7 +353,7 @@ enum cli_exit api_call(struct api *a, const char *method, const char *target, co
 /* Errors that say that nobody is there, and not what is wrong with the question. */
 static bool is_away(int r)
 {
-    return r < 0 && r != -EPROTO && r != -EINVAL && r != -EMSGSIZE && r != -ENOMEM;
+    return r < 0 && r != -EPROTO && r != -EINVAL && r != -EMSGSIZE && r != -ENOMEM && r != -EKEYREJECTED;
 }
 
 /* 0 or negative errno: it has none, or what answers there is no agent. */

@@ -12,8 +12,15 @@
 struct api;
 struct sse_event;
 
-/* url: http://HOST[:PORT]. CARAVAN_API_KEY of the environment goes with each call. CLI_DONE, CLI_USAGE, CLI_FAILED. */
-enum cli_exit api_new(const char *url, struct api **ret);
+struct api_access {
+    const char *key_file; /* holds an API key */
+    bool key_file_named;  /* it was asked for: it must be there, and goes to any controller. Else to one on this host */
+    const char *ca_file;  /* NULL: the system's certificates */
+};
+
+/* url: http://HOST[:PORT] or https://HOST[:PORT]. With each call goes the key in CARAVAN_API_KEY of the environment, or else
+ * in key_file. access: borrowed. CLI_DONE, CLI_USAGE, CLI_FAILED. */
+enum cli_exit api_new(const char *url, const struct api_access *access, struct api **ret);
 void api_destroy(struct api **a);
 const char *api_url(const struct api *a);
 

@@ -129,6 +129,7 @@ static enum cli_exit run_verb(const struct verb *v, int argc, char **argv, char 
     CLEANUP(options_destroy) struct options *o = NULL;
     CLEANUP(api_destroy) struct api *api = NULL;
     struct cli c = {.verb = v, .word = argv + 1, .rest = rest, .n_rest = n_rest};
+    struct api_access access;
     enum cli_exit e;
     int r;
 
@@ -144,7 +145,10 @@ static enum cli_exit run_verb(const struct verb *v, int argc, char **argv, char 
     e = check_words(&c);
     if (e)
         return e;
-    e = api_new(options_string(o, CLI_OPTION_CONTROLLER), &api);
+    access = (struct api_access){.key_file = options_string(o, CLI_OPTION_KEY_FILE),
+                                 .key_file_named = options_is_set(o, CLI_OPTION_KEY_FILE),
+                                 .ca_file = options_string(o, CLI_OPTION_CA_FILE)};
+    e = api_new(options_string(o, CLI_OPTION_CONTROLLER), &access, &api);
     if (e)
         return e;
     c.api = api;

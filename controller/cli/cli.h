@@ -34,13 +34,25 @@ struct verb {
     enum cli_exit (*run)(const struct cli *c);
 };
 
-/* Each table begins with these two, so their index is the same in all. */
-enum { CLI_OPTION_JSON, CLI_OPTION_CONTROLLER, CLI_OPTION_OWN };
+/* Each table begins with these, so their index is the same in all. A key itself is no option: argv can be read by all. */
+enum { CLI_OPTION_JSON, CLI_OPTION_CONTROLLER, CLI_OPTION_KEY_FILE, CLI_OPTION_CA_FILE, CLI_OPTION_OWN };
+#define CLI_KEY_FILE "/var/lib/caravan-controller/admin.key"
 #define CLI_COMMON_OPTIONS                                                                                    \
     {.name = "json", .type = OPTION_FLAG, .argv_only = true, .help = "Print the controller's JSON instead."}, \
+        {.name = "controller",                                                                                \
+         .type = OPTION_STRING,                                                                               \
+         .def = "http://127.0.0.1:8080",                                                                      \
+         .arg = "URL",                                                                                        \
+         .help = "Which controller to ask; also CARAVAN_CONTROLLER."},                                        \
+        {.name = "api_key_file",                                                                              \
+         .type = OPTION_STRING,                                                                               \
+         .def = CLI_KEY_FILE,                                                                                 \
+         .arg = "FILE",                                                                                       \
+         .help = "Where the API key stands; also CARAVAN_API_KEY_FILE. CARAVAN_API_KEY, the key itself, "     \
+                 "goes before. The default is for a controller on this host only."},                          \
     {                                                                                                         \
-        .name = "controller", .type = OPTION_STRING, .def = "http://127.0.0.1:8080", .arg = "URL",            \
-        .help = "Which controller to ask; also CARAVAN_CONTROLLER."                                           \
+        .name = "ca_file", .type = OPTION_STRING, .arg = "FILE",                                              \
+        .help = "With https://: believe these certificates, not the system's; also CARAVAN_CA_FILE."          \
     }
 
 /* Runs one command line. Returns its exit code. argv: borrowed, its order may change. */

@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #include "controller/cli/cli.h"
+#include "controller/cli/key.h"
 #include "controller/cli/screen.h"
 #include "controller/cli/sse.h"
 
@@ -568,7 +569,11 @@ static void test_refusals_and_troubles(void **state)
          "caravan: a b\n"},
         {{"GET", "/api/plan?model=qwem", 401, "{\"error\":{\"message\":\"no key\"}}", NULL, 0, 0},
          CLI_REFUSED,
-         "caravan: no key; put the key into CARAVAN_API_KEY\n"},
+         "caravan: no key; put it into CARAVAN_API_KEY, or name its file with --api-key-file: the controller's own is "
+         "admin.key in its state directory\n"},
+        {{"GET", "/api/plan?model=qwem", 403, "{\"error\":{\"message\":\"lesser\"}}", NULL, 0, 0},
+         CLI_REFUSED,
+         "caravan: lesser; another one goes into CARAVAN_API_KEY or --api-key-file\n"},
         {{"GET", "/api/plan?model=qwem", 503, "{\"error\":{\"message\":\"starting\"}}", NULL, 0, 0},
          CLI_FAILED,
          "caravan: starting\n"},
@@ -586,6 +591,100 @@ static void test_refusals_and_troubles(void **state)
         assert_string_equal(run.err, cases[i].err);
         evhttp_free(s.http);
     }
+}
+
+/* ---- the key ---- */
+
+static char *key_file(const char *text)
+{
+    static char path[64];
+    FILE *file;
+
+    snprintf(path, sizeof(path), "/tmp/caravan-test-%d.key", (int)getpid());
+    file = fopen(path, "w");
+    assert_non_null(file);
+    fputs(text, file);
+    fclose(file);
+    return path;
+}
+
+static void test_where_the_key_comes_from(void **state)
+{
+    static const struct route routes[] = {{"GET", "/api/tasks", 200, "{\"tasks\":[]}", NULL, 0, 0}, {0}};
+    static const struct {
+        const char *text, *env; /* env: CARAVAN_API_KEY */
+        int by_env;             /* the file is named in the environment, not in argv */
+        int code;
+        const char *asked;
+    } cases[] = {
+        {"caravan_file\n", NULL, 0, CLI_DONE, "GET /api/tasks|Bearer caravan_file||\n"},
+        {"caravan_file\r\nsecond line", NULL, 1, CLI_DONE, "GET /api/tasks|Bearer caravan_file||\n"},
+        {"caravan_file\n", "caravan_env", 0, CLI_DONE, "GET /api/tasks|Bearer caravan_env||\n"},
+        {"caravan_file\n", "", 1, CLI_DONE, "GET /api/tasks|Bearer caravan_file||\n"},
+        {"\n", NULL, 0, CLI_USAGE, ""},
+        {"", NULL, 1, CLI_USAGE, ""},
+    };
+    struct stand_in s;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        char *path = key_file(cases[i].text);
+        struct run run = {.word = {"tasks", cases[i].by_env ? NULL : "--api-key-file", path}};
+
+        if (cases[i].env)
+            setenv("CARAVAN_API_KEY", cases[i].env, 1);
+        if (cases[i].by_env)
+            setenv("CARAVAN_API_KEY_FILE", path, 1);
+        stand_in_start(&s, routes);
+        run_cli(&run, &s);
+        if (run.code != cases[i].code || strcmp(s.asked, cases[i].asked) != 0)
+            fail_msg("case %zu: %d %s%s", i, run.code, s.asked, run.err);
+        evhttp_free(s.http);
+        unsetenv("CARAVAN_API_KEY");
+        unsetenv("CARAVAN_API_KEY_FILE");
+        unlink(path);
+    }
+}
+
+/* The key file that nobody named is this host's controller's: it goes to no other. */
+static void test_the_default_key_stays_here(void **state)
+{
+    static const struct {
+        const char *host;
+        int named, has_key;
+    } cases[] = {
+        {"127.0.0.1", 0, 1}, {"127.3.2.1", 0, 1}, {"localhost", 0, 1},   {"::1", 0, 1},
+        {"192.0.2.1", 0, 0}, {"example", 0, 0},   {"fe80::1", 0, 0},     {"127.0.0.1.example", 0, 0},
+        {"192.0.2.1", 1, 1}, {"example", 1, 1},   {"localhost.x", 0, 0},
+    };
+    struct api_access access = {.key_file = key_file("caravan_file\n")};
+    char key[KEY_SIZE];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        access.key_file_named = cases[i].named;
+        assert_int_equal(key_find(&access, cases[i].host, key), CLI_DONE);
+        if (strcmp(key, cases[i].has_key ? "caravan_file" : "") != 0)
+            fail_msg("case %zu: %s: \"%s\"", i, cases[i].host, key);
+    }
+    unlink(access.key_file);
+    access.key_file_named = 0;
+    assert_int_equal(key_find(&access, "127.0.0.1", key), CLI_DONE); /* there is none: so be it */
+    assert_string_equal(key, "");
+}
+
+static void test_files_that_cannot_be_read(void **state)
+{
+    struct run run = {.word = {"tasks", "--api-key-file", "/nonexistent/key"}};
+
+    (void)state;
+    run_cli(&run, NULL);
+    assert_int_equal(run.code, CLI_USAGE);
+    assert_non_null(strstr(run.err, "the API key in /nonexistent/key cannot be read: No such file"));
+    run = (struct run){.word = {"tasks", "--controller", "https://127.0.0.1:1", "--ca-file", "/nonexistent/ca"}};
+    run_cli(&run, NULL);
+    assert_int_equal(run.code, CLI_USAGE);
+    assert_non_null(strstr(run.err, "/nonexistent/ca cannot be used"));
 }
 
 static void test_what_is_no_controller(void **state)
@@ -1039,6 +1138,9 @@ int main(void)
         TEST(test_a_controller_that_goes_and_comes),
         TEST(test_events),
         TEST(test_refusals_and_troubles),
+        TEST(test_where_the_key_comes_from),
+        TEST(test_files_that_cannot_be_read),
+        TEST(test_the_default_key_stays_here),
         TEST(test_what_is_no_controller),
         TEST(test_answers_of_another_shape),
         TEST(test_troubles_of_nodes),
