@@ -14,14 +14,93 @@
 
 enum { WARN_EVERY_MS = 60000 };
 
+struct link_key {
+    uint8_t key[CRYPTO_KEY_BYTES];
+    enum key_scope scope;
+};
+
 struct link {
     struct wire_server *server;
     struct link_config config;
     struct link_callbacks cb;
-    uint64_t n_malformed, n_unknown;
+    struct link_counts n;
+    size_t n_keys, n_keys_room;
+    struct link_key *key;
     size_t n_peers;
     struct link_peer peer[LINK_PEERS_MAX];
 };
+
+/* ---- keys --------------------------------------------------------------------------------------------------------- */
+
+static struct link_key *find_key(const struct link *l, const uint8_t *key)
+{
+    for (size_t i = 0; i < l->n_keys; i++)
+        if (memcmp(l->key[i].key, key, CRYPTO_KEY_BYTES) == 0)
+            return &l->key[i];
+    return NULL;
+}
+
+/* Revoked, too, where nobody ever allowed it. */
+static enum key_scope scope_of(const struct link *l, const uint8_t *key)
+{
+    const struct link_key *k = find_key(l, key);
+
+    return k ? k->scope : l->config.trust_open ? KEY_NODE : KEY_REVOKED;
+}
+
+/* 0 or -ENOMEM. */
+static int set_scope(struct link *l, const uint8_t *key, enum key_scope scope)
+{
+    struct link_key *k = find_key(l, key), *grown;
+    size_t room = l->n_keys_room ? 2 * l->n_keys_room : 16;
+
+    if (!k && l->n_keys == l->n_keys_room) {
+        grown = realloc(l->key, room * sizeof(*grown));
+        if (!grown)
+            return err_raise(-ENOMEM);
+        l->key = grown;
+        l->n_keys_room = room;
+    }
+    if (!k) {
+        k = &l->key[l->n_keys++];
+        memcpy(k->key, key, CRYPTO_KEY_BYTES);
+    }
+    k->scope = scope;
+    return 0;
+}
+
+int link_allow(struct link *l, const char *key_hex, enum key_scope scope)
+{
+    uint8_t key[CRYPTO_KEY_BYTES];
+    int r;
+
+    if (crypto_key_parse(key_hex, key))
+        return 0; /* nobody can prove it */
+    r = set_scope(l, key, scope);
+    if (!r)
+        r = wire_server_allow(l->server, key);
+    return r < 0 ? err_pass(r) : 0;
+}
+
+/* Its place in the table is kept only where the table says who may not come in, and not who may. */
+int link_forbid(struct link *l, const char *key_hex)
+{
+    uint8_t key[CRYPTO_KEY_BYTES];
+    struct link_key *k;
+    int r;
+
+    if (crypto_key_parse(key_hex, key))
+        return 0;
+    r = wire_server_forbid(l->server, key);
+    k = find_key(l, key);
+    if (!r && l->config.trust_open)
+        r = set_scope(l, key, KEY_REVOKED);
+    else if (!r && k)
+        *k = l->key[--l->n_keys];
+    return r < 0 ? err_pass(r) : 0;
+}
+
+/* ---- peers -------------------------------------------------------------------------------------------------------- */
 
 static struct link_peer *find(struct link *l, const uint8_t *key)
 {
@@ -54,23 +133,39 @@ static struct link_peer *take(struct link *l, const uint8_t *key)
     return p;
 }
 
-static void complain(struct link *l, struct link_peer *p, const char *peer_addr, int outcome)
+static void complain(struct link_peer *p, const char *peer_addr, const char *reason)
 {
     uint64_t now_ms = clock_now_ms();
 
-    if (outcome == MESSAGE_E_UNKNOWN_KIND) {
-        p->n_unknown++;
-        l->n_unknown++;
-    } else {
-        p->n_malformed++;
-        l->n_malformed++;
-    }
     if (p->warned_ms && now_ms - p->warned_ms < WARN_EVERY_MS)
         return;
     p->warned_ms = now_ms;
-    log_warn("link.message_dropped", "node=%s addr=%s reason=%s malformed=%" PRIu64 " unknown=%" PRIu64,
-             ID128_SHORT(&p->node), LOG_STR(peer_addr), message_outcome_name(outcome), p->n_malformed, p->n_unknown);
+    log_warn("link.message_dropped",
+             "node=%s addr=%s reason=%s malformed=%" PRIu64 " unknown=%" PRIu64 " refused=%" PRIu64,
+             ID128_SHORT(&p->node), LOG_STR(peer_addr), reason, p->n_malformed, p->n_unknown, p->n_refused);
 }
+
+/* outcome: MESSAGE_E_*. */
+static void drop_unread(struct link *l, struct link_peer *p, const char *peer_addr, int outcome)
+{
+    if (outcome == MESSAGE_E_UNKNOWN_KIND) {
+        p->n_unknown++;
+        l->n.unknown++;
+    } else {
+        p->n_malformed++;
+        l->n.malformed++;
+    }
+    complain(p, peer_addr, message_outcome_name(outcome));
+}
+
+static void refuse(struct link *l, struct link_peer *p, const char *peer_addr, const char *reason)
+{
+    p->n_refused++;
+    l->n.refused++;
+    complain(p, peer_addr, reason);
+}
+
+/* ---- messages ----------------------------------------------------------------------------------------------------- */
 
 /* A relayed message is one that its sender would have sent here itself. */
 static bool is_from_agent(const struct message *m)
@@ -97,24 +192,46 @@ static bool is_from_agent(const struct message *m)
     return false;
 }
 
+/* Why it is not even read; NULL: it is. */
+static const char *unread_because(enum key_scope scope, size_t n_bytes)
+{
+    switch (scope) {
+    case KEY_NODE:
+        return NULL;
+    case KEY_JOIN:
+        return n_bytes > LINK_JOIN_MAX ? "scope" : NULL;
+    case KEY_REVOKED:
+        break;
+    }
+    return "key_not_allowed";
+}
+
 static void on_message(void *ctx, const uint8_t *key, const char *peer_addr, const void *buf, size_t n_bytes)
 {
     CLEANUP(message_destroy) struct message *m = NULL;
     struct link *l = ctx;
     struct link_peer *p = take(l, key);
-    int r = message_unpack(buf, n_bytes, &m);
+    enum key_scope scope = scope_of(l, key);
+    const char *why = unread_because(scope, n_bytes);
+    int r = why ? 0 : message_unpack(buf, n_bytes, &m);
 
     if (r < 0) {
         log_failure(LOG_LEVEL_ERROR, "link.unpack", r, "node=%s", ID128_SHORT(&p->node));
         return;
     }
-    if (!r && !is_from_agent(m))
+    if (m && (m->kind == MESSAGE_JOIN) != (scope == KEY_JOIN))
+        why = "scope";
+    else if (m && scope == KEY_NODE && !is_from_agent(m))
         r = MESSAGE_E_MALFORMED;
-    if (r) {
-        complain(l, p, peer_addr, r);
+    if (why) {
+        refuse(l, p, peer_addr, why);
         return;
     }
-    if (m->kind == MESSAGE_HELLO) /* a new connection: counting starts again */
+    if (r) {
+        drop_unread(l, p, peer_addr, r);
+        return;
+    }
+    if (m->kind == MESSAGE_HELLO || m->kind == MESSAGE_JOIN) /* a new connection: counting starts again */
         p->seq_out = 0;
     l->cb.message(l->cb.ctx, p, peer_addr, &m);
 }
@@ -132,9 +249,11 @@ static void on_closed(void *ctx, const uint8_t *key, const char *peer_addr)
     struct link *l = ctx;
     struct link_peer *p = find(l, key);
 
-    if (p && l->cb.closed)
+    if (p && l->cb.closed && scope_of(l, key) == KEY_NODE)
         l->cb.closed(l->cb.ctx, p, peer_addr);
 }
+
+/* ---- life --------------------------------------------------------------------------------------------------------- */
 
 int link_new(struct event_base *base, const struct identity *id, const struct link_config *config,
              const struct link_callbacks *cb, struct link **ret)
@@ -166,9 +285,12 @@ void link_destroy(struct link **l)
     if (!*l)
         return;
     wire_server_destroy(&(*l)->server);
+    free((*l)->key);
     free(*l);
     *l = NULL;
 }
+
+/* ---- what goes out ------------------------------------------------------------------------------------------------ */
 
 static void sign(const struct link *l, const struct link_peer *p, struct message *m)
 {
@@ -207,22 +329,12 @@ int link_send(struct link *l, const char *key_hex, struct message *m)
     return 0;
 }
 
-void link_counts(const struct link *l, uint64_t *ret_malformed, uint64_t *ret_unknown)
+struct link_counts link_counts(const struct link *l)
 {
-    *ret_malformed = l->n_malformed + wire_server_stats(l->server).n_malformed;
-    *ret_unknown = l->n_unknown;
-}
+    struct wire_server_stats wire = wire_server_stats(l->server);
+    struct link_counts n = l->n;
 
-int link_allow(struct link *l, const char *key_hex, enum key_scope scope)
-{
-    (void)l;
-    (void)key_hex;
-    (void)scope;
-    return 0;
-}
-
-void link_forbid(struct link *l, const char *key_hex)
-{
-    (void)l;
-    (void)key_hex;
+    n.malformed += wire.n_malformed;
+    n.refused += wire.n_refused;
+    return n;
 }

@@ -361,6 +361,27 @@ static void print_malformed(const struct page *p, const char *name)
     fprintf(p->out, "%s{reason=\"unknown_kind\"} %" PRIu64 "\n", name, p->control->messages_unknown);
 }
 
+static void print_link_refused(const struct page *p, const char *name)
+{
+    fprintf(p->out, "%s %" PRIu64 "\n", name, p->control->links_refused);
+}
+
+static void print_join_refused(const struct page *p, const char *name)
+{
+    fprintf(p->out, "%s %" PRIu64 "\n", name, p->view ? p->view->joins_refused : 0);
+}
+
+static void print_api_keys(const struct page *p, const char *name)
+{
+    for (int s = API_INFER; s <= API_ADMIN; s++) {
+        size_t n = 0;
+
+        for (size_t i = 0; p->view && i < p->view->n_api_keys; i++)
+            n += (int)p->view->api_key[i].scope == s;
+        fprintf(p->out, "%s{scope=\"%s\"} %zu\n", name, api_scope_name((enum api_scope)s), n);
+    }
+}
+
 static void print_store_commit(const struct page *p, const char *name)
 {
     const struct metrics_histogram *h = &p->control->store_commit;
@@ -403,6 +424,10 @@ static const struct {
     {"caravan_http_refused_total", "counter", "HTTP requests that were refused before any handler saw them.",
      print_refused},
     {"caravan_link_messages_dropped_total", "counter", "Messages of agents that could not be read.", print_malformed},
+    {"caravan_link_refused_total", "counter", "Dials and messages of agents whose key may not.", print_link_refused},
+    {"caravan_join_refused_total", "counter", "Nodes that asked with a join token and were not let in.",
+     print_join_refused},
+    {"caravan_api_keys", "gauge", "API keys by scope.", print_api_keys},
     {"caravan_audit_lost_total", "counter", "Audit rows that the store could not take.", print_audit_lost},
     {"caravan_store_commit_seconds", "histogram", "Time from an append to its durable commit.", print_store_commit},
 };

@@ -24,6 +24,7 @@ struct metrics_control {
     struct metrics_histogram store_commit;
     uint64_t messages_malformed;
     uint64_t messages_unknown; /* of a later version */
+    uint64_t links_refused;    /* handshakes and messages of keys that may not */
     uint64_t audit_lost;       /* rows */
 };
 

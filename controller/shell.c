@@ -206,7 +206,10 @@ static void carry_out(struct shell *s, struct cluster_fx *fx)
         shell_knock(s, fx);
         return;
     case CLUSTER_FX_ALLOW:
+        shell_allow(s, fx);
+        return;
     case CLUSTER_FX_FORBID:
+        shell_forbid(s, fx);
         return;
     }
 }
@@ -254,12 +257,20 @@ void shell_on_tick(evutil_socket_t fd, short what, void *ctx)
 
 /* ---- what happens ---- */
 
+static enum cluster_ev_kind heard_as(const struct message *m)
+{
+    if (m->kind == MESSAGE_JOIN)
+        return CLUSTER_EV_JOIN;
+    return m->kind == MESSAGE_HELLO ? CLUSTER_EV_HELLO : CLUSTER_EV_MESSAGE;
+}
+
 void shell_on_message(void *ctx, const struct link_peer *peer, const char *peer_addr, struct message **m)
 {
-    struct cluster_ev ev = {
-        .kind = (*m)->kind == MESSAGE_HELLO ? CLUSTER_EV_HELLO : CLUSTER_EV_MESSAGE, .node = peer->node, .message = *m};
+    struct cluster_ev ev = {.kind = heard_as(*m), .node = peer->node, .message = *m};
     struct shell *s = ctx;
 
+    if (ev.kind == CLUSTER_EV_JOIN)
+        ev.node = shell_id_of_key((*m)->join.key);
     snprintf(ev.key, sizeof(ev.key), "%s", peer->key_hex);
     snprintf(ev.peer_addr, sizeof(ev.peer_addr), "%s", peer_addr);
     shell_step(s, &ev);
@@ -398,6 +409,8 @@ void shell_on_order(void *ctx, struct front_order *order)
 
     if (!fill_request(s, o))
         return;
+    if (o->kind == FRONT_ORDER_APPROVE)
+        ev.node = shell_id_of_key(o->access.key);
     if (!ev.kind) {
         do_plan(s, o);
     } else if (is_asked(o->kind) && shell_store_is_behind(s)) {

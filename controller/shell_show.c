@@ -43,6 +43,15 @@ static void send_backends(struct shell *s)
         shell_note_send(s, n);
 }
 
+static void take_counts(struct shell *s)
+{
+    struct link_counts n = link_counts(s->link);
+
+    s->counters.messages_malformed = n.malformed;
+    s->counters.messages_unknown = n.unknown;
+    s->counters.links_refused = n.refused;
+}
+
 void shell_show(struct shell *s)
 {
     CLEANUP(front_note_destroy) struct front_note *n = shell_note_new(s, FRONT_NOTE_VIEW);
@@ -54,7 +63,7 @@ void shell_show(struct shell *s)
     }
     s->stale = false;
     event_del(s->show);
-    link_counts(s->link, &s->counters.messages_malformed, &s->counters.messages_unknown);
+    take_counts(s);
     n->control = s->counters;
     discovery_view(s->discovery, n->view);
     shell_boot_ask(s, n->view);

@@ -137,6 +137,14 @@ void shell_drop_answers(struct shell *s);
 /* Commits have piled up: whoever asks for something must wait. */
 bool shell_store_is_behind(const struct shell *s);
 
+/* ---- shell_access.c: who may join ---- */
+
+/* Carries out what the core says of a key. */
+void shell_allow(struct shell *s, const struct cluster_fx *fx);
+void shell_forbid(struct shell *s, const struct cluster_fx *fx);
+/* The id that follows from a key's text; zero where it is none. */
+struct id128 shell_id_of_key(const char *key_hex);
+
 /* ---- shell_world.c ---- */
 
 void shell_knock(struct shell *s, const struct cluster_fx *fx);

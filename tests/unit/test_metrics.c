@@ -58,6 +58,9 @@ static void test_from_the_start(void **state)
         assert_state(text, "caravan_instances", instance_state_name((enum instance_state)s));
     assert_line(text, "caravan_brake 0");
     assert_line(text, "caravan_audit_lost_total 0");
+    assert_line(text, "caravan_link_refused_total 0");
+    assert_line(text, "caravan_join_refused_total 0");
+    assert_line(text, "caravan_api_keys{scope=\"infer\"} 0");
     assert_line(text, "caravan_coordinator_starts_total 0");
     assert_line(text, "caravan_gateway_requests_total{model=\"unknown\",code=\"404\"} 0");
     assert_line(text, "caravan_http_refused_total{code=\"431\"} 0");
