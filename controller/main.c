@@ -8,7 +8,6 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/cleanup.h"
@@ -16,8 +15,10 @@
 #include "common/crypto.h"
 #include "common/log.h"
 #include "common/startup.h"
+#include "controller/api_key.h"
 #include "controller/http.h"
 #include "controller/http_settings.h"
+#include "controller/init.h"
 #include "controller/options.h"
 #include "controller/shell.h"
 #include "controller/store.h"
@@ -32,7 +33,10 @@ static int say(const char *text)
 
 static int help(void)
 {
-    puts("Usage: caravan-controller [OPTION...]\n\nDecides where models run and serves them at one address.\n");
+    puts(
+        "Usage: caravan-controller [init] [OPTION...]\n\nDecides where models run and serves them at one address.\n\n"
+        "init: makes what it needs before its first start, the identity and the admin key, says what comes next, and ends.\n"
+        "What is there already is left as it is.\n");
     options_print_help(controller_options, stdout);
     puts("\nKey foo_bar of the file is also --foo-bar and CARAVAN_FOO_BAR.");
     return EXIT_SUCCESS;
@@ -67,30 +71,6 @@ static enum log_level log_level_of(const char *name)
     return LOG_LEVEL_INFO;
 }
 
-static int make_state_dir(const char *dir)
-{
-    if (mkdir(dir, 0700) == 0 || errno == EEXIST)
-        return 0;
-    fprintf(stderr, "caravan-controller: state_dir %s cannot be made: %s\n", dir, strerror(errno));
-    return -1;
-}
-
-static int load_identity(const struct options *o, struct identity *id)
-{
-    const char *dir = options_string(o, CONTROLLER_OPT_STATE_DIR);
-    int r;
-
-    if (make_state_dir(dir) < 0)
-        return -1;
-    r = crypto_identity_load(dir, id);
-    if (r == CRYPTO_E_BAD_KEY_FILE)
-        fprintf(stderr, "caravan-controller: %s/identity is damaged or readable by others: mend or move it away\n",
-                dir);
-    else if (r < 0)
-        fprintf(stderr, "caravan-controller: %s/identity cannot be used: %s\n", dir, strerror(-r));
-    return r ? -1 : 0;
-}
-
 /* --backup, --restore: what was done or why not is said in one sentence. */
 static int copy_store(const struct options *o)
 {
@@ -103,7 +83,7 @@ static int copy_store(const struct options *o)
         return say("--backup and --restore are two things: give one of them"), EXIT_USAGE;
     if (snprintf(path, sizeof(path), "%s/" STORE_FILE, dir) >= (int)sizeof(path))
         return say("state_dir is too long"), EXIT_USAGE;
-    if (restore && make_state_dir(dir) < 0)
+    if (restore && init_make_dir(dir) < 0)
         return EXIT_FAILURE;
     r = backup ? store_backup(path, backup, said, sizeof(said)) : store_restore(path, restore, said, sizeof(said));
     if (r)
@@ -171,6 +151,50 @@ static int open_http(const struct options *o, int *fds, size_t *ret_n)
     return r ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
+/* Whether nobody but this machine can reach it. */
+static bool is_local(int fd)
+{
+    struct sockaddr_storage ss;
+    socklen_t n = sizeof(ss);
+    const struct sockaddr_in *v4 = (const struct sockaddr_in *)&ss;
+    const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)&ss;
+
+    if (getsockname(fd, (struct sockaddr *)&ss, &n) < 0)
+        return false;
+    if (ss.ss_family == AF_INET)
+        return ntohl(v4->sin_addr.s_addr) >> 24 == 127;
+    if (ss.ss_family == AF_INET6)
+        return IN6_IS_ADDR_LOOPBACK(&v6->sin6_addr) ||
+               (IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr) && v6->sin6_addr.s6_addr[12] == 127);
+    return ss.ss_family == AF_UNIX;
+}
+
+static bool all_local(const int *fds, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (!is_local(fds[i]))
+            return false;
+    return true;
+}
+
+/* hash: "" where there is no such key. Returns an exit status. */
+static int read_admin_key(const char *state_dir, char hash[PROTO_KEY_MAX])
+{
+    char text[API_KEY_TEXT], why[PROTO_PATH_MAX + PROTO_TEXT_MAX];
+    int r = api_key_read_file(state_dir, text, why, sizeof(why));
+
+    *hash = '\0';
+    if (r == API_KEY_E_NONE)
+        return EXIT_SUCCESS;
+    if (r < 0)
+        snprintf(why, sizeof(why), "%s/" API_KEY_FILE " cannot be read: %s", state_dir, strerror(-r));
+    if (r)
+        return say(why);
+    api_key_hash(text, hash);
+    explicit_bzero(text, sizeof(text));
+    return EXIT_SUCCESS;
+}
+
 static void on_signal(evutil_socket_t number, short what, void *ctx)
 {
     (void)what;
@@ -209,8 +233,6 @@ static void warn_of_trust(const struct options *o)
     if (strcmp(options_string(o, CONTROLLER_OPT_TRUST), "open") == 0)
         log_warn("controller.trust_open", "means=%s",
                  LOG_STR("any agent that reaches this port may join and be given models: only on a trusted network"));
-    else
-        log_warn("controller.trust_keys", "means=%s", LOG_STR("no key was let in yet: no agent can join"));
 }
 
 static int run(const struct options *o, const struct identity *id)
@@ -256,6 +278,10 @@ static int run(const struct options *o, const struct identity *id)
     if (r)
         return r;
     describe(fds[0], http_text, sizeof(http_text));
+    config.http_is_local = all_local(fds, config.n_http_fds);
+    r = read_admin_key(config.state_dir, config.admin_hash);
+    if (r)
+        return r;
     warn_of_trust(o);
     base = event_base_new();
     if (!base)
@@ -267,9 +293,11 @@ static int run(const struct options *o, const struct identity *id)
 
 static int begin(struct options *o, int argc, char **argv)
 {
+    bool init = argc > 1 && strcmp(argv[1], "init") == 0;
+    const char *state_dir;
     struct identity id;
     char key[CRYPTO_KEY_HEX];
-    int r = read_options(o, argc, argv);
+    int r = read_options(o, argc - init, argv + init);
 
     if (r == OPTIONS_E_HELP)
         return help();
@@ -284,7 +312,10 @@ static int begin(struct options *o, int argc, char **argv)
         return say("libsodium cannot be used");
     if (options_string(o, CONTROLLER_OPT_BACKUP) || options_string(o, CONTROLLER_OPT_RESTORE))
         return copy_store(o);
-    if (load_identity(o, &id) < 0)
+    state_dir = options_string(o, CONTROLLER_OPT_STATE_DIR);
+    if (init)
+        return init_run(state_dir);
+    if (init_make_dir(state_dir) < 0 || init_load_identity(state_dir, &id) < 0)
         return EXIT_FAILURE;
     if (options_bool(o, CONTROLLER_OPT_PRINT_KEY)) {
         puts(crypto_key_format(id.public_key, key));

@@ -24,8 +24,10 @@ struct shell_config {
     const char *state_dir; /* exists */
     const char *listen;
     uint16_t port;
-    const char *http_text; /* where HTTP is, for the mDNS record */
-    const int *http_fds;   /* bound; consumed on success */
+    const char *http_text;          /* where HTTP is, for the mDNS record and for people */
+    bool http_is_local;             /* only this machine reaches it: it may do without API keys */
+    char admin_hash[PROTO_KEY_MAX]; /* api_key_hash of admin.key; empty: there is none */
+    const int *http_fds;            /* bound; consumed on success */
     size_t n_http_fds;
     const struct http_settings *http; /* borrowed for the shell's life */
     bool trust_open;

@@ -217,6 +217,7 @@ static int begin(struct shell *s)
         shell_step(s, &(struct cluster_ev){.kind = CLUSTER_EV_RESTORE, .record = &s->restored[i]});
     drop_restored(s);
     shell_step(s, &(struct cluster_ev){.kind = CLUSTER_EV_BEGIN});
+    shell_tell_admin(s);
     shell_on_host(s, host_watch_now(s->host));
     shell_look_at_clocks(s);
     event_add(s->look, &look);
@@ -240,6 +241,8 @@ static int start(struct shell *s, const struct shell_config *c, char *why, size_
         r = open_store(s, c->state_dir, why, why_size);
     if (!r)
         r = read_meta(s, c->state_dir, &config, why, why_size);
+    if (!r)
+        r = shell_check_api_keys(s, c, why, why_size);
     if (!r)
         r = make_cluster(s, c, &config);
     if (!r)

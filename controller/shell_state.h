@@ -76,6 +76,8 @@ struct shell {
     struct boot *boot; /* one per section */
     uint8_t secret[CRYPTO_KEY_BYTES];
     uint64_t warm_up_ms;
+    struct view_api_key admin; /* what admin.key says; hash empty: there is none */
+    bool needs_api_key;        /* no picture without an API key in it is shown: HTTP would be open */
     struct event *tick, *show, *turn, *audit_due, *look;
     bool stale; /* the view is out of date */
     int failure;
@@ -142,6 +144,10 @@ bool shell_store_is_behind(const struct shell *s);
 /* Carries out what the core says of a key. */
 void shell_allow(struct shell *s, const struct cluster_fx *fx);
 void shell_forbid(struct shell *s, const struct cluster_fx *fx);
+/* Whether there is an API key, or need be none. Before the core is told of the records. 0, SHELL_E_START. */
+int shell_check_api_keys(struct shell *s, const struct shell_config *c, char *why, size_t why_size);
+/* Tells the core of admin.key. After BEGIN. */
+void shell_tell_admin(struct shell *s);
 /* The id that follows from a key's text; zero where it is none. */
 struct id128 shell_id_of_key(const char *key_hex);
 

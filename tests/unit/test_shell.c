@@ -261,6 +261,7 @@ static int try_start(struct lab *lab, const char *models, char *why, size_t why_
                              .port = lab->port,
                              .http_text = "127.0.0.1:1",
                              .n_http_fds = 1,
+                             .http_is_local = true,
                              .trust_open = true,
                              .settle_ms = 100,
                              .silent_ms = 60000,
