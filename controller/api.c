@@ -6,42 +6,19 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/queue.h>
 
-#include "common/actor.h"
 #include "common/cleanup.h"
 #include "common/clock.h"
 #include "common/core/err.h"
 #include "common/core/parse.h"
+#include "controller/api_access.h"
 #include "controller/api_follow.h"
 #include "controller/api_json.h"
 #include "controller/api_names.h"
 #include "controller/api_request.h"
+#include "controller/api_state.h"
 #include "controller/http_json.h"
 #include "controller/json_fields.h"
-
-/* Each brings an answer and some transitions back over the pipe at once, which loses what it has no room for: whoever waits
- * for a lost answer waits for ever. */
-enum { PENDING_MAX = ACTOR_QUEUE_MAX / 4 };
-
-/* Somebody who waits for the control loop. */
-struct pending {
-    LIST_ENTRY(pending) link;
-    struct api *api;
-    uint64_t id;
-    struct http_exchange *x;
-    char model[PROTO_MODEL_MAX]; /* of a plan asked for */
-};
-
-struct api {
-    struct api_deps deps;
-    struct view *view; /* NULL: none yet */
-    struct backends *backends;
-    struct api_follow *follow;
-    uint64_t next_id;
-    size_t n_pending;
-    LIST_HEAD(, pending) pending;
-};
 
 int api_new(const struct api_deps *deps, struct api **ret)
 {
@@ -80,6 +57,11 @@ void api_set_view(struct api *a, struct view *v)
     api_follow_view(a->follow, v);
 }
 
+void api_set_door(struct api *a, const struct door *d)
+{
+    a->door = *d;
+}
+
 void api_set_backends(struct api *a, struct backends *b)
 {
     backends_unref(&a->backends);
@@ -89,27 +71,33 @@ void api_set_backends(struct api *a, struct backends *b)
 
 /* ---- orders ---- */
 
-static void on_gone(void *ctx)
+static void forget(struct api_pending **p)
 {
-    struct pending *p = ctx;
-
-    LIST_REMOVE(p, link);
-    p->api->n_pending--;
-    free(p);
+    if (!*p)
+        return;
+    LIST_REMOVE(*p, link);
+    (*p)->api->n_pending--;
+    api_secret_destroy(&(*p)->secret);
+    free(*p);
+    *p = NULL;
 }
 
-static struct http_exchange *take_pending(struct api *a, uint64_t id, char model[PROTO_MODEL_MAX])
+static void on_gone(void *ctx)
 {
-    struct pending *p;
+    struct api_pending *p = ctx;
+
+    forget(&p);
+}
+
+/* Whoever waits for that answer, still in the list; his exchange is the caller's to answer. NULL: nobody any more. */
+static struct api_pending *take_pending(struct api *a, uint64_t id)
+{
+    struct api_pending *p;
 
     LIST_FOREACH(p, &a->pending, link)
     if (p->id == id) {
-        struct http_exchange *x = p->x;
-
-        memcpy(model, p->model, sizeof(p->model));
-        http_watch(x, NULL, NULL, NULL);
-        on_gone(p);
-        return x;
+        http_watch(p->x, NULL, NULL, NULL);
+        return p;
     }
     return NULL;
 }
@@ -119,10 +107,9 @@ static void reply_busy(struct http_exchange *x)
     http_reply_error(x, 503, "busy", "the controller has too much to do: try again");
 }
 
-/* Sends the order and lets x wait for its answer. order: the caller's, or gone and NULL. */
-static void submit(struct api *a, struct http_exchange *x, struct front_order **order)
+void api_submit(struct api *a, struct http_exchange *x, struct front_order **order, struct api_secret **secret)
 {
-    struct pending *p = a->n_pending < PENDING_MAX ? calloc(1, sizeof(*p)) : NULL;
+    struct api_pending *p = a->n_pending < API_PENDING_MAX ? calloc(1, sizeof(*p)) : NULL;
     struct front_order *o = *order;
     uint64_t id = a->next_id++;
     int r;
@@ -132,7 +119,11 @@ static void submit(struct api *a, struct http_exchange *x, struct front_order **
         return;
     }
     *order = NULL;
-    *p = (struct pending){.api = a, .id = id, .x = x};
+    *p = (struct api_pending){.api = a, .id = id, .x = x};
+    if (secret) {
+        p->secret = *secret;
+        *secret = NULL;
+    }
     a->n_pending++;
     snprintf(p->model, sizeof(p->model), "%s", o->request.model);
     o->request_id = id;
@@ -141,12 +132,12 @@ static void submit(struct api *a, struct http_exchange *x, struct front_order **
     r = a->deps.submit(a->deps.ctx, o);
     if (r < 0) {
         http_watch(x, NULL, NULL, NULL);
-        on_gone(p);
+        forget(&p);
         reply_busy(x);
     }
 }
 
-static int new_order(struct http_exchange *x, enum front_order_kind kind, struct front_order **ret)
+int api_new_order(struct http_exchange *x, enum front_order_kind kind, struct front_order **ret)
 {
     struct front_order *o = calloc(1, sizeof(*o));
 
@@ -176,35 +167,35 @@ static int status_of(const char *code)
 void api_answer(struct api *a, uint64_t request_id, const struct cluster_answer *answer,
                 const struct front_refusal *refusal)
 {
-    char model[PROTO_MODEL_MAX];
-    struct http_exchange *x = take_pending(a, request_id, model);
     bool missing = strcmp(answer->code, "unknown_model") == 0 || strcmp(answer->code, "not_found") == 0;
+    CLEANUP(forget) struct api_pending *p = take_pending(a, request_id);
 
-    if (!x)
+    if (!p)
         return;
-    if (answer->accepted)
-        http_reply_json(x, answer->task_id ? 202 : 200, api_json_accepted(answer));
-    else if (missing && *model)
-        reply_unknown_model(a, x, model);
+    if (answer->accepted && p->secret)
+        api_secret_reply(p->x, p->secret);
+    else if (answer->accepted)
+        http_reply_json(p->x, answer->task_id ? 202 : 200, api_json_accepted(answer));
+    else if (missing && *p->model)
+        reply_unknown_model(a, p->x, p->model);
     else if (refusal->machine)
-        http_reply_json(x, 409, api_json_refused(answer, refusal));
+        http_reply_json(p->x, 409, api_json_refused(answer, refusal));
     else
-        http_reply_error(x, missing ? 404 : status_of(answer->code), answer->code, "%s", answer->text);
+        http_reply_error(p->x, missing ? 404 : status_of(answer->code), answer->code, "%s", answer->text);
 }
 
 void api_planned(struct api *a, uint64_t request_id, const struct front_planned *planned)
 {
-    char model[PROTO_MODEL_MAX];
-    struct http_exchange *x = take_pending(a, request_id, model);
+    CLEANUP(forget) struct api_pending *p = take_pending(a, request_id);
 
-    if (!x)
+    if (!p)
         return;
     if (planned->r < 0)
-        http_reply_error(x, 503, "no_memory", "the plan could not be made: out of memory");
+        http_reply_error(p->x, 503, "no_memory", "the plan could not be made: out of memory");
     else if (planned->r == CLUSTER_E_UNKNOWN_MODEL)
-        reply_unknown_model(a, x, model);
+        reply_unknown_model(a, p->x, p->model);
     else
-        http_reply_json(x, 200, api_json_planned(planned));
+        http_reply_json(p->x, 200, api_json_planned(planned));
 }
 
 static void handle_deploy(void *ctx, struct http_exchange *x)
@@ -220,12 +211,11 @@ static void handle_deploy(void *ctx, struct http_exchange *x)
         http_reply_error(x, 400, "bad_json", "%s", why);
         return;
     }
-    if (new_order(x, FRONT_ORDER_DEPLOY, &o) == 0 && api_read_deploy(x, body, o))
-        submit(ctx, x, &o);
+    if (api_new_order(x, FRONT_ORDER_DEPLOY, &o) == 0 && api_read_deploy(x, body, o))
+        api_submit(ctx, x, &o, NULL);
 }
 
-/* What is asked of the instance or node that the path names. */
-static void order_of_target(struct api *a, struct http_exchange *x, enum front_order_kind kind, const char *what)
+void api_order_of_target(struct api *a, struct http_exchange *x, enum front_order_kind kind, const char *what)
 {
     CLEANUP(front_order_destroy) struct front_order *o = NULL;
 
@@ -233,52 +223,56 @@ static void order_of_target(struct api *a, struct http_exchange *x, enum front_o
         http_reply_error(x, 404, "not_found", "no %s has so long a name", what);
         return;
     }
-    if (new_order(x, kind, &o) < 0)
+    if (api_new_order(x, kind, &o) < 0)
         return;
     snprintf(o->target, sizeof(o->target), "%s", http_arg(x));
-    submit(a, x, &o);
+    api_submit(a, x, &o, NULL);
 }
 
 static void handle_stop(void *ctx, struct http_exchange *x)
 {
-    order_of_target(ctx, x, FRONT_ORDER_STOP, "instance");
+    api_order_of_target(ctx, x, FRONT_ORDER_STOP, "instance");
 }
 
 static void handle_drain(void *ctx, struct http_exchange *x)
 {
-    order_of_target(ctx, x, FRONT_ORDER_DRAIN, "node");
+    api_order_of_target(ctx, x, FRONT_ORDER_DRAIN, "node");
 }
 
 static void handle_undrain(void *ctx, struct http_exchange *x)
 {
-    order_of_target(ctx, x, FRONT_ORDER_UNDRAIN, "node");
+    api_order_of_target(ctx, x, FRONT_ORDER_UNDRAIN, "node");
 }
 
 static void handle_retire(void *ctx, struct http_exchange *x)
 {
-    order_of_target(ctx, x, FRONT_ORDER_RETIRE, "node");
+    api_order_of_target(ctx, x, FRONT_ORDER_RETIRE, "node");
+}
+
+static void handle_revoke(void *ctx, struct http_exchange *x)
+{
+    api_order_of_target(ctx, x, FRONT_ORDER_REVOKE, "node");
 }
 
 static void handle_lift_brake(void *ctx, struct http_exchange *x)
 {
     CLEANUP(front_order_destroy) struct front_order *o = NULL;
 
-    if (new_order(x, FRONT_ORDER_LIFT_BRAKE, &o) == 0)
-        submit(ctx, x, &o);
+    if (api_new_order(x, FRONT_ORDER_LIFT_BRAKE, &o) == 0)
+        api_submit(ctx, x, &o, NULL);
 }
 
 static void handle_plan(void *ctx, struct http_exchange *x)
 {
     CLEANUP(front_order_destroy) struct front_order *o = NULL;
 
-    if (new_order(x, FRONT_ORDER_PLAN, &o) == 0 && api_read_plan_query(x, &o->request))
-        submit(ctx, x, &o);
+    if (api_new_order(x, FRONT_ORDER_PLAN, &o) == 0 && api_read_plan_query(x, &o->request))
+        api_submit(ctx, x, &o, NULL);
 }
 
 /* ---- reading ---- */
 
-/* The newest view, or NULL and an answer. */
-static struct view *need_view(struct api *a, struct http_exchange *x)
+struct view *api_need_view(struct api *a, struct http_exchange *x)
 {
     if (!a->view)
         http_reply_error(x, 503, "starting", "the controller is starting: try again");
@@ -293,7 +287,7 @@ static void handle_health(void *ctx, struct http_exchange *x)
 
 static void handle_version(void *ctx, struct http_exchange *x)
 {
-    struct view *v = need_view(ctx, x);
+    struct view *v = api_need_view(ctx, x);
 
     if (v)
         http_reply_json(x, 200, api_json_version(v));
@@ -301,7 +295,7 @@ static void handle_version(void *ctx, struct http_exchange *x)
 
 static void handle_nodes(void *ctx, struct http_exchange *x)
 {
-    struct view *v = need_view(ctx, x);
+    struct view *v = api_need_view(ctx, x);
 
     if (v)
         http_reply_json(x, 200, api_json_nodes(v, clock_wall_ms()));
@@ -309,7 +303,7 @@ static void handle_nodes(void *ctx, struct http_exchange *x)
 
 static void handle_models(void *ctx, struct http_exchange *x)
 {
-    struct view *v = need_view(ctx, x);
+    struct view *v = api_need_view(ctx, x);
 
     if (v)
         http_reply_json(x, 200, api_json_models(v));
@@ -317,7 +311,7 @@ static void handle_models(void *ctx, struct http_exchange *x)
 
 static void handle_instances(void *ctx, struct http_exchange *x)
 {
-    struct view *v = need_view(ctx, x);
+    struct view *v = api_need_view(ctx, x);
 
     if (v)
         http_reply_json(x, 200, api_json_instances(v));
@@ -325,7 +319,7 @@ static void handle_instances(void *ctx, struct http_exchange *x)
 
 static void handle_tasks(void *ctx, struct http_exchange *x)
 {
-    struct view *v = need_view(ctx, x);
+    struct view *v = api_need_view(ctx, x);
 
     if (v)
         http_reply_json(x, 200, api_json_tasks(v));
@@ -341,7 +335,7 @@ static bool wants_events(struct http_exchange *x)
 static void handle_task(void *ctx, struct http_exchange *x)
 {
     struct api *a = ctx;
-    struct view *v = need_view(a, x);
+    struct view *v = api_need_view(a, x);
     const struct view_task *t;
     uint64_t id;
 
@@ -373,6 +367,14 @@ const struct http_route *api_routes(void)
         {"POST", "/api/nodes/:name/drain", handle_drain, HTTP_FOR_ADMIN},
         {"POST", "/api/nodes/:name/undrain", handle_undrain, HTTP_FOR_ADMIN},
         {"POST", "/api/nodes/:name/retire", handle_retire, HTTP_FOR_ADMIN},
+        {"POST", "/api/nodes/:name/revoke", handle_revoke, HTTP_FOR_ADMIN},
+        {"POST", "/api/nodes/approve", api_handle_approve, HTTP_FOR_ADMIN},
+        {"GET", "/api/tokens", api_handle_tokens, HTTP_FOR_ADMIN},
+        {"POST", "/api/tokens", api_handle_new_token, HTTP_FOR_ADMIN},
+        {"DELETE", "/api/tokens/:key", api_handle_drop_token, HTTP_FOR_ADMIN},
+        {"GET", "/api/keys", api_handle_keys, HTTP_FOR_ADMIN},
+        {"POST", "/api/keys", api_handle_new_key, HTTP_FOR_ADMIN},
+        {"DELETE", "/api/keys/:name", api_handle_drop_key, HTTP_FOR_ADMIN},
         {"POST", "/api/brake/lift", handle_lift_brake, HTTP_FOR_ADMIN},
         {"GET", "/api/models", handle_models, HTTP_FOR_READ},
         {"GET", "/api/plan", handle_plan, HTTP_FOR_READ},

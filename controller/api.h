@@ -25,6 +25,7 @@ const struct http_route *api_routes(void); /* ctx: the struct api */
 /* The snapshots: borrowed, a reference is taken. Followers of tasks are told what changed. */
 void api_set_view(struct api *a, struct view *v);
 void api_set_backends(struct api *a, struct backends *b);
+void api_set_door(struct api *a, const struct door *d);
 /* Answers to orders; request ids that nobody waits for any more are passed over. */
 void api_answer(struct api *a, uint64_t request_id, const struct cluster_answer *answer,
                 const struct front_refusal *refusal);

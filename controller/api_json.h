@@ -18,6 +18,8 @@ json_t *api_json_instances_brief(const struct view *v);
 json_t *api_json_task(const struct view_task *t);
 json_t *api_json_tasks(const struct view *v);
 json_t *api_json_backends(const struct backends *b);
+json_t *api_json_tokens(const struct view *v);
+json_t *api_json_keys(const struct view *v);
 json_t *api_json_plan(const struct plan *p); /* null where p is NULL */
 json_t *api_json_planned(const struct front_planned *p);
 /* {"task", "instance", "attached", "text"}, null where there is none. */

@@ -102,6 +102,7 @@ static void take_note(void *ctx, void *object)
         w->view = view_ref(n->view);
         w->control = n->control;
         gateway_set_view(w->gateway, n->view);
+        api_set_door(w->api, &n->door);
         api_set_view(w->api, n->view);
         break;
     case FRONT_NOTE_BACKENDS:

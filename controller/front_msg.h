@@ -7,11 +7,12 @@
 
 #include "controller/core/cluster.h"
 #include "controller/discovery.h"
+#include "controller/door.h"
 #include "controller/metrics.h"
 
 /* Control loop -> HTTP. */
 enum front_note_kind {
-    FRONT_NOTE_VIEW = 1, /* view, control: newest wins */
+    FRONT_NOTE_VIEW = 1, /* view, control, door: newest wins */
     FRONT_NOTE_BACKENDS,
     FRONT_NOTE_TRANSITION,
     FRONT_NOTE_ANSWER, /* request_id, answer, refusal */
@@ -35,6 +36,7 @@ struct front_note {
     uint64_t wall_ms;
     struct view *view;              /* owned */
     struct metrics_control control; /* with VIEW */
+    struct door door;               /* with VIEW */
     struct backends *backends;      /* owned */
     struct cluster_transition transition;
     uint64_t request_id;
@@ -67,7 +69,7 @@ struct front_order {
     uint64_t request_id;
     struct place_request request; /* owned; DEPLOY, PLAN */
     struct plan *plan;            /* owned; DEPLOY: pinned, or NULL */
-    char target[PROTO_MODEL_MAX]; /* STOP: an instance; DRAIN, UNDRAIN, RETIRE: a node */
+    char target[PROTO_MODEL_MAX]; /* STOP: an instance; DRAIN, UNDRAIN, RETIRE, REVOKE: a node */
     struct id128 instance;
     uint64_t epoch;
     struct cluster_traffic traffic;

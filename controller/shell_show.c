@@ -65,6 +65,7 @@ void shell_show(struct shell *s)
     event_del(s->show);
     take_counts(s);
     n->control = s->counters;
+    n->door = s->door;
     discovery_view(s->discovery, n->view);
     shell_boot_ask(s, n->view);
     snapshots_show(s->snapshots, n->view);

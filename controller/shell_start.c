@@ -273,6 +273,9 @@ int shell_new(struct event_base *base, const struct shell_config *config, struct
     s->base = base;
     s->models = config->models;
     s->identity = *config->identity;
+    s->door.port = config->port;
+    memcpy(s->door.key, config->identity->public_key, sizeof(s->door.key));
+    snprintf(s->listen, sizeof(s->listen), "%s", config->listen);
     STAILQ_INIT(&s->late);
     STAILQ_INIT(&s->held);
     LIST_INIT(&s->warming);

@@ -10,6 +10,7 @@
 #include "common/wake.h"
 #include "controller/core/cluster.h"
 #include "controller/discovery.h"
+#include "controller/door.h"
 #include "controller/front.h"
 #include "controller/host_watch.h"
 #include "controller/knocking.h"
@@ -76,6 +77,8 @@ struct shell {
     struct boot *boot; /* one per section */
     uint8_t secret[CRYPTO_KEY_BYTES];
     uint64_t warm_up_ms;
+    char listen[PROTO_ADDR_MAX];
+    struct door door;
     struct view_api_key admin; /* what admin.key says; hash empty: there is none */
     bool needs_api_key;        /* no picture without an API key in it is shown: HTTP would be open */
     struct event *tick, *show, *turn, *audit_due, *look;

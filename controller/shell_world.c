@@ -43,9 +43,13 @@ void shell_on_closed(void *ctx, const struct link_peer *peer, const char *peer_a
 
 void shell_on_host(void *ctx, const struct cluster_host *host)
 {
+    struct shell *s = ctx;
+
     log_info("host.changed", "carrier=%s addrs=%zu first=%s", host->carrier ? "yes" : "no", host->n_addrs,
              LOG_STR(host->n_addrs ? host->addr[0] : "-"));
-    shell_step(ctx, &(struct cluster_ev){.kind = CLUSTER_EV_HOST, .host = host});
+    door_fill(&s->door, s->listen, host);
+    shell_mark_stale(s); /* a token made from now on has to say so */
+    shell_step(s, &(struct cluster_ev){.kind = CLUSTER_EV_HOST, .host = host});
 }
 
 /* Before every tick too: what was due while we slept is not decided before the core knows that we did. */

@@ -13,6 +13,7 @@
 
 #include "controller/api.h"
 #include "controller/api_json.h"
+#include "controller/api_key.h"
 #include "controller/events.h"
 #include "controller/http_json.h"
 #include "tests/lib/http_lab.h"
@@ -409,9 +410,8 @@ static void test_what_is_asked_of_nodes(void **state)
         enum front_order_kind kind;
         const char *target;
     } cases[] = {
-        {"/api/nodes/n%201/drain", FRONT_ORDER_DRAIN, "n 1"},
-        {"/api/nodes/n1/undrain", FRONT_ORDER_UNDRAIN, "n1"},
-        {"/api/nodes/n1/retire", FRONT_ORDER_RETIRE, "n1"},
+        {"/api/nodes/n%201/drain", FRONT_ORDER_DRAIN, "n 1"}, {"/api/nodes/n1/undrain", FRONT_ORDER_UNDRAIN, "n1"},
+        {"/api/nodes/n1/retire", FRONT_ORDER_RETIRE, "n1"},   {"/api/nodes/n1/revoke", FRONT_ORDER_REVOKE, "n1"},
         {"/api/brake/lift", FRONT_ORDER_LIFT_BRAKE, ""},
     };
     const struct front_refusal cell = {"node", "lost", "drain"};
@@ -443,6 +443,167 @@ static void test_what_is_asked_of_nodes(void **state)
     assert_int_equal(ask(&lab, "POST", "/api/nodes/a/drained", "", NULL), 404);
     assert_int_equal(ask(&lab, "POST", "/api/nodes/a/drain/", "", NULL), 404);
     assert_int_equal(ask(&lab, "GET", "/api/nodes/a/drain", "", NULL), 405);
+    lab_shut(&lab);
+}
+
+/* ---- who may join and who may ask ---- */
+
+static const struct door at_home = {.key = {7}, .port = 7420, .n_addrs = 2, .addr = {"192.0.2.1", "192.0.2.2"}};
+
+/* Sends it, answers the order with `accepted`, and returns what the client got; malloc'ed. */
+static char *order_and_answer(struct lab *lab, const char *path, const char *body, bool accepted)
+{
+    struct cluster_answer answer = {.accepted = accepted, .code = "too_many", .text = "there are 64 already"};
+    struct lab_client c;
+    char *got;
+
+    begin_order(lab, &c, "POST", path, body);
+    if (accepted)
+        *answer.code = *answer.text = '\0';
+    api_answer(lab->api, lab->order->request_id, &answer, &none);
+    lab_until_closed(&c);
+    got = strdup(c.got);
+    lab_close(&c);
+    return got;
+}
+
+/* The seed goes to whoever asked and nowhere else: the order has the public half of the key that follows from it. */
+static void test_a_token(void **state)
+{
+    struct lab lab;
+    struct join_token t;
+    struct identity id;
+    char key[CRYPTO_KEY_HEX], why[PROTO_TEXT_MAX], *got, *text;
+    const struct view_key *k;
+
+    (void)state;
+    lab_open(&lab, lab_view(INSTANCE_READY, 18080));
+    assert_int_equal(ask(&lab, "POST", "/api/tokens", "", NULL), 503); /* no address was told yet */
+    api_set_door(lab.api, &at_home);
+    got = order_and_answer(&lab, "/api/tokens", "{\"ttl_ms\":60000,\"uses\":3}", true);
+    k = &lab.order->access;
+    assert_int_equal(lab.order->kind, FRONT_ORDER_TOKEN);
+    assert_int_equal(k->scope, KEY_JOIN);
+    assert_int_equal(k->uses_left, 3);
+    assert_int_equal(k->expires_wall_ms - k->made_wall_ms, 60000);
+    assert_non_null(strstr(got, "HTTP/1.1 200"));
+    assert_non_null(strstr(got, "Cache-Control: no-store"));
+    text = strstr(got, "\"token\":\"");
+    assert_non_null(text);
+    text += strlen("\"token\":\"");
+    assert_int_equal(join_token_parse(text, strcspn(text, "\""), &t, why, sizeof(why)), 0);
+    assert_int_equal(t.n_controllers, 2);
+    assert_int_equal(t.controller[1].port, 7420);
+    assert_string_equal(t.controller[1].addr, "192.0.2.2");
+    assert_memory_equal(t.controller[0].key, at_home.key, sizeof(at_home.key));
+    crypto_identity_from_seed(t.seed, &id);
+    assert_string_equal(k->key, crypto_key_format(id.public_key, key));
+    assert_non_null(strstr(got, key)); /* by which it is removed */
+    free(got);
+    got = order_and_answer(&lab, "/api/tokens", "", false);
+    assert_int_equal(lab.order->access.uses_left, 1);
+    assert_null(strstr(got, "caravan1_"));
+    assert_non_null(strstr(got, "HTTP/1.1 409"));
+    free(got);
+    lab_shut(&lab);
+}
+
+static void test_an_api_key(void **state)
+{
+    char hash[PROTO_KEY_MAX], *got, *text;
+    struct lab lab;
+
+    (void)state;
+    lab_open(&lab, lab_view(INSTANCE_READY, 18080));
+    got = order_and_answer(&lab, "/api/keys", "{\"name\":\"web-1\",\"scope\":\"infer\"}", true);
+    assert_int_equal(lab.order->kind, FRONT_ORDER_API_KEY);
+    assert_int_equal(lab.order->api_key.scope, API_INFER);
+    assert_string_equal(lab.order->api_key.name, "web-1");
+    assert_non_null(strstr(got, "Cache-Control: no-store"));
+    text = strstr(got, "caravan_");
+    assert_non_null(text);
+    text[strcspn(text, "\"")] = '\0';
+    api_key_hash(text, hash);
+    assert_string_equal(lab.order->api_key.hash, hash);
+    free(got);
+    lab_shut(&lab);
+}
+
+static void test_what_is_kept_of_them(void **state)
+{
+    static const char *const token[] = {"key", "uses_left", "made_wall_ms", "expires_wall_ms", NULL};
+    static const char *const key[] = {"name", "scope", "made_wall_ms", NULL};
+    struct view *v = lab_view(INSTANCE_READY, 18080);
+    struct lab lab;
+    json_t *j;
+
+    (void)state;
+    v->n_keys = 2;
+    v->key = calloc(2, sizeof(*v->key));
+    v->key[0] = (struct view_key){.scope = KEY_NODE, .key = "aa", .name = "n1"};
+    v->key[1] = (struct view_key){.scope = KEY_JOIN, .key = "bb", .uses_left = 4};
+    v->n_api_keys = 1;
+    v->api_key = calloc(1, sizeof(*v->api_key));
+    v->api_key[0] = (struct view_api_key){.scope = API_READ, .name = "graphs", .hash = "cc"};
+    lab_open(&lab, v);
+    j = get(&lab, "/api/tokens");
+    assert_int_equal(json_array_size(json_object_get(j, "tokens")), 1);
+    assert_keys(first(j, "tokens"), token);
+    assert_string_equal(text_at(first(j, "tokens"), "key"), "bb");
+    json_decref(j);
+    j = get(&lab, "/api/keys");
+    assert_keys(first(j, "keys"), key);
+    assert_string_equal(text_at(first(j, "keys"), "scope"), "read");
+    json_decref(j);
+    assert_int_equal(ask(&lab, "DELETE", "/api/keys/graphs", "", NULL), 409); /* the last one */
+    assert_int_equal(ask(&lab, "POST", "/api/keys", "{\"name\":\"graphs\",\"scope\":\"read\"}", NULL), 409);
+    assert_false(lab.ordered);
+    lab_shut(&lab);
+}
+
+#define SOME_KEY "00112233445566778899AABBCCDDEEFF00112233445566778899aabbccddeeff"
+
+static void test_what_is_no_token_key_or_node(void **state)
+{
+    static const struct {
+        const char *method, *path, *body;
+        int status;
+    } cases[] = {
+        {"POST", "/api/tokens", "{\"ttl_ms\":59999}", 400},
+        {"POST", "/api/tokens", "{\"ttl_ms\":2592000001}", 400},
+        {"POST", "/api/tokens", "{\"uses\":0}", 400},
+        {"POST", "/api/tokens", "{\"uses\":1025}", 400},
+        {"POST", "/api/tokens", "{\"use\":1}", 400},
+        {"POST", "/api/tokens", "[]", 400},
+        {"POST", "/api/keys", "{\"name\":\"x\"}", 400},
+        {"POST", "/api/keys", "{\"name\":\"\",\"scope\":\"read\"}", 400},
+        {"POST", "/api/keys", "{\"name\":\"a\\\"b\",\"scope\":\"read\"}", 400},
+        {"POST", "/api/keys", "{\"name\":\"a\",\"scope\":\"root\"}", 400},
+        {"POST", "/api/keys", "{\"name\":\"a\",\"scope\":\"read\",\"hash\":\"00\"}", 400},
+        {"POST", "/api/keys", "{\"name\":\"admin\",\"scope\":\"admin\"}", 409},
+        {"DELETE", "/api/keys/admin", "", 409},
+        {"POST", "/api/nodes/approve", "", 400},
+        {"POST", "/api/nodes/approve", "{\"key\":\"0011\",\"name\":\"n\"}", 400},
+        {"POST", "/api/nodes/approve", "{\"key\":\"" SOME_KEY "\",\"name\":\"\"}", 400},
+        {"POST", "/api/nodes/approve", "{\"key\":\"" SOME_KEY "\",\"name\":\"a\\nb\"}", 400},
+        {"POST", "/api/nodes/approve", "{\"key\":\"" SOME_KEY "\"}", 400},
+        {"GET", "/api/nodes/approve", "", 405},
+    };
+    struct lab lab;
+
+    (void)state;
+    lab_open(&lab, lab_view(INSTANCE_READY, 18080));
+    api_set_door(lab.api, &at_home);
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        int status = ask(&lab, cases[i].method, cases[i].path, cases[i].body, NULL);
+
+        if (status != cases[i].status || lab.ordered)
+            fail_msg("case %zu: %d in place of %d", i, status, cases[i].status);
+    }
+    free(order_and_answer(&lab, "/api/nodes/approve", "{\"key\":\"" SOME_KEY "\",\"name\":\"n\"}", true));
+    assert_int_equal(lab.order->kind, FRONT_ORDER_APPROVE);
+    assert_string_equal(lab.order->access.key, "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff");
+    assert_string_equal(lab.order->access.name, "n");
     lab_shut(&lab);
 }
 
@@ -675,6 +836,10 @@ int main(void)
         cmocka_unit_test(test_before_the_first_view),
         cmocka_unit_test(test_deploy),
         cmocka_unit_test(test_what_is_asked_of_nodes),
+        cmocka_unit_test(test_a_token),
+        cmocka_unit_test(test_an_api_key),
+        cmocka_unit_test(test_what_is_kept_of_them),
+        cmocka_unit_test(test_what_is_no_token_key_or_node),
         cmocka_unit_test(test_so_many_wait_at_most),
         cmocka_unit_test(test_deploy_with_a_plan),
         cmocka_unit_test(test_what_is_refused_at_the_door),
