@@ -4,9 +4,9 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "common/cleanup.h"
+#include "common/clock.h"
 #include "controller/cli/api.h"
 #include "controller/cli/json_get.h"
 #include "controller/cli/screen.h"
@@ -97,6 +97,21 @@ enum cli_exit show_anywhere(const struct cli *c, const char *socket, const char 
     return CLI_DONE;
 }
 
+enum cli_exit show_done(const struct cli *c, const char *method, char *target, const json_t *body, const char *done)
+{
+    CLEANUP(json_release) json_t *answer = NULL;
+    CLEANUP(cleanup_free) char *mine = target;
+    enum cli_exit e = mine ? api_call(c->api, method, mine, body, &answer) : cli_complain(CLI_FAILED, "out of memory");
+
+    if (e)
+        return e;
+    if (c->json)
+        show_json(answer);
+    else
+        show_line("%s", json_text_of(answer, "text", done));
+    return CLI_DONE;
+}
+
 char *show_names(const json_t *list, char *buf, size_t size)
 {
     size_t used = 0;
@@ -117,14 +132,20 @@ char *show_names(const json_t *list, char *buf, size_t size)
 
 char *show_age(uint64_t wall_ms, char *buf)
 {
-    struct timespec now;
-    uint64_t now_ms;
+    uint64_t now_ms = clock_wall_ms();
 
-    clock_gettime(CLOCK_REALTIME, &now);
-    now_ms = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
     if (!wall_ms)
         return strcpy(buf, "-");
     return screen_duration(now_ms > wall_ms ? now_ms - wall_ms : 0, buf);
+}
+
+char *show_left(uint64_t wall_ms, char *buf)
+{
+    uint64_t now_ms = clock_wall_ms();
+
+    if (!wall_ms)
+        return strcpy(buf, "-");
+    return screen_duration(wall_ms > now_ms ? wall_ms - now_ms : 0, buf);
 }
 
 /* ---- plans -------------------------------------------------------------------------------------------------------- */

@@ -15,6 +15,10 @@ enum cli_exit show_answer(const struct cli *c, const char *target, void (*print)
  * with --json. socket: as for api_get_anywhere. */
 enum cli_exit show_anywhere(const struct cli *c, const char *socket, const char *target,
                             void (*print)(const json_t *answer));
+/* Asks for what is done at once, and says how the controller puts it, else `done`. target: consumed; NULL: there was no memory
+ * for it. body: borrowed, NULL for none. */
+enum cli_exit show_done(const struct cli *c, const char *method, char *target, const json_t *body, const char *done);
+
 /* For verbs that can ask an agent. */
 #define SHOW_SOCKET_OPTION                                                                        \
     {                                                                                             \
@@ -35,8 +39,9 @@ void show_plan(const json_t *plan);
 
 /* "node1, node2, node3" of an array of strings, or "-"; cut with "..." at size. Returns buf. */
 char *show_names(const json_t *list, char *buf, size_t size);
-/* Time since wall_ms; "-" for 0. */
+/* Time since wall_ms, or until it; "-" for 0. */
 char *show_age(uint64_t wall_ms, char *buf);
+char *show_left(uint64_t wall_ms, char *buf);
 
 #define SHOW_NAMES(list)  show_names((list), (char[256]){0}, 256)
 #define SHOW_AGE(wall_ms) show_age((wall_ms), (char[32]){0})

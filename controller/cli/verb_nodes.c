@@ -110,7 +110,8 @@ static void print_nodes(const json_t *answer)
     if (i)
         table_print(t, stdout, term_width());
     else
-        printf("No node has joined. Start caravan-agent on each machine that shall take part.\n");
+        printf("No node has joined. Start caravan-agent on each machine that shall take part, with what "
+               "`caravan token create` prints.\n");
     json_array_foreach(nodes, i, node)
     {
         print_troubles(node);
@@ -131,41 +132,57 @@ static enum cli_exit post(const struct cli *c, char *target, json_t **ret)
     return api_call(c->api, "POST", mine, NULL, ret);
 }
 
-/* What is done at once: said as the controller says it, else as `done`. */
-static enum cli_exit do_at_once(const struct cli *c, char *target, const char *done)
+enum { NODES_SOCKET = CLI_OPTION_OWN, NODES_NAME };
+
+/* A key that `caravan-agent --print-key` printed. */
+static enum cli_exit approve(const struct cli *c)
 {
-    CLEANUP(json_release) json_t *answer = NULL;
-    enum cli_exit e = post(c, target, &answer);
+    CLEANUP(json_release) json_t *body = NULL;
+    const char *name = options_string(c->options, NODES_NAME);
 
-    if (e)
-        return e;
-    if (c->json)
-        show_json(answer);
-    else
-        show_line("%s", json_text_of(answer, "text", done));
-    return CLI_DONE;
+    if (!name)
+        return cli_complain(CLI_USAGE, "nodes approve needs the node's name: caravan nodes approve KEY --name NODE");
+    body = json_pack("{s:s,s:s}", "key", c->word[1], "name", name);
+    if (!body)
+        return cli_complain(CLI_USAGE, "a name is UTF-8 text");
+    return show_done(c, "POST", strdup("/api/nodes/approve"), body, "approved: it may join now");
 }
-
-enum { NODES_SOCKET = CLI_OPTION_OWN };
 
 static enum cli_exit run_nodes(const struct cli *c)
 {
     if (!c->n_words)
         return show_anywhere(c, options_string(c->options, NODES_SOCKET), "/api/nodes", print_nodes);
+    if (c->n_words == 2 && strcmp(c->word[0], "approve") == 0)
+        return approve(c);
+    if (options_is_set(c->options, NODES_NAME))
+        return cli_complain(CLI_USAGE, "--name is for caravan nodes approve KEY");
+    if (c->n_words == 2 && strcmp(c->word[0], "revoke") == 0)
+        return show_done(c, "POST", api_target("/api/nodes/%s/revoke", c->word[1]), NULL,
+                         "revoked: its links are closed, and its key is not let in again");
     if (c->n_words == 2 && strcmp(c->word[0], "retire") == 0)
-        return do_at_once(c, api_target("/api/nodes/%s/retire", c->word[1]),
-                          "retired: it may not join again under its key");
+        return show_done(c, "POST", api_target("/api/nodes/%s/retire", c->word[1]), NULL,
+                         "retired: it may not join again under its key");
     if (c->n_words == 1 && strcmp(c->word[0], "lift-brake") == 0)
-        return do_at_once(c, strdup("/api/brake/lift"), "the brake is lifted");
+        return show_done(c, "POST", strdup("/api/brake/lift"), NULL, "the brake is lifted");
     return cli_complain(CLI_USAGE, "nodes has no use for \"%s\": caravan nodes %s", c->word[0], c->verb->usage);
 }
 
-static const struct option_def nodes_options[] = {CLI_COMMON_OPTIONS, SHOW_SOCKET_OPTION, {.name = NULL}};
+static const struct option_def nodes_options[] = {
+    CLI_COMMON_OPTIONS,
+    SHOW_SOCKET_OPTION,
+    {.name = "name",
+     .type = OPTION_STRING,
+     .arg = "NODE",
+     .argv_only = true,
+     .help = "approve: what the node is called."},
+    {.name = NULL},
+};
 
 const struct verb verb_nodes = {
     .name = "nodes",
-    .usage = "[retire NODE | lift-brake]",
-    .summary = "The machines that take part: state, memory, devices, llama.cpp. Retires one; lifts the brake.",
+    .usage = "[approve KEY --name NODE | revoke NODE | retire NODE | lift-brake]",
+    .summary =
+        "The machines that take part: state, memory, devices, llama.cpp. Lets one in, or out for good; lifts the brake.",
     .max_words = 2,
     .options = nodes_options,
     .run = run_nodes,
@@ -199,7 +216,7 @@ const struct verb verb_drain = {
 
 static enum cli_exit run_undrain(const struct cli *c)
 {
-    return do_at_once(c, api_target("/api/nodes/%s/undrain", c->word[0]), "the node takes part again");
+    return show_done(c, "POST", api_target("/api/nodes/%s/undrain", c->word[0]), NULL, "the node takes part again");
 }
 
 static const struct option_def undrain_options[] = {CLI_COMMON_OPTIONS, {.name = NULL}};

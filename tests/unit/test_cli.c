@@ -814,12 +814,13 @@ static void test_what_is_asked_of_nodes(void **state)
         {{"nodes", "retire"},
          CLI_USAGE,
          "",
-         "caravan: nodes has no use for \"retire\": caravan nodes [retire NODE | "
-         "lift-brake]\n"},
+         "caravan: nodes has no use for \"retire\": caravan nodes [approve KEY --name NODE | revoke NODE | retire "
+         "NODE | lift-brake]\n"},
         {{"nodes", "n1"},
          CLI_USAGE,
          "",
-         "caravan: nodes has no use for \"n1\": caravan nodes [retire NODE | lift-brake]\n"},
+         "caravan: nodes has no use for \"n1\": caravan nodes [approve KEY --name NODE | revoke NODE | retire NODE | "
+         "lift-brake]\n"},
     };
     struct stand_in s;
 
@@ -834,6 +835,87 @@ static void test_what_is_asked_of_nodes(void **state)
             fail_msg("case %zu: %d \"%s\" \"%s\"", i, run.code, run.out, run.err);
     }
     evhttp_free(s.http);
+}
+
+/* What is secret stands alone on standard output: `caravan token create >FILE` is all that is needed. */
+static void test_who_may_join_and_ask(void **state)
+{
+    static const struct route routes[] = {
+        {"POST", "/api/tokens", 200, "{\"token\":\"caravan1_x\",\"key\":\"ab\",\"uses\":3,\"expires_wall_ms\":9}", NULL,
+         0, 0},
+        {"GET", "/api/tokens", 200,
+         "{\"tokens\":[{\"key\":\"0123456789abcdef0123\",\"uses_left\":2,\"made_wall_ms\":0,\"expires_wall_ms\":0}]}",
+         NULL, 0, 0},
+        {"DELETE", "/api/tokens/0123456789abcdef", 200, "{\"task\":null,\"text\":null}", NULL, 0, 0},
+        {"GET", "/api/keys", 200, "{\"keys\":[{\"name\":\"admin\",\"scope\":\"admin\",\"made_wall_ms\":0}]}", NULL, 0,
+         0},
+        {"POST", "/api/keys", 200, "{\"key\":\"caravan_y\",\"name\":\"web\",\"scope\":\"infer\"}", NULL, 0, 0},
+        {"DELETE", "/api/keys/web", 200, "{\"task\":null,\"text\":\"key web is removed\"}", NULL, 0, 0},
+        {"POST", "/api/nodes/approve", 200, "{\"task\":null,\"text\":\"key 01234567 is let in\"}", NULL, 0, 0},
+        {"POST", "/api/nodes/n1/revoke", 200, "{\"task\":null,\"text\":null}", NULL, 0, 0},
+        {0}};
+    static const struct {
+        const char *word[7];
+        int code;
+        const char *out, *err, *asked; /* asked, err: parts */
+    } cases[] = {
+        {{"token", "create", "--uses", "3", "--ttl", "2h"},
+         CLI_DONE,
+         "caravan1_x\n",
+         "3 machines within 2 h",
+         "POST /api/tokens|||{\"ttl_ms\":7200000,\"uses\":3}\n"},
+        {{"token", "create"}, CLI_DONE, "caravan1_x\n", "one machine", "{\"ttl_ms\":3600000,\"uses\":1}"},
+        {{"token", "list"},
+         CLI_DONE,
+         "TOKEN             USES LEFT  EXPIRES IN  AGE\n0123456789abcdef          2           -    -\n",
+         "",
+         ""},
+        {{"token", "remove", "0123456789abcdef"}, CLI_DONE, "removed: it lets nobody in any more\n", "", ""},
+        {{"token", "list", "--uses", "2"}, CLI_USAGE, "", "--ttl and --uses are for caravan token create", ""},
+        {{"token", "create", "--ttl", "59s"}, CLI_USAGE, "", "ttl", ""},
+        {{"token", "create", "--uses", "1025"}, CLI_USAGE, "", "uses", ""},
+        {{"token", "creat"},
+         CLI_USAGE,
+         "",
+         "token has no use for \"creat\": caravan token create | list | remove TOKEN",
+         ""},
+        {{"token"}, CLI_USAGE, "", "token needs a word", ""},
+        {{"keys"}, CLI_DONE, "KEY    SCOPE  AGE\nadmin  admin    -\n", "", ""},
+        {{"keys", "create", "web", "--scope", "infer"},
+         CLI_DONE,
+         "caravan_y\n",
+         "not shown again",
+         "POST /api/keys|||{\"name\":\"web\",\"scope\":\"infer\"}\n"},
+        {{"keys", "create", "web"}, CLI_USAGE, "", "--scope infer, read or admin", ""},
+        {{"keys", "--scope", "read"}, CLI_USAGE, "", "--scope is for caravan keys create NAME", ""},
+        {{"keys", "remove", "web"}, CLI_DONE, "key web is removed\n", "", ""},
+        {{"nodes", "approve", "01234567", "--name", "n 1"},
+         CLI_DONE,
+         "key 01234567 is let in\n",
+         "",
+         "POST /api/nodes/approve|||{\"key\":\"01234567\",\"name\":\"n 1\"}\n"},
+        {{"nodes", "approve", "01234567"}, CLI_USAGE, "", "nodes approve needs the node's name", ""},
+        {{"nodes", "retire", "n1", "--name", "x"}, CLI_USAGE, "", "--name is for caravan nodes approve", ""},
+        {{"nodes", "revoke", "n1"},
+         CLI_DONE,
+         "revoked: its links are closed, and its key is not let in again\n",
+         "",
+         ""},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct run run = {.word = {NULL}};
+        struct stand_in s;
+
+        stand_in_start(&s, routes);
+        memcpy(run.word, cases[i].word, sizeof(cases[i].word));
+        run_cli(&run, &s);
+        if (run.code != cases[i].code || strcmp(run.out, cases[i].out) != 0 || !strstr(run.err, cases[i].err) ||
+            !strstr(s.asked, cases[i].asked) || (!*cases[i].err && *run.err))
+            fail_msg("case %zu: %d \"%s\" \"%s\" asked \"%s\"", i, run.code, run.out, run.err, s.asked);
+        evhttp_free(s.http);
+    }
 }
 
 static void test_instances_in_trouble(void **state)
@@ -1089,8 +1171,9 @@ static void test_numbers_for_people(void **state)
 
 static void test_help(void **state)
 {
-    static const char *const verbs[] = {"nodes", "backends", "models", "plan",    "deploy", "stop",   "instances",
-                                        "tasks", "chat",     "events", "version", "drain",  "undrain"};
+    static const char *const verbs[] = {"nodes",   "backends",  "models",  "plan",  "deploy",
+                                        "stop",    "instances", "tasks",   "chat",  "events",
+                                        "version", "drain",     "undrain", "token", "keys"};
 
     (void)state;
     for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {
@@ -1147,6 +1230,7 @@ int main(void)
         TEST(test_without_a_controller),
         TEST(test_an_agent_that_knows_nothing),
         TEST(test_what_is_asked_of_nodes),
+        TEST(test_who_may_join_and_ask),
         TEST(test_instances_in_trouble),
         TEST(test_why),
         TEST(test_chat),
