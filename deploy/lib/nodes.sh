@@ -22,7 +22,7 @@ nodes_describe() {
         echo "namespaces, each with its own network, D-Bus and avahi-daemon"
     else
         printf 'addresses 127.0.0.2, .3 ... of this machine: %s\n' "$nodes_why"
-        note "left out: discovery by mDNS (the controller's address is given), separate networks"
+        note "left out: discovery by mDNS (the join token names the controller), separate networks"
     fi
 }
 
@@ -61,28 +61,32 @@ nodes_spawn() {
     fi
 }
 
-# The controller runs on node 1, but its HTTP socket is the host's, for a browser and for `caravan`.
+# The controller runs on node 1, but its HTTP socket is the host's, for a browser and for `caravan`. Its state directory is
+# made here, for whoever runs this: `init` would give a new one to the user that the service runs as.
 nodes_start_controller() {
     local dir common
     dir=$(nodes_dir 1)
-    mkdir -p "$dir"
-    common=(--config /dev/null --models-conf /dev/null --trust open --name quickstart)
+    mkdir -p "$dir/controller" && chmod 700 "$dir/controller"
+    common=(--config /dev/null --models-conf /dev/null --name quickstart)
+    "$bin/caravan-controller" init --config /dev/null --state-dir "$dir/controller" >"$logs/init.log" 2>&1 ||
+        fail "the controller could not be set up" "$logs/init.log"
     if [ "$(nodes_mode)" = lab ]; then
         "$cluster" hostexec 1 setsid -f "$bin/deploy/caravan-listenfd" --port 8080 --port-file /run/node/http-port -- \
             nsenter --net=/proc/1/ns/net -- \
             "$bin/caravan-controller" "${common[@]}" --state-dir /run/node/controller \
             >"$(nodes_log controller)" 2>&1 </dev/null
     else
-        nodes_key=$("$bin/caravan-controller" --config /dev/null --state-dir "$dir/controller" --print-key) ||
-            fail "the controller has no key"
         nodes_spawn 1 "$(nodes_log controller)" "$bin/deploy/caravan-listenfd" --port 8080 --port-file "$dir/http-port" -- \
             "$bin/caravan-controller" "${common[@]}" --state-dir "$dir/controller" --listen 127.0.0.1
     fi
     await_file "$dir/http-port" || fail "the controller did not start" "$(nodes_log controller)"
     cp "$dir/http-port" "$state/http-port"
     CARAVAN_CONTROLLER=$(url)
-    export CARAVAN_CONTROLLER
+    CARAVAN_API_KEY=$(nodes_api_key)
+    export CARAVAN_CONTROLLER CARAVAN_API_KEY
 }
+
+nodes_api_key() { cat "$(nodes_dir 1)/controller/admin.key"; }
 
 await_file() {
     local _
@@ -93,23 +97,51 @@ await_file() {
     return 1
 }
 
+# One token lets all of them in. Each finds it in a file of its own, so that no command line has it.
+nodes_make_token() { # N
+    local node token
+    await_answer || fail "the controller does not answer" "$(nodes_log controller)"
+    token=$(caravan token create --uses "$1" 2>"$logs/token.log") || fail "there is no join token" "$logs/token.log"
+    for node in $(seq "$1"); do
+        mkdir -p "$(nodes_dir "$node")"
+        (umask 077 && printf '%s\n' "$token" >"$(nodes_dir "$node")/join.token")
+    done
+}
+
+nodes_forget_token() { # N: it is used up
+    local node
+    for node in $(seq "$1"); do
+        rm -f "$(nodes_dir "$node")/join.token"
+    done
+}
+
+# It is up before its store is read.
+await_answer() {
+    local _
+    for _ in $(seq 250); do
+        caravan version >/dev/null 2>&1 && return 0
+        sleep 0.02
+    done
+    return 1
+}
+
 nodes_start_agents() { # N
     local node common
-    common=(--config /dev/null --trust open --models "$models" --llama-dir "$llama" --shim "$bin/caravan-shim"
+    nodes_make_token "$1"
+    common=(--config /dev/null --models "$models" --llama-dir "$llama" --shim "$bin/caravan-shim"
         --memory "$(nodes_memory "$1")" --worker-threads $(($(nproc) > $1 ? $(nproc) / $1 : 1)))
     if [ "$(nodes_mode)" = lab ]; then
         for node in $(seq "$1"); do
             nodes_spawn "$node" "$(nodes_log "$node")" "$bin/caravan-agent" "${common[@]}" --name "node$node" \
-                --state-dir /run/node/agent --socket /run/node/agent.sock
+                --state-dir /run/node/agent --socket /run/node/agent.sock --join @/run/node/join.token
         done
         return
     fi
     for node in $(seq "$1"); do
-        mkdir -p "$(nodes_dir "$node")"
         # (one machine has one set of ports, so each node gets some of its own)
         nodes_spawn "$node" "$(nodes_log "$node")" "$bin/caravan-agent" "${common[@]}" --name "node$node" \
             --state-dir "$(nodes_dir "$node")/agent" --socket "$(nodes_dir "$node")/agent.sock" \
-            --controllers "127.0.0.1:7420 $nodes_key" \
+            --join "@$(nodes_dir "$node")/join.token" \
             --address "127.0.0.$((node + 1))" \
             --worker-ports $((20042 + 10 * node))-$((20051 + 10 * node)) \
             --coordinator-ports $((18070 + 10 * node))-$((18079 + 10 * node))

@@ -43,6 +43,9 @@ expect yes "four endpoints" [ "$(endpoints | grep -cE '^10\.77\.0\.1[1-4]:[0-9]+
 expect yes "four agents by mDNS" [ "$(grep -c '^=;' "$tmp/browse")" = 4 ]
 eval "$("$quickstart" --env)"
 expect yes "caravan speaks to it" caravan nodes >/dev/null
+expect yes "only who was let in may join" [ "$(caravan nodes --json | jq -r .trust)" = keys ]
+expect yes "no token is left open" [ "$(caravan token list --json | jq '.tokens | length')" = 0 ]
+expect_exit 3 'key' env CARAVAN_API_KEY=caravan_of_somebody caravan nodes
 expect yes "endpoints in rank order" in_rank_order
 expect yes "removed" "$quickstart" --down >/dev/null
 expect yes "nothing left after --down" nothing_left
