@@ -2,9 +2,11 @@
 # Real llama.cpp, Avahi, ZeroMQ in network namespaces of their own (cluster.sh). Whatever way a test ends, the cluster is
 # taken down and nothing may be left behind; a sanitizer's word in any log fails the test.
 #
+#   trusted                           from here on: `init`, an admin key (CARAVAN_API_KEY), and only keys that were let in
 #   lab_up N                          nodes 1..N
 #   controller NODE [OPTION...]       caravan-controller there; its HTTP answers on the host as $URL
 #   agent NODE [OPTION...]            caravan-agent there (models: $MODELS)
+#   token_for NODE TOKEN              puts it where `--join @/run/node/join.token` finds it
 #   cv ARGS...                        the command line against that controller
 #   until_ok SECONDS COMMAND...       waits for a condition (generous: a limit, not a measurement)
 #   pid_of NODE PROGRAM               host pids of a program in a node
@@ -19,6 +21,8 @@ NAME=$(basename "$0")
 WORK=$(mktemp -d "${TMPDIR:-/tmp}/caravan-$NAME.XXXXXX")
 MODELS=$WORK/models
 URL=
+TRUST=open
+unset CARAVAN_API_KEY
 export CARAVAN_LAB=${CARAVAN_LAB:-t$$}
 mkdir -p "$MODELS"
 
@@ -134,18 +138,33 @@ no_coordinator() { # NODE...
     done
 }
 
+trusted() { TRUST=keys; }
+
+# `init` as an operator runs it; the directory is there before, so that it stays root's.
+controller_init() {
+    local dir=/run/cv-$CARAVAN_LAB/n$1/var/controller
+    mkdir -p "$dir" && chmod 700 "$dir"
+    "$BIN/caravan-controller" init --config /dev/null --state-dir "$dir" >"$WORK/init.log" 2>&1 || fail "init"
+    CARAVAN_API_KEY=$(cat "$dir/admin.key")
+    export CARAVAN_API_KEY
+}
+
+token_for() { (umask 077 && printf '%s\n' "$2" >"/run/cv-$CARAVAN_LAB/n$1/var/join.token"); }
+
 controller() {
     local node=$1
     shift
     rm -f "/run/cv-$CARAVAN_LAB/n$node/var/http-port" # of the one before
+    [ "$TRUST" = open ] || controller_init "$node"
     # the listening socket is the host's, the daemon the node's
     "$LAB" hostexec "$node" "$BIN/deploy/caravan-listenfd" --port 18800 --port-file /run/node/http-port -- \
         nsenter --net=/proc/1/ns/net -- "$BIN/caravan-controller" --config /dev/null --models-conf /dev/null \
-        --state-dir /run/node/controller --trust open --log-level debug "$@" </dev/null >>"$WORK/controller.log" 2>&1 &
+        --state-dir /run/node/controller --trust "$TRUST" --log-level debug "$@" </dev/null >>"$WORK/controller.log" 2>&1 &
     until_ok 10 test -s "/run/cv-$CARAVAN_LAB/n$node/var/http-port"
     URL=http://127.0.0.1:$(cat "/run/cv-$CARAVAN_LAB/n$node/var/http-port")
     export CARAVAN_CONTROLLER=$URL
     until_ok 30 curl -sf -o /dev/null "$URL/api/health"
+    [ "$TRUST" = open ] || until_ok 30 cv version
     pid_of "$node" caravan-controller >"$WORK/controller.pid"
 }
 
@@ -153,7 +172,7 @@ agent() {
     local node=$1
     shift
     in_node "$node" "agent$node" "$BIN/caravan-agent" --config /dev/null --state-dir /run/node/agent --models "$MODELS" --llama-dir "$LLAMA" \
-        --shim "$BIN/caravan-shim" --trust open --worker-threads 1 --log-level debug "$@"
+        --shim "$BIN/caravan-shim" --trust "$TRUST" --worker-threads 1 --log-level debug "$@"
     until_ok 20 runs "$node" caravan-agent
     pid_of "$node" caravan-agent >"$WORK/agent$node.pid"
 }
@@ -219,15 +238,19 @@ model() { # model NAME OPTIONS...: a small valid model in $MODELS
     mkgguf "$MODELS/$1.gguf" "${@:2}" >/dev/null
 }
 
+# The header with the key, for curl -H @<(with_key): its arguments are for everybody to read.
+with_key() { [ -z "${CARAVAN_API_KEY:-}" ] || printf 'Authorization: Bearer %s\n' "$CARAVAN_API_KEY"; }
+
 # chat MODEL PROMPT TOKENS: the body of a greedy request
 chat() {
     jq -n --arg m "$1" --arg p "$2" --argjson n "$3" \
         '{model: $m, messages: [{role: "user", content: $p}], max_tokens: $n, temperature: 0, seed: 7, cache_prompt: false}'
 }
 
-# ask MODEL PROMPT TOKENS: the text of the answer
+# ask MODEL PROMPT TOKENS [BASE]: the text of the answer
 ask() {
-    chat "$@" | curl -sS --fail-with-body -m 120 -H 'Content-Type: application/json' -d @- "$URL/v1/chat/completions" |
+    chat "$1" "$2" "$3" | curl -sS --fail-with-body -m 120 -H 'Content-Type: application/json' -H @<(with_key) -d @- \
+        "${4:-$URL}/v1/chat/completions" |
         jq -r '.choices[0].message.content'
 }
 
