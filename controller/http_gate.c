@@ -18,13 +18,12 @@ struct refusal {
 
 static void note(struct http_gate *g, const struct http_exchange *x, const struct refusal *r)
 {
-    char address[STRANGERS_NAME_MAX];
-    const char *who;
-    uint64_t n = strangers_count(&g->strangers, http_peer(x, address, sizeof(address)), clock_now_ms(), &who);
+    char address[PROTO_ADDR_MAX];
+    uint64_t n = talkers_count(&g->turned_away, http_peer(x, address, sizeof(address)), clock_now_ms());
 
     metrics_http_refused(g->metrics, r->status);
     if (n)
-        log_warn("http.refused", "from=%s why=%s n=%" PRIu64, LOG_STR(who), r->why, n);
+        log_warn("http.refused", "from=%s why=%s n=%" PRIu64, LOG_STR(address), r->why, n);
 }
 
 static bool is_v1(const struct http_head *h)

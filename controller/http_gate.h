@@ -3,17 +3,17 @@
 #ifndef CARAVAN_CONTROLLER_HTTP_GATE_H
 #define CARAVAN_CONTROLLER_HTTP_GATE_H
 
+#include "common/core/talkers.h"
 #include "controller/core/view.h"
 #include "controller/http.h"
 #include "controller/http_names.h"
-#include "controller/http_strangers.h"
 #include "controller/metrics.h"
 
 struct http_gate {
     const struct http_names *names; /* borrowed */
     struct metrics *metrics;        /* borrowed */
     bool local;                     /* only this host can reach us */
-    struct strangers strangers;
+    struct talkers turned_away;
 };
 
 /* v: the newest view, NULL before the first. Returns true where x is answered. head: of x; nothing in it is a secret any

@@ -151,28 +151,11 @@ static int open_http(const struct options *o, int *fds, size_t *ret_n)
     return r ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
-/* Whether nobody but this machine can reach it. */
-static bool is_local(int fd)
-{
-    struct sockaddr_storage ss;
-    socklen_t n = sizeof(ss);
-    const struct sockaddr_in *v4 = (const struct sockaddr_in *)&ss;
-    const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)&ss;
-
-    if (getsockname(fd, (struct sockaddr *)&ss, &n) < 0)
-        return false;
-    if (ss.ss_family == AF_INET)
-        return ntohl(v4->sin_addr.s_addr) >> 24 == 127;
-    if (ss.ss_family == AF_INET6)
-        return IN6_IS_ADDR_LOOPBACK(&v6->sin6_addr) ||
-               (IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr) && v6->sin6_addr.s6_addr[12] == 127);
-    return ss.ss_family == AF_UNIX;
-}
-
+/* Whether nobody but this machine can reach any of them. */
 static bool all_local(const int *fds, size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        if (!is_local(fds[i]))
+        if (!http_is_local(fds[i]))
             return false;
     return true;
 }

@@ -12,7 +12,6 @@
 #include "common/crypto.h"
 #include "controller/http_auth.h"
 #include "controller/http_names.h"
-#include "controller/http_strangers.h"
 
 static struct view_api_key keys[3];
 static struct view view = {.n_api_keys = 3, .api_key = keys};
@@ -264,31 +263,6 @@ static void test_pages_from_elsewhere(void **state)
     }
 }
 
-static void test_strangers_are_said_seldom(void **state)
-{
-    struct strangers s = {.n = 0};
-    const char *who = NULL;
-    char name[16];
-
-    (void)state;
-    assert_int_equal(strangers_count(&s, "10.0.0.1", 1000, &who), 1);
-    assert_string_equal(who, "10.0.0.1");
-    for (int i = 0; i < 5; i++)
-        assert_int_equal(strangers_count(&s, "10.0.0.1", 1000 + STRANGERS_MS - 1, &who), 0);
-    assert_int_equal(strangers_count(&s, "10.0.0.1", 1000 + STRANGERS_MS, &who), 6);
-    for (int i = 1; i < STRANGERS_MAX; i++) {
-        snprintf(name, sizeof(name), "10.0.1.%d", i);
-        assert_int_equal(strangers_count(&s, name, 100000, &who), 1);
-    }
-    /* no place is left: all further ones are one */
-    assert_int_equal(strangers_count(&s, "10.0.2.1", 100000, &who), 1);
-    assert_string_equal(who, "others");
-    assert_int_equal(strangers_count(&s, "10.0.2.2", 100001, &who), 0);
-    /* until somebody has been silent for a minute */
-    assert_int_equal(strangers_count(&s, "10.0.2.3", 1000 + 3 * STRANGERS_MS, &who), 1);
-    assert_string_equal(who, "10.0.2.3");
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -299,7 +273,6 @@ int main(void)
         cmocka_unit_test(test_judgement),
         cmocka_unit_test(test_names),
         cmocka_unit_test(test_pages_from_elsewhere),
-        cmocka_unit_test(test_strangers_are_said_seldom),
     };
 
     return cmocka_run_group_tests(tests, make_keys, NULL);
