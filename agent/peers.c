@@ -88,7 +88,7 @@ static void review(struct neighbour *n)
         return;
     n->up = up;
     memcpy(key, n->key, sizeof(key));
-    log_info(up ? "neighbour.up" : "neighbour.down", "key=%.16s node=%s", key, n->facts.name);
+    log_info(up ? "neighbour.up" : "neighbour.down", "key=%.16s node=%s", key, LOG_STR(n->facts.name));
     (up ? p->cb.up : p->cb.down)(p->cb.ctx, key);
 }
 

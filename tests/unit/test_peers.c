@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -144,6 +145,27 @@ static void test_both_ways(void **state)
     say(&a, &b, 13);
     AWAIT(b.n_messages == 2);
     assert_int_equal(b.seq, 2);
+}
+
+/* A node names itself. */
+static void test_a_name_stays_within_its_line(void **state)
+{
+    CLEANUP(cleanup_close) int real_stderr = dup(STDERR_FILENO), caught = memfd_create("log", MFD_CLOEXEC);
+    struct neighbours of_a = {0}, of_b = {0};
+    char said[1024] = "";
+
+    (void)state;
+    dials(&of_a, &b, "127.0.0.3");
+    hears(&of_b, &a);
+    strcpy(of_a.peer[0].name, "n1\nts=2026-01-01 level=error");
+    dup2(caught, STDERR_FILENO);
+    log_set_level(LOG_LEVEL_INFO);
+    peers_set(b.peers, &of_b);
+    peers_set(a.peers, &of_a);
+    AWAIT(a.n_up == 1);
+    dup2(real_stderr, STDERR_FILENO);
+    assert_true(pread(caught, said, sizeof(said) - 1, 0) > 0);
+    assert_non_null(strstr(said, " node=\"n1\\x0ats=2026-01-01 level=error\"\n"));
 }
 
 /* An agent that went is missed by both kinds of neighbour, and found again. */
@@ -412,11 +434,17 @@ int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        TEST(test_both_ways),           TEST(test_gone_and_back),
-        TEST(test_off_the_list),        TEST(test_off_the_list_with_messages_queued),
-        TEST(test_who_is_let_in),       TEST(test_a_knock_by_a_witness_that_it_does_not_know),
-        TEST(test_another_address),     TEST(test_list_from_within),
-        TEST(test_knocks_are_answered), TEST(test_ports),
+        TEST(test_both_ways),
+        TEST(test_a_name_stays_within_its_line),
+        TEST(test_gone_and_back),
+        TEST(test_off_the_list),
+        TEST(test_off_the_list_with_messages_queued),
+        TEST(test_who_is_let_in),
+        TEST(test_a_knock_by_a_witness_that_it_does_not_know),
+        TEST(test_another_address),
+        TEST(test_list_from_within),
+        TEST(test_knocks_are_answered),
+        TEST(test_ports),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
