@@ -12,9 +12,21 @@
 #include "controller/core/neighbours.h"
 #include "controller/core/nodes.h"
 
+static bool is_called(const struct node *n, const char *target)
+{
+    return !strcmp(n->hello.name, target) || !strcmp(ID128_SHORT(&n->id), target);
+}
+
+/* A node that was retired or revoked comes again with another key, under the same name as a rule: of the two, people mean the
+ * one that is there. */
+static bool is_rather_meant(const struct node *n, const struct node *other)
+{
+    return n->state != NODE_RETIRED && other->state == NODE_RETIRED;
+}
+
 struct node *retire_target(const struct cluster *c, const char *target, char *why, size_t why_size)
 {
-    struct node *found = NULL;
+    struct node *found = NULL, *twin = NULL;
     struct id128 id;
 
     if (id128_parse(target, &id) && node_find(c, &id))
@@ -22,18 +34,17 @@ struct node *retire_target(const struct cluster *c, const char *target, char *wh
     for (size_t k = 0; k < c->nodes.n; k++) {
         struct node *n = CLUSTER_NODE(c, k);
 
-        if (strcmp(n->hello.name, target) != 0 && strcmp(ID128_SHORT(&n->id), target) != 0)
+        if (!is_called(n, target) || (found && is_rather_meant(found, n)))
             continue;
-        if (found) {
-            text_format(why, why_size, "two nodes are called %s: name one by its id, %s or %s", target,
-                        ID128(&found->id), ID128(&n->id));
-            return NULL;
-        }
+        twin = found && !is_rather_meant(n, found) ? found : NULL;
         found = n;
     }
-    if (!found)
+    if (twin)
+        text_format(why, why_size, "two nodes are called %s: name one by its id, %s or %s", target, ID128(&twin->id),
+                    ID128(&found->id));
+    else if (!found)
         text_format(why, why_size, "there is no node %s; `caravan nodes` lists them", target);
-    return found;
+    return twin ? NULL : found;
 }
 
 /* ---- a node's key and nothing else ---------------------------------------------------------------------------- */

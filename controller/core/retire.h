@@ -18,7 +18,8 @@ int retire_revoked(struct step *s, const struct pending *p, bool ok);
 /* RECORD_NODE: known as draining or retired before it says hello. */
 int retire_restore(struct step *s, const struct record *rec);
 
-/* The node that a person means by its name, its id or the beginning of its id that is shown. NULL: why is the sentence. */
+/* The node that a person means by its name, its id or the beginning of its id that is shown; a retired one only where no
+ * other is meant as well. NULL: why is the sentence. */
 struct node *retire_target(const struct cluster *c, const char *target, char *why, size_t why_size);
 
 #endif

@@ -80,6 +80,34 @@ static void test_who_is_meant_must_be_plain(void **state)
     assert_int_equal(state_of(2), NODE_RETIRED);
 }
 
+static void hello_as(int node, const char *name)
+{
+    struct cluster_ev ev = event_from(node, CLUSTER_EV_HELLO, hello_of(node));
+
+    strcpy(ev.message->hello.name, name);
+    step(&ev);
+}
+
+/* With another key, as the controller has told it to. */
+static void test_who_came_again_under_its_name_is_meant(void **state)
+{
+    (void)state;
+    join(2);
+    retire(5, "n2");
+    commit();
+    hello_as(1, "n2");
+    retire(6, "n2");
+    commit();
+    assert_int_equal(state_of(1), NODE_RETIRED);
+    hello_as(3, "n2");
+    retire(7, "n2");
+    commit();
+    assert_int_equal(state_of(3), NODE_RETIRED);
+    quiet();
+    retire(8, "n2");
+    assert_non_null(strstr(w.log, "two nodes are called n2"));
+}
+
 static void test_a_word_that_cannot_be_written_is_not_followed(void **state)
 {
     (void)state;
@@ -162,6 +190,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_retired_node_is_told_so_and_its_units_end, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_a_node_may_be_retired_whatever_its_state, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_who_is_meant_must_be_plain, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_who_came_again_under_its_name_is_meant, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_a_word_that_cannot_be_written_is_not_followed, world_setup,
                                         world_teardown),
         cmocka_unit_test_setup_teardown(test_a_word_that_was_given_twice_and_written_once, world_setup, world_teardown),
