@@ -82,8 +82,8 @@ static bool is_a_nodes_name(const struct cluster *c, const char *target)
     return false;
 }
 
-/* NULL: none, and why is left alone; or more than one. */
-static const char *key_target(const struct cluster *c, const char *target, char *why, size_t size)
+/* live: no key that is revoked and no node that is retired. NULL: none, and why is left alone; or more than one. */
+static const char *key_target(const struct cluster *c, const char *target, bool live, char *why, size_t size)
 {
     const char *found = NULL;
     bool one = true;
@@ -91,18 +91,38 @@ static const char *key_target(const struct cluster *c, const char *target, char 
     for (size_t i = 0; i < c->keys.n; i++) {
         const struct view_key *v = &TABLE_KEY(&c->keys, i)->view;
 
-        if (is_meant(v->key, v->name, target))
+        if (is_meant(v->key, v->name, target) && !(live && v->scope == KEY_REVOKED))
             one &= take_meant(&found, v->key);
     }
     for (size_t i = 0; i < c->nodes.n; i++) {
         const struct node *n = CLUSTER_NODE(c, i);
 
-        if (n->key[0] && is_meant(n->key, "", target))
+        if (n->key[0] && is_meant(n->key, "", target) && !(live && n->state == NODE_RETIRED))
             one &= take_meant(&found, n->key);
     }
     if (!one)
         text_format(why, size, "two keys are meant by %s: name one by more of its digits", target);
     return one ? found : NULL;
+}
+
+/* Nobody is to read that a key is revoked while another one, let in under that name since, is not. NULL: why is the sentence. */
+static const char *revoke_target(const struct cluster *c, const char *target, struct node **ret, char *why, size_t size)
+{
+    struct node *n = retire_target(c, target, why, size);
+    const char *key;
+
+    *ret = n;
+    if (n && n->state != NODE_RETIRED)
+        return n->key;
+    if (!n && is_a_nodes_name(c, target))
+        return NULL; /* which of them is not clear */
+    key = key_target(c, target, true, why, size);
+    if (!key && n)
+        return why[0] ? NULL : n->key;
+    if (!key)
+        key = key_target(c, target, false, why, size);
+    *ret = key ? node_by_key(c, key) : NULL;
+    return key;
 }
 
 /* ---- out --------------------------------------------------------------------------------------------------------- */
@@ -164,9 +184,8 @@ static int revoke(struct step *s, uint64_t request_id, struct node *n, const cha
 int retire_revoke(struct step *s, const struct cluster_ev *ev)
 {
     char why[PROTO_TEXT_MAX] = "";
-    struct node *n = retire_target(s->c, ev->target, why, sizeof(why));
-    bool unclear = !n && is_a_nodes_name(s->c, ev->target);
-    const char *key = n ? n->key : unclear ? NULL : key_target(s->c, ev->target, why, sizeof(why));
+    struct node *n;
+    const char *key = revoke_target(s->c, ev->target, &n, why, sizeof(why));
 
     if (!key)
         return err_fold(fx_refuse(s, ev->request_id, "not_found", why));
@@ -175,7 +194,7 @@ int retire_revoke(struct step *s, const struct cluster_ev *ev)
     if (!access_find(&s->c->keys, key) && s->c->keys.n >= ACCESS_KEYS_MAX)
         return err_fold(fx_refuse(s, ev->request_id, "too_many",
                                   "as many keys are kept as may be; retire the node, which needs no room"));
-    return err_fold(revoke(s, ev->request_id, n ? n : node_by_key(s->c, key), key));
+    return err_fold(revoke(s, ev->request_id, n, key));
 }
 
 /* Its neighbours forget its key at once, not with their next list. */

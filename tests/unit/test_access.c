@@ -147,6 +147,30 @@ static void test_a_key_is_revoked_whose_node_has_not_come(void **state)
         "forbid a2000000\n");
 }
 
+/* Whoever comes again says hello when he likes. */
+static void test_a_new_key_under_an_old_name_is_not_taken_for_the_old_one(void **state)
+{
+    (void)state;
+    begin_with_two_nodes();
+    revoke(5, "n2");
+    commit();
+    approve(6, 3, "n2");
+    commit();
+    quiet();
+    revoke(7, "n2");
+    EXPECT("commit 5: key a3000000 revoked\n");
+    commit();
+    quiet();
+    revoke(8, "n2");
+    EXPECT("answer 8: task 0\n");
+    approve(9, 4, "n2");
+    approve(10, 5, "n2");
+    commit();
+    quiet();
+    revoke(11, "n2");
+    EXPECT("answer 11: refused not_found: two keys are meant by n2: name one by more of its digits\n");
+}
+
 static void test_who_is_revoked_must_be_plain(void **state)
 {
     (void)state;
@@ -365,6 +389,7 @@ int main(void)
         WITH(with_open_doors, test_what_runs_on_a_revoked_node_ends),
         WITH(with_keys, test_a_retired_node_gives_its_key_back),
         WITH(with_keys, test_a_key_is_revoked_whose_node_has_not_come),
+        WITH(with_keys, test_a_new_key_under_an_old_name_is_not_taken_for_the_old_one),
         WITH(with_keys, test_who_is_revoked_must_be_plain),
         WITH(with_keys, test_a_key_that_cannot_be_revoked_stays_in),
         WITH(with_keys, test_a_key_that_is_revoked_twice_and_written_once),
