@@ -247,7 +247,7 @@ static int let_in(struct step *s, const struct access_key *k, const char *by)
     int r;
 
     if (by[0])
-        text_format(text, sizeof(text), "by token %s", ACCESS_SHORT(by));
+        text_format(text, sizeof(text), "key %s, by token %s", ACCESS_SHORT(k->view.key), ACCESS_SHORT(by));
     r = access_say(s, k->view.name, "unknown", key_scope_name(KEY_NODE), by[0] ? "join" : "approve", text);
     return r ? err_fold(r) : err_fold(fx_allow(s, k->view.key, KEY_NODE));
 }

@@ -375,7 +375,7 @@ static void test_a_kept_token_lets_in(void **state)
     ask_to_join(1, 1);
     commit();
     EXPECT("commit 1: key f1000000 join 1, key a1000000 node\n"
-           "access n1 unknown -> node (join): by token f1000000\n"
+           "access n1 unknown -> node (join): key a1000000, by token f1000000\n"
            "allow a1000000 node\n"
            "f1000000 < joined a1000000\n");
 }

@@ -14,7 +14,7 @@ static void test_a_node_joins_by_a_token(void **state)
     ask_to_join(1, 1); /* by another connection: the same commit answers it */
     EXPECT("");
     commit();
-    EXPECT("access n1 unknown -> node (join): by token f1000000\n"
+    EXPECT("access n1 unknown -> node (join): key a1000000, by token f1000000\n"
            "allow a1000000 node\n"
            "f1000000 < joined a1000000\n");
     assert_int_equal(keys_shown(), 2);
@@ -35,10 +35,10 @@ static void test_the_last_use_ends_a_token(void **state)
            "access n3 unknown join: refuse: the token is used up; make another one with `caravan token create`\n"
            "f1000000 < joined a3000000: the token is used up; make another one with `caravan token create`\n");
     commit();
-    EXPECT("access n1 unknown -> node (join): by token f1000000\n"
+    EXPECT("access n1 unknown -> node (join): key a1000000, by token f1000000\n"
            "allow a1000000 node\n"
            "f1000000 < joined a1000000\n"
-           "access n2 unknown -> node (join): by token f1000000\n"
+           "access n2 unknown -> node (join): key a2000000, by token f1000000\n"
            "allow a2000000 node\n"
            "f1000000 < joined a2000000\n"
            "access f1000000 join -> gone (used_up)\n"
@@ -58,7 +58,7 @@ static void test_a_use_that_is_not_kept_is_given_back(void **state)
     EXPECT("f1000000 < joined a1000000: the controller could not keep the key: its store refused the record\n"
            "commit 4: key f1000000 join 1\n"); /* or the other commit's word that it is gone would stand */
     step(&(struct cluster_ev){.kind = CLUSTER_EV_COMMITTED, .token = w.token[1], .ok = true});
-    EXPECT("access n2 unknown -> node (join): by token f1000000\n"
+    EXPECT("access n2 unknown -> node (join): key a2000000, by token f1000000\n"
            "allow a2000000 node\n"
            "f1000000 < joined a2000000\n");
     ask_to_join(1, 1);
@@ -88,7 +88,7 @@ static void test_a_token_that_ends_meanwhile_says_nothing_more(void **state)
     pass(5000);
     quiet();
     commit();
-    EXPECT("access n1 unknown -> node (join): by token f1000000\n"
+    EXPECT("access n1 unknown -> node (join): key a1000000, by token f1000000\n"
            "allow a1000000 node\n"); /* its own link shows it */
 }
 

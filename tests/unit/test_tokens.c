@@ -204,7 +204,7 @@ static void test_a_token_that_cannot_be_withdrawn_stays(void **state)
     withdraw(4, "f1000000"); /* asked twice, written once */
     quiet();
     commit();
-    EXPECT("access n1 unknown -> node (join): by token f1000000\n"
+    EXPECT("access n1 unknown -> node (join): key a1000000, by token f1000000\n"
            "allow a1000000 node\n"
            "f1000000 < joined a1000000\n"
            "answer 3: task 0\n"
