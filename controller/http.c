@@ -147,17 +147,24 @@ static bool has_unread(struct http_conn *c)
     return ioctl(bufferevent_getfd(c->bev), FIONREAD, &n) == 0 && n > 0;
 }
 
-/* The oldest connection on which nothing was let in; peer: of those from there, NULL: of all. One that has just spoken is
- * passed over: many may be accepted before its turn to be read comes, and it would be out before it was heard. */
+/* Somebody works on its answer. */
+static bool is_served(const struct http_conn *c)
+{
+    return c->state == CONN_BUSY && c->x.state != EXCHANGE_DONE;
+}
+
+/* The oldest connection on which nothing was let in; peer: of those from there, NULL: of all. Passed over, where there is
+ * another, is one that has just spoken or is to take its answer: many may be accepted before its turn comes, and it would be
+ * out before it was heard. */
 static struct http_conn *find_silent(struct http_server *s, const struct in6_addr *peer)
 {
     struct http_conn *c, *oldest = NULL;
 
     TAILQ_FOREACH(c, &s->conns, link)
     {
-        if (c->proven || c->state == CONN_BUSY || (peer && !is_same_place(&c->peer, peer)))
+        if (c->proven || is_served(c) || (peer && !is_same_place(&c->peer, peer)))
             continue;
-        if (!has_unread(c))
+        if (c->state != CONN_BUSY && !has_unread(c))
             return c;
         oldest = oldest ? oldest : c;
     }

@@ -25,6 +25,11 @@ static void set_deadline(struct http_conn *c, uint32_t ms)
     event_add(c->deadline, &tv);
 }
 
+static size_t n_to_write(const struct http_conn *c)
+{
+    return evbuffer_get_length(bufferevent_get_output(c->bev));
+}
+
 static void exchange_clear(struct http_conn *c)
 {
     struct http_exchange *x = &c->x;
@@ -294,25 +299,29 @@ static void next_request(struct http_conn *c)
     run(c);
 }
 
+/* The answer is made. What follows it waits until it is out: who asks ahead and takes nothing holds one answer, not many. */
+static void go_on(struct http_conn *c)
+{
+    if (!c->x.keep_alive)
+        c->state = CONN_FLUSH;
+    if (n_to_write(c))
+        return;
+    if (c->x.keep_alive)
+        next_request(c);
+    else
+        linger(c);
+}
+
 static void on_turn(evutil_socket_t fd, short what, void *ctx)
 {
     struct http_conn *c = ctx;
 
     (void)fd;
     (void)what;
-    if (c->x.state == EXCHANGE_BROKEN || evbuffer_get_length(bufferevent_get_output(c->bev)) > HTTP_OUTPUT_MAX) {
+    if (c->x.state == EXCHANGE_BROKEN || n_to_write(c) > HTTP_OUTPUT_MAX)
         http_conn_close(c);
-        return;
-    }
-    if (c->x.state != EXCHANGE_DONE)
-        return;
-    if (c->x.keep_alive) {
-        next_request(c);
-        return;
-    }
-    c->state = CONN_FLUSH;
-    if (!evbuffer_get_length(bufferevent_get_output(c->bev)))
-        linger(c);
+    else if (c->x.state == EXCHANGE_DONE)
+        go_on(c);
 }
 
 static void on_read(struct bufferevent *bev, void *ctx)
@@ -326,12 +335,10 @@ static void on_write(struct bufferevent *bev, void *ctx)
     struct http_conn *c = ctx;
     struct http_exchange *x = &c->x;
 
-    if (c->state == CONN_FLUSH && !evbuffer_get_length(bufferevent_get_output(bev))) {
-        linger(c);
-        return;
-    }
-    if (x->full && (x->state == EXCHANGE_STREAM) &&
-        evbuffer_get_length(bufferevent_get_output(bev)) <= HTTP_OUTPUT_LOW) {
+    (void)bev;
+    if (x->state == EXCHANGE_DONE && (c->state == CONN_BUSY || c->state == CONN_FLUSH)) {
+        go_on(c);
+    } else if (x->full && x->state == EXCHANGE_STREAM && n_to_write(c) <= HTTP_OUTPUT_LOW) {
         x->full = false;
         if (x->drained)
             x->drained(x->ctx);

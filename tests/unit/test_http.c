@@ -22,7 +22,7 @@ struct lab {
     struct event_base *base;
     struct http_server *server;
     uint16_t port;
-    int n_smuggled, n_full;
+    int n_smuggled, n_large;
     struct http_exchange *stream;
     bool gone, drained;
 };
@@ -92,6 +92,14 @@ static void handle_held(void *ctx, struct http_exchange *x)
     lab->stream = x;
 }
 
+static void handle_large(void *ctx, struct http_exchange *x)
+{
+    static char block[64 * 1024];
+
+    ((struct lab *)ctx)->n_large++;
+    http_reply(x, 200, "text/plain", block, sizeof(block));
+}
+
 static void refuse(void *ctx, struct http_exchange *x, int status, const char *text)
 {
     (void)ctx;
@@ -99,10 +107,15 @@ static void refuse(void *ctx, struct http_exchange *x, int status, const char *t
 }
 
 static const struct http_route routes[] = {
-    {"POST", "/echo", handle_echo, HTTP_FOR_ADMIN},      {"GET", "/echo", handle_echo, HTTP_FOR_ADMIN},
-    {"GET", "/smuggled", handle_smuggled, HTTP_FOR_ALL}, {"GET", "/names/:name", handle_name, HTTP_FOR_ALL},
-    {"GET", "/stream", handle_stream, HTTP_FOR_ALL},     {"GET", "/held", handle_held, HTTP_FOR_ADMIN},
-    {"GET", "/short", handle_short, HTTP_FOR_ALL},       {.method = NULL},
+    {"POST", "/echo", handle_echo, HTTP_FOR_ADMIN},
+    {"GET", "/echo", handle_echo, HTTP_FOR_ADMIN},
+    {"GET", "/smuggled", handle_smuggled, HTTP_FOR_ALL},
+    {"GET", "/names/:name", handle_name, HTTP_FOR_ALL},
+    {"GET", "/stream", handle_stream, HTTP_FOR_ALL},
+    {"GET", "/held", handle_held, HTTP_FOR_ADMIN},
+    {"GET", "/short", handle_short, HTTP_FOR_ALL},
+    {"GET", "/large", handle_large, HTTP_FOR_ALL},
+    {.method = NULL},
 };
 
 static void lab_open(struct lab *lab, const struct http_limits *limits)
@@ -626,6 +639,33 @@ static void test_an_address_has_its_share(void **state)
     lab_shut(&lab);
 }
 
+/* Who asks on and on and takes no answer: what is held for him does not grow, and his place is had by who comes next. */
+static void test_answers_that_nobody_takes_do_not_pile_up(void **state)
+{
+    static const struct http_limits limits = {.connections = 1};
+    enum { ASKED = 400 };
+    struct lab_client greedy, next;
+    struct lab lab;
+
+    (void)state;
+    lab_open(&lab, &limits);
+    lab_connect(&greedy, lab.base, lab.port);
+    lab_stop_reading(&greedy);
+    for (int i = 0; i < ASKED; i++)
+        lab_send(&greedy, "GET /large HTTP/1.1\r\nHost: x\r\n\r\n");
+    for (int i = 0; i < 2000; i++)
+        event_base_loop(lab.base, EVLOOP_NONBLOCK);
+    assert_int_equal(http_server_connections(lab.server), 1);
+    assert_in_range(lab.n_large, 1, ASKED / 2); /* the kernel's buffers take some */
+
+    lab_connect(&next, lab.base, lab.port);
+    lab_send(&next, "GET /names/b HTTP/1.1\r\nHost: x\r\n\r\n");
+    lab_until(&next, "<b|>");
+    lab_close(&greedy);
+    lab_close(&next);
+    lab_shut(&lab);
+}
+
 static void send_a_byte(evutil_socket_t fd, short what, void *ctx)
 {
     struct lab_client *c = ctx;
@@ -736,6 +776,7 @@ int main(void)
         cmocka_unit_test(test_silence_makes_room),
         cmocka_unit_test(test_who_has_spoken_is_heard),
         cmocka_unit_test(test_an_address_has_its_share),
+        cmocka_unit_test(test_answers_that_nobody_takes_do_not_pile_up),
         cmocka_unit_test(test_a_trickle_does_not_live),
         cmocka_unit_test(test_who_takes_nothing_is_let_go),
         cmocka_unit_test(test_what_is_sent_ahead_is_bounded),
