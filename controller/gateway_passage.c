@@ -27,7 +27,7 @@ struct passage {
     char name[PROTO_MODEL_MAX];  /* of the instance; empty: there is none */
     int failure;                 /* of the last sending; negative errno */
     /* this sending's answer */
-    int status; /* 0: nothing came yet */
+    int status; /* 0: nothing came yet that is an answer */
     bool is_stream;
     char *type;
     int64_t length;
@@ -127,6 +127,8 @@ static void on_head(void *ctx, int status, const struct httpc_header *header, si
     const char *type = upstream_field(header, n, "Content-Type");
     struct passage *p = ctx;
 
+    if (!upstream_is_answer(status))
+        return; /* as if nothing had come */
     p->status = status;
     p->is_stream = type && strncasecmp(type, "text/event-stream", 17) == 0;
     p->length = upstream_length(header, n);
@@ -181,7 +183,7 @@ static void on_data(void *ctx, const void *buf, size_t n)
 {
     struct passage *p = ctx;
 
-    if (!n)
+    if (!n || !p->status)
         return;
     if (p->is_stream)
         on_stream_data(p, buf, n, clock_now_ms());

@@ -48,17 +48,21 @@ int upstream_start(struct event_base *base, const uint8_t secret[CRYPTO_KEY_BYTE
     return r < 0 ? err_pass(r) : r;
 }
 
-/* What concerns one connection only, what http.c makes itself, and what the CORS of /v1 has said already. */
+bool upstream_is_answer(int status)
+{
+    return status == 200 || status >= 400;
+}
+
+/* Framing and CORS are http.c's and the gate's to say. The rest of what a browser or a client library acts on (Location,
+ * Set-Cookie, Refresh, ...) would let a node make it do something elsewhere, with the client's key. */
 bool upstream_passes_on(const char *name)
 {
-    static const char *const dropped[] = {
-        "Connection", "Keep-Alive", "Transfer-Encoding", "Content-Length", "Content-Type", "Date", "Upgrade",
-        "Trailer",    "TE",         "Proxy-Authenticate"};
+    static const char *const passed[] = {"Cache-Control", "Retry-After", "Server", "X-Accel-Buffering"};
 
-    for (size_t i = 0; i < sizeof(dropped) / sizeof(dropped[0]); i++)
-        if (strcasecmp(name, dropped[i]) == 0)
-            return false;
-    return strncasecmp(name, "Access-Control-", 15) != 0;
+    for (size_t i = 0; i < sizeof(passed) / sizeof(passed[0]); i++)
+        if (strcasecmp(name, passed[i]) == 0)
+            return true;
+    return false;
 }
 
 const char *upstream_field(const struct httpc_header *header, size_t n, const char *name)

@@ -28,6 +28,8 @@ int upstream_start(struct event_base *base, const uint8_t secret[CRYPTO_KEY_BYTE
                    const struct upstream_target *target, const struct httpc_spec *spec,
                    const struct httpc_callbacks *cb, struct httpc_request **ret);
 
+/* Is it one that llama-server gives? A redirection is none: whoever follows it takes the API key along. */
+bool upstream_is_answer(int status);
 /* May this field of an answer go on to the client? */
 bool upstream_passes_on(const char *name);
 /* borrowed from header; NULL: not there */

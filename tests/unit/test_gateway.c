@@ -224,13 +224,13 @@ static void test_whole_answer(void **state)
     assert_string_equal(lab.type, "text/plain");
     assert_string_equal(evhttp_request_get_uri(lab.held), "/v1/chat/completions?x=%20");
     add_header(&lab, "Content-Type", "application/json; charset=utf-8");
-    add_header(&lab, "X-Own", "kept");
+    add_header(&lab, "Cache-Control", "no-store");
     add_header(&lab, "Access-Control-Allow-Origin", "twice");
     add_header(&lab, "Keep-Alive", "timeout=5");
     answer_whole(&lab, 418, "{\"answer\":\"\xc3\xa4\"}");
     lab_until(&c, "}");
     assert_int_equal(strncmp(c.got, "HTTP/1.1 418 ", 13), 0);
-    assert_non_null(strstr(c.got, "\r\nX-Own: kept\r\n"));
+    assert_non_null(strstr(c.got, "\r\nCache-Control: no-store\r\n"));
     assert_non_null(strstr(c.got, "\r\nContent-Type: application/json; charset=utf-8\r\n"));
     assert_null(strstr(c.got, "twice"));
     assert_null(strstr(c.got, "timeout=5"));
@@ -239,6 +239,34 @@ static void test_whole_answer(void **state)
     free(text);
     lab_close(&c);
     lab_shut(&lab);
+}
+
+/* A node that wants its clients' keys, or what those may do, sends them where it likes, with a cookie in their browser. */
+static void test_a_coordinator_does_not_steer_clients(void **state)
+{
+    static const int status[] = {201, 204, 301, 304, 307, 308};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(status) / sizeof(status[0]); i++) {
+        struct lab_client c;
+        struct lab lab;
+
+        lab_open(&lab, INSTANCE_READY);
+        ask_through(&lab, &c, "{\"model\":\"m\"}");
+        add_header(&lab, "Location", "/api/nodes/a/revoke");
+        add_header(&lab, "Refresh", "0");
+        add_header(&lab, "Set-Cookie", "a=b");
+        add_header(&lab, "WWW-Authenticate", "Basic");
+        answer_whole(&lab, status[i], "");
+        lab_until(&c, "\r\n\r\n");
+        assert_int_equal(strncmp(c.got, "HTTP/1.1 502 ", 13), 0);
+        assert_null(strstr(c.got, "Location"));
+        assert_null(strstr(c.got, "Refresh"));
+        assert_null(strstr(c.got, "Cookie"));
+        assert_null(strstr(c.got, "Authenticate"));
+        lab_close(&c);
+        lab_shut(&lab);
+    }
 }
 
 static void begin_stream(struct lab *lab, struct lab_client *c)
@@ -563,6 +591,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_whole_answer),
+        cmocka_unit_test(test_a_coordinator_does_not_steer_clients),
         cmocka_unit_test(test_stream),
         cmocka_unit_test(test_stream_cut),
         cmocka_unit_test(test_whole_answer_cut),
