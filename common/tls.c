@@ -258,10 +258,8 @@ struct bufferevent *tls_accept(struct tls *t, struct event_base *base, int fd)
     if (!ssl)
         return NULL;
     bev = bufferevent_openssl_socket_new(base, fd, ssl, BUFFEREVENT_SSL_ACCEPTING, BEV_OPT_CLOSE_ON_FREE);
-    if (!bev) {
-        SSL_free(ssl);
+    if (!bev) /* ssl is gone as well */
         return NULL;
-    }
     bufferevent_openssl_set_allow_dirty_shutdown(bev, 1); /* requests say themselves where they end */
     return bev;
 }
@@ -280,15 +278,15 @@ static bool expect_host(SSL *ssl, const char *host)
 static struct bufferevent *start_handshake(void *ctx, struct event_base *base, int fd, const char *host)
 {
     struct tls *t = ctx;
-    struct bufferevent *bev = NULL;
     SSL *ssl = SSL_new(t->ctx);
 
-    if (ssl && expect_host(ssl, host)) /* a close without a word is an error: it may be somebody's cut */
-        bev = bufferevent_openssl_socket_new(base, fd, ssl, BUFFEREVENT_SSL_CONNECTING,
-                                             BEV_OPT_CLOSE_ON_FREE | BEV_OPT_DEFER_CALLBACKS);
-    if (!bev)
+    if (!ssl || !expect_host(ssl, host)) {
         SSL_free(ssl);
-    return bev;
+        return NULL;
+    }
+    /* Takes ssl even where it fails. A close without a word is an error: it may be somebody's cut. */
+    return bufferevent_openssl_socket_new(base, fd, ssl, BUFFEREVENT_SSL_CONNECTING,
+                                          BEV_OPT_CLOSE_ON_FREE | BEV_OPT_DEFER_CALLBACKS);
 }
 
 void tls_say_end(struct bufferevent *bev)

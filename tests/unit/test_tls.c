@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -454,14 +455,52 @@ static void test_with_openssls_own_client(void **state)
     lab_shut(&lab);
 }
 
+static bool memory_is_short;
+
+static void *malloc_or_not(size_t n)
+{
+    return memory_is_short ? NULL : malloc(n);
+}
+
+/* Where libevent has no memory for a connection there is none, and fd is still ours. */
+static void test_no_memory_for_a_connection(void **state)
+{
+    struct event_base *base = event_base_new();
+    struct tls *server = NULL, *client = NULL;
+    struct httpc_secure secure;
+    char why[512];
+    int fd[2];
+
+    (void)state;
+    assert_int_equal(tls_server_new(in_dir("ours.pem"), in_dir("ours.key"), &server, why, sizeof(why)), 0);
+    assert_int_equal(tls_client_new(in_dir("ours.pem"), &client, why, sizeof(why)), 0);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fd), 0);
+    secure = tls_secure(client);
+    memory_is_short = true;
+    assert_null(tls_accept(server, base, fd[0]));
+    assert_null(secure.connect(secure.ctx, base, fd[1], "127.0.0.1"));
+    memory_is_short = false;
+    assert_int_equal(close(fd[0]), 0);
+    assert_int_equal(close(fd[1]), 0);
+    tls_destroy(&server);
+    tls_destroy(&client);
+    event_base_free(base);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_files),           cmocka_unit_test(test_there_and_back),
-        cmocka_unit_test(test_whom_to_believe), cmocka_unit_test(test_what_speaks_no_tls),
-        cmocka_unit_test(test_renewal),         cmocka_unit_test(test_a_handshake_has_its_time),
-        cmocka_unit_test(test_a_cut_is_seen),   cmocka_unit_test(test_with_openssls_own_client),
+        cmocka_unit_test(test_files),
+        cmocka_unit_test(test_there_and_back),
+        cmocka_unit_test(test_whom_to_believe),
+        cmocka_unit_test(test_what_speaks_no_tls),
+        cmocka_unit_test(test_renewal),
+        cmocka_unit_test(test_a_handshake_has_its_time),
+        cmocka_unit_test(test_a_cut_is_seen),
+        cmocka_unit_test(test_with_openssls_own_client),
+        cmocka_unit_test(test_no_memory_for_a_connection),
     };
 
+    event_set_mem_functions(malloc_or_not, realloc, free);
     return cmocka_run_group_tests(tests, make_certificates, remove_certificates);
 }
