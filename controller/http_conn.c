@@ -81,10 +81,16 @@ static void refuse(struct http_conn *c, int status, const char *text)
     c->server->errors.refuse(c->server->errors.ctx, x, status, text);
 }
 
+/* The whole body comes to lie in one piece here, where a lack of memory for it can still be answered. */
 static void hand_over(struct http_conn *c)
 {
-    struct http_exchange *x = begin_exchange(c);
+    struct http_exchange *x;
 
+    if (evbuffer_get_length(c->x.body) && !evbuffer_pullup(c->x.body, -1)) {
+        refuse(c, 503, "out of memory");
+        return;
+    }
+    x = begin_exchange(c);
     x->route->handle(x->route_ctx, x);
 }
 
@@ -205,7 +211,10 @@ static bool read_counted_body(struct http_conn *c)
     n = n < c->body_left ? n : (size_t)c->body_left;
     if (!charge(c, n))
         return false;
-    evbuffer_remove_buffer(in, c->x.body, n);
+    if (evbuffer_remove_buffer(in, c->x.body, n) != (int)n) {
+        refuse(c, 503, "out of memory");
+        return false;
+    }
     c->body_left -= n;
     if (c->body_left)
         return false;
@@ -225,8 +234,10 @@ static bool read_chunked_body(struct http_conn *c)
 
         if (n && !charge(c, n))
             return false;
-        if (n)
-            evbuffer_add(c->x.body, data, n);
+        if (n && evbuffer_add(c->x.body, data, n) < 0) {
+            refuse(c, 503, "out of memory");
+            return false;
+        }
         evbuffer_drain(in, used);
         if (r == HTTP_E_END) {
             hand_over(c);

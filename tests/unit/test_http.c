@@ -730,6 +730,41 @@ static void test_who_takes_nothing_is_let_go(void **state)
     lab_shut(&lab);
 }
 
+static size_t largest = SIZE_MAX;
+
+static void *malloc_small(size_t n)
+{
+    return n > largest ? NULL : malloc(n);
+}
+
+/* Whether it came counted or in chunks: a body for which there is no room in one piece reaches no handler. */
+static void test_no_memory_for_a_body(void **state)
+{
+    static const char *const framing[] = {"Content-Length: 200000\r\n\r\n",
+                                          "Transfer-Encoding: chunked\r\n\r\n30d40\r\n"};
+    static char body[200000];
+
+    (void)state;
+    memset(body, 'b', sizeof(body));
+    for (size_t i = 0; i < 2; i++) {
+        struct lab_client c;
+        struct lab lab;
+
+        lab_open(&lab, NULL);
+        lab_connect(&c, lab.base, lab.port);
+        lab_send(&c, "POST /echo HTTP/1.1\r\nHost: x\r\n");
+        lab_send(&c, framing[i]);
+        lab_send_bytes(&c, body, sizeof(body));
+        lab_send(&c, "\r\n0\r\n\r\n");
+        largest = 100000;
+        lab_until_closed(&c);
+        largest = SIZE_MAX;
+        assert_int_equal(strncmp(c.got, "HTTP/1.1 503 ", 13), 0);
+        lab_close(&c);
+        lab_shut(&lab);
+    }
+}
+
 /* Far more ahead than anybody needs: it is not held, and the connection ends with the answer. */
 static void test_what_is_sent_ahead_is_bounded(void **state)
 {
@@ -779,8 +814,10 @@ int main(void)
         cmocka_unit_test(test_answers_that_nobody_takes_do_not_pile_up),
         cmocka_unit_test(test_a_trickle_does_not_live),
         cmocka_unit_test(test_who_takes_nothing_is_let_go),
+        cmocka_unit_test(test_no_memory_for_a_body),
         cmocka_unit_test(test_what_is_sent_ahead_is_bounded),
     };
 
+    event_set_mem_functions(malloc_small, realloc, free);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
