@@ -14,6 +14,7 @@
 #include "controller/api.h"
 #include "controller/events.h"
 #include "controller/gateway.h"
+#include "controller/http_auth.h"
 #include "controller/http_gate.h"
 #include "controller/http_json.h"
 #include "controller/http_settings.h"
@@ -50,6 +51,13 @@ static bool before(void *ctx, struct http_exchange *x, struct http_head *head, c
     struct world *w = ctx;
 
     return http_gate_stops(&w->gate, w->view, x, head, route);
+}
+
+static bool keeps(void *ctx, const char *sender, const struct http_route *route)
+{
+    struct world *w = ctx;
+
+    return http_gate_keeps(&w->gate, w->view, sender, route);
 }
 
 static void refuse(void *ctx, struct http_exchange *x, int status, const char *text)
@@ -91,6 +99,20 @@ static const struct http_route events_routes[] = {{"GET", "/api/events", events_
 
 /* ---- the thread ---- */
 
+static void take_view(struct world *w, const struct front_note *n)
+{
+    bool same_keys = http_auth_same_keys(w->view, n->view);
+
+    view_unref(&w->view);
+    w->view = view_ref(n->view);
+    w->control = n->control;
+    gateway_set_view(w->gateway, n->view);
+    api_set_door(w->api, &n->door);
+    api_set_view(w->api, n->view);
+    if (!same_keys)
+        http_server_review(w->server, keeps, w);
+}
+
 static void take_note(void *ctx, void *object)
 {
     struct front_note *n = object;
@@ -98,12 +120,7 @@ static void take_note(void *ctx, void *object)
 
     switch (n->kind) {
     case FRONT_NOTE_VIEW:
-        view_unref(&w->view);
-        w->view = view_ref(n->view);
-        w->control = n->control;
-        gateway_set_view(w->gateway, n->view);
-        api_set_door(w->api, &n->door);
-        api_set_view(w->api, n->view);
+        take_view(w, n);
         break;
     case FRONT_NOTE_BACKENDS:
         api_set_backends(w->api, n->backends);

@@ -112,6 +112,24 @@ void http_server_tls(struct http_server *s, struct tls *tls)
     s->tls = tls;
 }
 
+/* Let in, and not for one answer that is being made. */
+static bool goes_on(const struct http_conn *c)
+{
+    return c->state == CONN_BODY || (c->state == CONN_BUSY && c->x.state == EXCHANGE_STREAM);
+}
+
+void http_server_review(struct http_server *s,
+                        bool (*keeps)(void *ctx, const char *sender, const struct http_route *route), void *ctx)
+{
+    struct http_conn *c, *next;
+
+    for (c = TAILQ_FIRST(&s->conns); c; c = next) {
+        next = TAILQ_NEXT(c, link);
+        if (goes_on(c) && !keeps(ctx, c->x.sender, c->x.route))
+            http_conn_close(c);
+    }
+}
+
 size_t http_server_connections(const struct http_server *s)
 {
     return s->n_conns;

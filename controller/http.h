@@ -15,6 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "common/core/protocol.h"
 #include "controller/http_strict.h"
 
 struct event_base;
@@ -74,6 +75,10 @@ int http_server_route(struct http_server *s, const struct http_route *routes, vo
 int http_server_listen_fd(struct http_server *s, int fd);
 /* From now on connections begin with TLS. tls: borrowed for the server's life. */
 void http_server_tls(struct http_server *s, struct tls *tls);
+/* Ends what goes on and is let in no more: a body on its way, an answer that has begun. Who awaits his answer gets it: it may
+ * be the one to this very change. keeps: sender as http_set_sender said. Not out of a handler. */
+void http_server_review(struct http_server *s,
+                        bool (*keeps)(void *ctx, const char *sender, const struct http_route *route), void *ctx);
 size_t http_server_connections(const struct http_server *s);
 
 /* "127.0.0.1:8080", "[::1]:8080". ret_fd: bound and listening. 0, HTTP_LISTEN_E_*, negative errno. */
@@ -87,6 +92,8 @@ const char *http_path(const struct http_exchange *x);             /* "" where th
 bool http_is(const struct http_exchange *x, const char *method);
 /* The client's address without its port, "local" for a socket in the file system. Returns buf. */
 char *http_peer(const struct http_exchange *x, char *buf, size_t size);
+/* Who asks, for http_server_review; `before` says it. Cut to what fits. */
+void http_set_sender(struct http_exchange *x, const char *sender);
 const char *http_arg(const struct http_exchange *x); /* the decoded segment that ':' took; "" without one */
 /* Decoded value of a query parameter into buf. 0; 1: not there; -1: malformed or too long. */
 int http_query(const struct http_exchange *x, const char *name, char *buf, size_t size);

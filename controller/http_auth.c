@@ -4,6 +4,7 @@
 #include <strings.h>
 
 #include "common/crypto.h"
+#include "controller/api_key.h"
 
 /* The key that a field names; NULL: none. */
 static const char *key_of(const struct http_field *field)
@@ -49,21 +50,38 @@ static enum http_claim claim_of(enum api_scope scope)
     return HTTP_CLAIM_UNKNOWN;
 }
 
-enum http_claim http_auth_claim(const struct view *v, const struct http_head *h)
+enum http_claim http_auth_claim_again(const struct view *v, const char *hash)
 {
-    char hex[CRYPTO_KEY_HEX];
-    uint8_t digest[CRYPTO_KEY_BYTES];
+    enum http_claim claim = *hash ? HTTP_CLAIM_UNKNOWN : HTTP_CLAIM_NONE;
+
+    for (size_t i = 0; v && *hash && i < v->n_api_keys; i++)
+        if (crypto_equal(v->api_key[i].hash, hash, CRYPTO_KEY_HEX))
+            claim = claim_of(v->api_key[i].scope);
+    return claim;
+}
+
+enum http_claim http_auth_claim(const struct view *v, const struct http_head *h, char hash[PROTO_KEY_MAX])
+{
     const char *key;
     enum http_claim claim = find_key(h, &key);
 
-    if (!v || !key || strlen(key) > HTTP_AUTH_KEY_MAX)
+    *hash = '\0';
+    if (!key || strlen(key) > HTTP_AUTH_KEY_MAX)
         return claim;
-    crypto_digest(key, strlen(key), digest);
-    crypto_key_format(digest, hex);
-    for (size_t i = 0; i < v->n_api_keys; i++)
-        if (crypto_equal(v->api_key[i].hash, hex, sizeof(hex)))
-            claim = claim_of(v->api_key[i].scope);
-    return claim;
+    api_key_hash(key, hash);
+    return http_auth_claim_again(v, hash);
+}
+
+bool http_auth_same_keys(const struct view *a, const struct view *b)
+{
+    size_t n = a ? a->n_api_keys : 0;
+
+    if (n != (b ? b->n_api_keys : 0))
+        return false;
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(a->api_key[i].hash, b->api_key[i].hash) != 0 || a->api_key[i].scope != b->api_key[i].scope)
+            return false;
+    return true;
 }
 
 void http_auth_wipe(struct http_head *h)

@@ -29,8 +29,13 @@ enum http_verdict {
 };
 
 /* The key stands in `Authorization: Bearer` or `X-Api-Key`; in both, where it is the same. Another scheme of Authorization is
- * somebody else's business: a proxy's. v: NULL before the first. All of v's keys are compared, each in the same time. */
-enum http_claim http_auth_claim(const struct view *v, const struct http_head *h);
+ * somebody else's business: a proxy's. v: NULL before the first. All of v's keys are compared, each in the same time. hash:
+ * api_key_hash of the key; "" where there is none, or none that one could have. */
+enum http_claim http_auth_claim(const struct view *v, const struct http_head *h, char hash[PROTO_KEY_MAX]);
+/* What that hash stands for under another view. */
+enum http_claim http_auth_claim_again(const struct view *v, const char *hash);
+/* Have a and b the same keys? Either may be NULL. */
+bool http_auth_same_keys(const struct view *a, const struct view *b);
 /* Overwrites whatever in h could be a secret of the client's: nothing behind this point needs it. */
 void http_auth_wipe(struct http_head *h);
 

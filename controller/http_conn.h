@@ -51,6 +51,7 @@ struct http_exchange {
     const struct http_route *route;
     void *route_ctx;
     char *arg;
+    char sender[PROTO_KEY_MAX];
     struct evbuffer *body;
     struct evbuffer *fields; /* of the answer */
     bool is_head, chunked, keep_alive, full;

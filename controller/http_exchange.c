@@ -47,6 +47,11 @@ char *http_peer(const struct http_exchange *x, char *buf, size_t size)
     return buf;
 }
 
+void http_set_sender(struct http_exchange *x, const char *sender)
+{
+    snprintf(x->sender, sizeof(x->sender), "%s", sender);
+}
+
 const char *http_arg(const struct http_exchange *x)
 {
     return x->arg ? x->arg : "";

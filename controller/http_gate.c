@@ -128,13 +128,21 @@ static bool is_rebound(const struct http_gate *g, const struct http_head *head)
     return (*head->host || !head->http_1_0) && !http_names_host(g->names, head->host);
 }
 
+bool http_gate_keeps(const struct http_gate *g, const struct view *v, const char *sender,
+                     const struct http_route *route)
+{
+    return http_auth_judge(v, g->local, http_auth_claim_again(v, sender), route) == HTTP_PASS;
+}
+
 bool http_gate_stops(struct http_gate *g, const struct view *v, struct http_exchange *x, struct http_head *head,
                      const struct http_route *route)
 {
-    enum http_claim claim = http_auth_claim(v, head);
+    char hash[PROTO_KEY_MAX];
+    enum http_claim claim = http_auth_claim(v, head, hash);
     const char *origin = http_names_origin(g->names, head);
 
     http_auth_wipe(head);
+    http_set_sender(x, hash);
     if (is_rebound(g, head)) {
         turn_away_name(g, x);
         return true;

@@ -20,5 +20,8 @@ struct http_gate {
  * more afterwards. */
 bool http_gate_stops(struct http_gate *g, const struct view *v, struct http_exchange *x, struct http_head *head,
                      const struct http_route *route);
+/* Would what it let in be let in under v as well? sender: as it has set. */
+bool http_gate_keeps(const struct http_gate *g, const struct view *v, const char *sender,
+                     const struct http_route *route);
 
 #endif
