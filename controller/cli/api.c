@@ -81,6 +81,9 @@ static enum cli_exit set_address(struct api *a, const char *url, const char *ca_
     char why[512];
     const char *host;
 
+    if (strchr(url, '@')) /* not said again: there is a password in it */
+        return cli_complain(CLI_USAGE, "a controller's address holds no user and no password: an API key goes into "
+                                       "CARAVAN_API_KEY or --api-key-file");
     if (!secure && strncmp(url, "http://", n_scheme) != 0)
         return cli_complain(CLI_USAGE, "\"%s\" is no controller's address: it begins with http:// or https://", url);
     authority = strdup(url + n_scheme);
