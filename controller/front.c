@@ -183,8 +183,11 @@ static void world_clear(struct world *w)
     events_destroy(&w->events);
     metrics_destroy(&w->metrics);
     view_unref(&w->view);
-    if (w->base)
+    if (w->base) {
+        event_base_loop(
+            w->base, EVLOOP_NONBLOCK); /* libevent frees a connection that was about to be read in a turn of its own */
         event_base_free(w->base);
+    }
     w->base = NULL;
 }
 
