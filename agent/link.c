@@ -100,7 +100,7 @@ struct peer *link_greeted_with_key(struct link *l, const uint8_t *key)
 
 static void on_message(void *ctx, const void *buf, size_t n_bytes);
 
-/* A controller sends to a key's newest connection, so each key is greeted on one address only. */
+/* A controller sends by the connection that it welcomed last, so each key is greeted on one address only. */
 static void on_connected(void *ctx)
 {
     struct peer *p = ctx;

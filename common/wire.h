@@ -33,7 +33,7 @@ struct wire_server_stats {
     uint64_t n_messages;  /* handed to the callback */
     uint64_t n_refused;   /* handshakes of keys that may not in */
     uint64_t n_malformed; /* messages of several frames, or under a routing id of the peer's own making */
-    uint64_t n_forgotten; /* peers that others pushed out of the table of newest connections */
+    uint64_t n_forgotten; /* peers that others pushed out of the table of connections */
 };
 
 /* Binds tcp://ADDR:PORT (addr "*" = all, port 0 = any). With trust_open any key is let in; else those of wire_server_allow only.
@@ -44,13 +44,13 @@ void wire_server_destroy(struct wire_server **s);
 /* Lets one more key in from now on; the same key twice is fine. 0 or -ENOMEM. */
 int wire_server_allow(struct wire_server *s, const uint8_t key[CRYPTO_KEY_BYTES]);
 /* Not any more: what it says from now on, or has said and was not read yet, is dropped and counted as refused, whatever
- * connections it still has; nothing is sent to it. Where closed connections are watched, its newest one is closed. With
+ * connections it still has; nothing is sent to it. Where closed connections are watched, the one it is sent to is closed. With
  * trust_open any key is let in all the same. */
 void wire_server_disallow(struct wire_server *s, const uint8_t key[CRYPTO_KEY_BYTES]);
 /* The same, and with trust_open too, until wire_server_allow. 0; -ENOMEM, only with trust_open: nothing has changed. */
 int wire_server_forbid(struct wire_server *s, const uint8_t key[CRYPTO_KEY_BYTES]);
-/* From now on `closed` is called (with the ctx of the callbacks) where the newest connection of a key is over: by its own
- * end, or because it no longer answers heartbeats. A hint: it may have dialled again. Once per server. 0 or negative
+/* From now on `closed` is called (with the ctx of the callbacks) where the connection that a key is sent to is over: by its
+ * own end, or because it no longer answers heartbeats. A hint: it may have dialled again. Once per server. 0 or negative
  * errno. */
 int wire_server_watch_closed(struct wire_server *s, struct event_base *base,
                              void (*closed)(void *ctx, const uint8_t *key, const char *peer_addr));
@@ -58,11 +58,18 @@ uint16_t wire_server_port(const struct wire_server *s);
 struct wire_server_stats wire_server_stats(const struct wire_server *s);
 /* The dials that were not let in, by address. Borrowed: as long as s. */
 const struct talkers *wire_server_refusals(const struct wire_server *s);
-/* To the peer's newest connection. 0, WIRE_E_FULL, WIRE_E_UNKNOWN_PEER, negative errno. */
+/* To the peer's accepted connection, to its newest where none was accepted. 0, WIRE_E_FULL, WIRE_E_UNKNOWN_PEER, negative
+ * errno. */
 int wire_server_send(struct wire_server *s, const uint8_t *key, const void *buf, size_t n_bytes);
 /* Within `message` only: answers by the very connection that the message came by, which from then on does not count as
  * its peer's newest because of it. For those who come to ask and leave again. As wire_server_send. */
 int wire_server_answer(struct wire_server *s, const void *buf, size_t n_bytes);
+/* Within `message` only: from now on what is sent to its peer goes by the very connection that the message came by and by
+ * no other, until another one is accepted. A copy of the key may dial and speak as it likes: it can only be answered. */
+void wire_server_accept(struct wire_server *s);
+/* Within `message` only: whether it came by the connection that was accepted last or the one before, whose messages may come
+ * late; true for a peer of which none was. */
+bool wire_server_may_speak(struct wire_server *s);
 
 struct wire_client_callbacks {
     void (*message)(void *ctx, const void *buf, size_t n_bytes);

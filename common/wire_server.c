@@ -1,6 +1,6 @@
-/* A ROUTER that many dial. Routing ids are those that libzmq makes up for each connection; the table here says which one is
- * the newest of each key. So a peer can neither take another's place nor keep it out, and ZMQ_ROUTER_HANDOVER, which
- * would let it, stays off. */
+/* A ROUTER that many dial. Routing ids are those that libzmq makes up for each connection; the table here says which one of
+ * each key is sent to: the newest, or the one that was accepted, where one was. So a peer can neither take another's place
+ * nor keep it out, and ZMQ_ROUTER_HANDOVER, which would let it, stays off. */
 #include <errno.h>
 #include <event2/event.h>
 #include <stdio.h>
@@ -37,10 +37,11 @@ struct route {
 
 struct peer {
     uint8_t key[CRYPTO_KEY_BYTES];
-    struct route newest;
+    struct route route;    /* what is sent to it goes here: to its newest connection until one is accepted */
     struct route previous; /* may still have messages for us in the queue: no reason to answer there */
-    uint64_t used;         /* n_messages at its last one */
-    int fd;                /* of its newest connection; -1: closed, or not known */
+    bool accepted;         /* that was: it stays, though it be over, until another is */
+    uint64_t heard;        /* n_messages at its last one */
+    int fd;                /* of the route; -1: closed, or not known */
     char addr[PROTO_ADDR_MAX];
     bool closed; /* and that is still to be told */
 };
@@ -57,8 +58,10 @@ struct wire_server {
     struct talkers refused;
     struct peer *peer;
     size_t n_peers, n_peers_room;
-    /* Of the newest message, for wire_server_answer. */
-    uint8_t asking_id[ROUTE_BYTES];
+    /* Of the newest message, for wire_server_answer and wire_server_accept. */
+    struct route asking;
+    int asking_fd;
+    char asking_addr[PROTO_ADDR_MAX];
     struct peer asking_before; /* what was known of its peer until then */
     /* NULL until somebody wants to know */
     struct wire_monitor *monitor;
@@ -105,7 +108,7 @@ static struct peer *peer_longest_silent(struct wire_server *s)
     struct peer *oldest = &s->peer[0];
 
     for (size_t i = 1; i < s->n_peers; i++)
-        if (s->peer[i].used < oldest->used)
+        if (s->peer[i].heard < oldest->heard)
             oldest = &s->peer[i];
     return oldest;
 }
@@ -141,7 +144,19 @@ static void peer_set_connection(struct wire_server *s, struct peer *p, int fd, c
     p->closed = false;
 }
 
-static void peer_heard(struct wire_server *s, const uint8_t *key, const uint8_t *route_id, int fd, const char *addr)
+static bool same_route(const struct route *a, const struct route *b)
+{
+    return a->set && b->set && memcmp(a->id, b->id, ROUTE_BYTES) == 0;
+}
+
+static void peer_use(struct wire_server *s, struct peer *p)
+{
+    p->previous = p->route;
+    p->route = s->asking;
+    peer_set_connection(s, p, s->asking_fd, s->asking_addr);
+}
+
+static void peer_heard(struct wire_server *s, const uint8_t *key)
 {
     struct peer *p = peer_find(s, key);
 
@@ -152,15 +167,12 @@ static void peer_heard(struct wire_server *s, const uint8_t *key, const uint8_t 
         *p = (struct peer){.fd = -1};
         memcpy(p->key, key, CRYPTO_KEY_BYTES);
     }
-    p->used = s->stats.n_messages;
-    if (p->newest.set && memcmp(p->newest.id, route_id, ROUTE_BYTES) == 0)
+    p->heard = s->stats.n_messages;
+    if (p->accepted || same_route(&p->route, &s->asking))
         return;
-    if (p->newest.set && p->previous.set && memcmp(p->previous.id, route_id, ROUTE_BYTES) == 0)
+    if (p->route.set && same_route(&p->previous, &s->asking))
         return;
-    p->previous = p->newest;
-    p->newest.set = true;
-    memcpy(p->newest.id, route_id, ROUTE_BYTES);
-    peer_set_connection(s, p, fd, addr);
+    peer_use(s, p);
 }
 
 /* ---- connections that are over ---------------------------------------------------------------------------------- */
@@ -216,11 +228,23 @@ int wire_server_watch_closed(struct wire_server *s, struct event_base *base,
 
 /* ---- messages --------------------------------------------------------------------------------------------------- */
 
+static void remember_asking(struct wire_server *s, const uint8_t *key, const uint8_t *route_id, int fd,
+                            const char *addr)
+{
+    const struct peer *before = peer_find(s, key);
+
+    s->asking_before = before ? *before : (struct peer){.fd = -1};
+    memcpy(s->asking_before.key, key, CRYPTO_KEY_BYTES);
+    s->asking.set = true;
+    memcpy(s->asking.id, route_id, ROUTE_BYTES);
+    s->asking_fd = fd;
+    snprintf(s->asking_addr, sizeof(s->asking_addr), "%s", addr);
+}
+
 static void take_message(struct wire_server *s, const uint8_t *route_id, zmq_msg_t *msg)
 {
     const char *user_id = zmq_msg_gets(msg, "User-Id"), *addr = plain_addr(zmq_msg_gets(msg, "Peer-Address"));
     uint8_t key[CRYPTO_KEY_BYTES];
-    const struct peer *before;
 
     if (!user_id || crypto_key_parse(user_id, key) != 0) { /* set by wire_zap for whoever is let in */
         s->stats.n_malformed++;
@@ -232,11 +256,8 @@ static void take_message(struct wire_server *s, const uint8_t *route_id, zmq_msg
     }
     s->stats.n_messages++;
     wire_monitor_catch_up(s->monitor);
-    before = peer_find(s, key);
-    s->asking_before = before ? *before : (struct peer){.fd = -1};
-    memcpy(s->asking_before.key, key, CRYPTO_KEY_BYTES);
-    memcpy(s->asking_id, route_id, ROUTE_BYTES);
-    peer_heard(s, key, route_id, zmq_msg_get(msg, ZMQ_SRCFD), addr);
+    remember_asking(s, key, route_id, zmq_msg_get(msg, ZMQ_SRCFD), addr);
+    peer_heard(s, key);
     s->cb.message(s->cb.ctx, key, addr, zmq_msg_data(msg), zmq_msg_size(msg));
 }
 
@@ -283,11 +304,11 @@ int wire_server_send(struct wire_server *s, const uint8_t *key, const void *buf,
     struct peer *p = peer_find(s, key);
     int r;
 
-    if (!p || !p->newest.set)
+    if (!p || !p->route.set)
         return WIRE_E_UNKNOWN_PEER;
-    r = send_by(s, p->newest.id, buf, n_bytes);
+    r = send_by(s, p->route.id, buf, n_bytes);
     if (r == WIRE_E_UNKNOWN_PEER)
-        p->newest.set = false; /* any connection of its that speaks is the newest then */
+        p->route.set = false; /* any connection of its that speaks is the newest then, unless one was accepted */
     return r < 0 ? err_pass(r) : r;
 }
 
@@ -298,13 +319,30 @@ int wire_server_answer(struct wire_server *s, const void *buf, size_t n_bytes)
 
     if (!may_in(s, s->asking_before.key))
         return WIRE_E_UNKNOWN_PEER; /* not any more */
-    if (p) {
-        p->newest = s->asking_before.newest;
-        p->previous = s->asking_before.previous;
-        p->fd = s->asking_before.fd;
-    }
-    r = send_by(s, s->asking_id, buf, n_bytes);
+    if (p && !p->accepted)
+        *p = s->asking_before;
+    r = send_by(s, s->asking.id, buf, n_bytes);
     return r < 0 ? err_pass(r) : r;
+}
+
+void wire_server_accept(struct wire_server *s)
+{
+    struct peer *p = peer_find(s, s->asking_before.key);
+
+    if (!p || !may_in(s, p->key))
+        return;
+    if (!p->accepted)
+        p->route.set = false; /* whoever was only the newest has no say */
+    p->accepted = true;
+    if (!same_route(&p->route, &s->asking))
+        peer_use(s, p);
+}
+
+bool wire_server_may_speak(struct wire_server *s)
+{
+    const struct peer *p = peer_find(s, s->asking_before.key);
+
+    return !p || !p->accepted || same_route(&p->route, &s->asking) || same_route(&p->previous, &s->asking);
 }
 
 /* ---- life ------------------------------------------------------------------------------------------------------- */
@@ -422,7 +460,7 @@ static void cut(struct wire_server *s, const uint8_t *key)
 
     if (!p || may_in(s, key))
         return;
-    p->newest.set = p->previous.set = false;
+    p->route.set = p->previous.set = p->accepted = false;
     wire_monitor_catch_up(s->monitor);
     if (s->monitor && p->fd >= 0)
         shutdown(p->fd, SHUT_RDWR);

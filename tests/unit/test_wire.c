@@ -43,7 +43,7 @@ struct server {
     uint8_t key[CRYPTO_KEY_BYTES], refused_key[CRYPTO_KEY_BYTES], closed_key[CRYPTO_KEY_BYTES];
     char addr[64], refused_addr[64], last[64];
     size_t n_last;
-    _Bool destroy_at_once, answers, forbids;
+    _Bool destroy_at_once, answers, accepts, forbids, may_speak;
 };
 
 static void server_message(void *ctx, const uint8_t *key, const char *peer_addr, const void *buf, size_t n_bytes)
@@ -57,6 +57,9 @@ static void server_message(void *ctx, const uint8_t *key, const char *peer_addr,
     snprintf(s->last, sizeof(s->last), "%.*s", n_bytes < sizeof(s->last) ? (int)n_bytes : 0, (const char *)buf);
     if (s->forbids)
         assert_int_equal(wire_server_forbid(s->wire, key), 0);
+    s->may_speak = wire_server_may_speak(s->wire);
+    if (s->accepts)
+        wire_server_accept(s->wire);
     if (s->answers)
         assert_int_equal(wire_server_answer(s->wire, "here", 4), 0);
     if (s->destroy_at_once)
@@ -561,6 +564,95 @@ static void test_the_newest_connection_is_answered(void **state)
     wire_server_destroy(&s.wire);
 }
 
+/* A client with the key of another one. */
+static void copy_start(struct client *copy, const struct client *c, const struct server *s)
+{
+    *copy = (struct client){.id = c->id};
+    client_dial(copy, wire_server_port(s->wire), s->id.public_key);
+    AWAIT(copy->n_connected == 1);
+}
+
+/* What a copy of its key says, and how often it dials, takes nothing from who was accepted. */
+static void test_the_accepted_connection_is_sent_to(void **state)
+{
+    struct server s;
+    struct client c, copy;
+
+    (void)state;
+    server_start(&s, 1);
+    assert_int_equal(wire_server_watch_closed(s.wire, base, server_closed), 0);
+    client_start(&c, &s);
+    s.accepts = s.answers = 1;
+    say(&c, &s, "hello");
+    assert_true(s.may_speak); /* nobody was accepted yet */
+    AWAIT(c.n_messages == 1);
+    s.accepts = 0;
+    for (int i = 0; i < 3; i++) {
+        copy_start(&copy, &c, &s);
+        say(&copy, &s, "hello");
+        assert_false(s.may_speak);
+        AWAIT(copy.n_messages == 1);
+        s.answers = 0;
+        for (int k = 0; k < 3; k++)
+            say(&copy, &s, "report");
+        answer(&s, &c, "for the true one");
+        wire_client_destroy(&copy.wire);
+        s.answers = 1;
+    }
+    s.answers = 0;
+    copy_start(&copy, &c, &s);
+    say(&copy, &s, "still here");
+    say(&c, &s, "so am I");
+    assert_true(s.may_speak);
+    assert_int_equal(s.n_closed, 0); /* of all these copies */
+    wire_client_destroy(&c.wire);
+    AWAIT(s.n_closed == 1);
+    say(&copy, &s, "and now?");
+    assert_false(s.may_speak);
+    assert_int_equal(wire_server_send(s.wire, c.id.public_key, "x", 1), WIRE_E_UNKNOWN_PEER);
+    s.accepts = 1;
+    say(&copy, &s, "hello");
+    s.accepts = 0;
+    answer(&s, &copy, "it is you then");
+    assert_int_equal(copy.n_messages, 1);
+    wire_client_destroy(&copy.wire);
+    wire_server_destroy(&s.wire);
+}
+
+/* Accepted anew by another connection, as after a cut: the one before is told apart from a copy's. */
+static void test_accepted_anew(void **state)
+{
+    struct server s;
+    struct client first, second, copy;
+
+    (void)state;
+    server_start(&s, 1);
+    client_start(&first, &s);
+    copy_start(&copy, &first, &s);
+    say(&copy, &s, "before anybody");
+    s.accepts = 1;
+    say(&first, &s, "hello");
+    copy_start(&second, &first, &s);
+    say(&second, &s, "hello");
+    say(&second, &s, "hello again");
+    s.accepts = 0;
+    say(&first, &s, "late");
+    assert_true(s.may_speak);
+    say(&copy, &s, "report");
+    assert_false(s.may_speak);
+    answer(&s, &second, "to the newest accepted");
+    assert_int_equal(first.n_messages + copy.n_messages, 0);
+    assert_int_equal(wire_server_forbid(s.wire, first.id.public_key), 0);
+    assert_int_equal(wire_server_allow(s.wire, first.id.public_key), 0);
+    say(&first, &s, "let in again"); /* and nobody is accepted any more */
+    assert_true(s.may_speak);
+    answer(&s, &first, "to the newest");
+    wire_client_destroy(&first.wire);
+    wire_client_destroy(&second.wire);
+    wire_client_destroy(&copy.wire);
+    wire_server_destroy(&s.wire);
+}
+
 static void test_size_of_a_message(void **state)
 {
     struct server s;
@@ -848,6 +940,8 @@ int main(void)
         TEST(test_closed_connections_are_told),
         TEST(test_a_server_that_comes_again),
         TEST(test_the_newest_connection_is_answered),
+        TEST(test_the_accepted_connection_is_sent_to),
+        TEST(test_accepted_anew),
         TEST(test_size_of_a_message),
         TEST(test_what_is_not_one_frame_is_dropped),
         TEST(test_a_peer_that_does_not_read),
