@@ -21,6 +21,7 @@ struct link_key {
 
 struct link {
     struct wire_server *server;
+    struct link_peer *asking; /* whose message is being heard; into peer */
     struct link_config config;
     struct link_callbacks cb;
     struct link_counts n;
@@ -221,6 +222,8 @@ static void on_message(void *ctx, const uint8_t *key, const char *peer_addr, con
     }
     if (m && (m->kind == MESSAGE_JOIN) != (scope == KEY_JOIN))
         why = "scope";
+    else if (m && m->kind != MESSAGE_HELLO && !wire_server_may_speak(l->server))
+        why = "not_welcomed"; /* somebody else who has the key of a node that is linked */
     else if (m && scope == KEY_NODE && !is_from_agent(m))
         r = MESSAGE_E_MALFORMED;
     if (why) {
@@ -231,8 +234,9 @@ static void on_message(void *ctx, const uint8_t *key, const char *peer_addr, con
         drop_unread(l, p, peer_addr, r);
         return;
     }
-    if (m->kind == MESSAGE_HELLO || m->kind == MESSAGE_JOIN) /* a new connection: counting starts again */
+    if (m->kind == MESSAGE_JOIN) /* a new connection: counting starts again */
         p->seq_out = 0;
+    l->asking = p;
     l->cb.message(l->cb.ctx, p, peer_addr, &m);
 }
 
@@ -303,6 +307,27 @@ static void sign(const struct link *l, const struct link_peer *p, struct message
         sign(l, p, m->relay.inner);
 }
 
+/* 0 or negative errno. */
+static int pack(const struct link *l, const struct link_peer *p, struct message *m, uint8_t **ret, size_t *n)
+{
+    int r;
+
+    sign(l, p, m);
+    r = message_pack(m, ret, n);
+    return r > 0 ? err_raise(-EMSGSIZE) : err_fold(r);
+}
+
+/* r: of wire_server_send or wire_server_answer. */
+static int sent(struct link_peer *p, int r)
+{
+    if (r == WIRE_E_FULL || r == WIRE_E_UNKNOWN_PEER)
+        return LINK_E_NOT_SENT;
+    if (r)
+        return err_fold(r);
+    p->seq_out++;
+    return 0;
+}
+
 int link_send(struct link *l, const char *key_hex, struct message *m)
 {
     CLEANUP(cleanup_free) uint8_t *buf = NULL;
@@ -316,17 +341,29 @@ int link_send(struct link *l, const char *key_hex, struct message *m)
     p = find(l, key);
     if (!p)
         return LINK_E_NOT_SENT;
-    sign(l, p, m);
-    r = message_pack(m, &buf, &n);
-    if (r)
-        return err_fold(r < 0 ? r : -EMSGSIZE);
-    r = wire_server_send(l->server, key, buf, n);
-    if (r == WIRE_E_FULL || r == WIRE_E_UNKNOWN_PEER)
-        return LINK_E_NOT_SENT;
-    if (r)
-        return err_fold(r);
-    p->seq_out++;
-    return 0;
+    r = pack(l, p, m, &buf, &n);
+    if (r < 0)
+        return err_pass(r);
+    r = sent(p, wire_server_send(l->server, key, buf, n));
+    return r < 0 ? err_pass(r) : r;
+}
+
+int link_answer(struct link *l, struct message *m)
+{
+    CLEANUP(cleanup_free) uint8_t *buf = NULL;
+    struct link_peer *p = l->asking;
+    size_t n = 0;
+    int r;
+
+    if (m->kind == MESSAGE_WELCOME && !m->welcome.refused[0]) {
+        wire_server_accept(l->server);
+        p->seq_out = 0; /* a new connection: counting starts again */
+    }
+    r = pack(l, p, m, &buf, &n);
+    if (r < 0)
+        return err_pass(r);
+    r = sent(p, wire_server_answer(l->server, buf, n));
+    return r < 0 ? err_pass(r) : r;
 }
 
 struct link_counts link_counts(const struct link *l)

@@ -1,6 +1,7 @@
 /* Between the wire and the core: bytes of agents become checked messages, messages of the core become bytes. A peer that
  * sends what cannot be read, or what its key's scope does not allow, costs one counter and one log line a minute, and nothing
- * else. */
+ * else. Of several connections of one node's key the one that was welcomed last is the node's; by another one only a hello is
+ * heard, and nothing leaves but its answer. */
 #ifndef CARAVAN_CONTROLLER_LINK_H
 #define CARAVAN_CONTROLLER_LINK_H
 
@@ -38,14 +39,16 @@ struct link_peer {
 /* Totals over all peers since the start. */
 struct link_counts {
     uint64_t malformed, unknown; /* messages that could not be read */
-    uint64_t refused; /* handshakes of keys that are not let in, and messages that their key's scope forbids */
+    uint64_t
+        refused; /* handshakes of keys that are not let in, messages that their key's scope forbids, and all but hellos
+                         by a connection of a node's key that is not the node's */
 };
 
 struct link_callbacks {
     /* HELLO, REPORT, RESULT, EVENT or the RELAY of one, or JOIN, of a proven key whose scope allows it. *m: consumed where
      * it is set to NULL. */
     void (*message)(void *ctx, const struct link_peer *peer, const char *peer_addr, struct message **m);
-    /* The newest connection of this node's key is over. May be NULL. */
+    /* This node's connection is over. May be NULL. */
     void (*closed)(void *ctx, const struct link_peer *peer, const char *peer_addr);
     void *ctx;
 };
@@ -57,6 +60,8 @@ void link_destroy(struct link **l);
 /* m: borrowed; its version, cluster, term and sequence number are filled in, those of a relayed message too. 0,
  * LINK_E_NOT_SENT, negative errno. */
 int link_send(struct link *l, const char *key_hex, struct message *m);
+/* Within `message` only: the same, by the very connection that spoke. A WELCOME that refuses nothing makes it the node's. */
+int link_answer(struct link *l, struct message *m);
 /* Lets a key in from now on, or gives it another scope: a KEY_JOIN may say MESSAGE_JOIN and nothing else, a KEY_NODE all
  * but that. 0 or -ENOMEM. */
 int link_allow(struct link *l, const char *key_hex, enum key_scope scope);

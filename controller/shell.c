@@ -89,7 +89,7 @@ static void send_message(struct shell *s, struct cluster_fx *fx)
     int r;
 
     fill_key(s, m->kind == MESSAGE_RELAY ? m->relay.inner : m);
-    r = link_send(s->link, fx->key, m);
+    r = fx->addr[0] ? link_answer(s->link, m) : link_send(s->link, fx->key, m);
     if (r == LINK_E_NOT_SENT)
         log_debug("link.not_sent", "key=%.16s", fx->key); /* its silence will tell the core */
     else if (r < 0)

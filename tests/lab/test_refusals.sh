@@ -129,7 +129,7 @@ flood_draining() {
     kill -STOP "$(held)"
     post 1 /api/nodes/node3/drain
     until_ok 20 node_is 3 draining
-    fake copy # somebody else who has the node's key. As its newest link it would be told what is meant for the node
+    fake copy # somebody else who has the node's key: only its hellos are heard
     tell copy "of $(instance held | jq -r .id) $(($(epoch held) - 1))" "event $each" "result $each" # of an epoch that is over
     draw node.draining.bad_hello tell copy "stranger $each"
     hang_up copy

@@ -1,4 +1,5 @@
-/* What a key may say on the controller's link, by its scope: real CURVE clients over loopback. Both daemons have a module
+/* What a key may say on the controller's link, by its scope, and which connection of a node's key is the node's: real CURVE
+ * clients over loopback. Both daemons have a module
  * named link, and a test program gets the agent's; so this one brings the controller's along. */
 #include <event2/event.h>
 #include <setjmp.h>
@@ -21,14 +22,15 @@ struct client {
     struct identity id;
     char key[CRYPTO_KEY_HEX];
     struct wire_client *wire;
-    size_t n_up, n_denied, n_heard;
+    size_t n_up, n_denied, n_heard, n_refused;
+    uint64_t seq; /* of the last that it heard */
 };
 
 struct world {
     struct event_base *base;
     struct identity controller;
     struct link *link;
-    struct client node, token, stranger;
+    struct client node, copy, token, stranger;
     size_t n_messages;
     struct {
         enum message_kind kind;
@@ -36,7 +38,16 @@ struct world {
         struct join join;
     } message[MAX];
     size_t n_closed;
+    const char *welcome; /* answers hellos, with this for `refused`; NULL: nobody does */
 };
+
+static void welcome(struct world *w)
+{
+    struct message m = {.kind = MESSAGE_WELCOME};
+
+    snprintf(m.welcome.refused, sizeof(m.welcome.refused), "%s", w->welcome);
+    assert_int_equal(link_answer(w->link, &m), 0);
+}
 
 static void on_agent(void *ctx, const struct link_peer *peer, const char *peer_addr, struct message **m)
 {
@@ -49,6 +60,8 @@ static void on_agent(void *ctx, const struct link_peer *peer, const char *peer_a
     if ((*m)->kind == MESSAGE_JOIN)
         w->message[w->n_messages].join = (*m)->join;
     w->n_messages++;
+    if ((*m)->kind == MESSAGE_HELLO && w->welcome)
+        welcome(w);
 }
 
 static void on_link_closed(void *ctx, const struct link_peer *peer, const char *peer_addr)
@@ -59,8 +72,13 @@ static void on_link_closed(void *ctx, const struct link_peer *peer, const char *
 
 static void on_heard(void *ctx, const void *buf, size_t n_bytes)
 {
-    (void)buf, (void)n_bytes;
-    ((struct client *)ctx)->n_heard++;
+    CLEANUP(message_destroy) struct message *m = NULL;
+    struct client *c = ctx;
+
+    assert_int_equal(message_unpack(buf, n_bytes, &m), 0);
+    c->n_heard++;
+    c->n_refused += m->kind == MESSAGE_WELCOME && m->welcome.refused[0];
+    c->seq = m->seq;
 }
 
 static void on_up(void *ctx)
@@ -156,6 +174,7 @@ static int set_up(void **state)
     crypto_identity_from_seed(seed, &w->controller);
     w->base = event_base_new();
     client_new(w, &w->node, 1);
+    client_new(w, &w->copy, 1);
     client_new(w, &w->token, 2);
     client_new(w, &w->stranger, 3);
     *state = w;
@@ -167,6 +186,7 @@ static int tear_down(void **state)
     struct world *w = *state;
 
     wire_client_destroy(&w->node.wire);
+    wire_client_destroy(&w->copy.wire);
     wire_client_destroy(&w->token.wire);
     wire_client_destroy(&w->stranger.wire);
     link_destroy(&w->link);
@@ -291,6 +311,75 @@ static void test_where_all_may_in(void **state)
     AWAIT(w, w->n_messages == 2);
 }
 
+static void dial_and_hello(struct world *w, struct client *c)
+{
+    size_t before = w->n_messages;
+
+    c->n_up = c->n_heard = c->n_refused = 0;
+    dial(c);
+    AWAIT(w, c->n_up);
+    say_hello(c);
+    AWAIT(w, c->n_heard == 1);
+    assert_int_equal(w->n_messages, before + 1);
+}
+
+static void report(struct client *c)
+{
+    struct message m = {.kind = MESSAGE_REPORT, .report = &(struct report){.full = true}};
+
+    say(c, &m);
+}
+
+static void command(struct world *w, struct client *c)
+{
+    struct message m = {.kind = MESSAGE_COMMAND, .command = {.kind = COMMAND_LEASE}};
+    size_t before = c->n_heard;
+
+    assert_int_equal(link_send(w->link, c->key, &m), 0);
+    AWAIT(w, c->n_heard == before + 1);
+}
+
+/* Who is welcomed stays the node: a copy of its key that is refused hears that and nothing else, is not heard, and its end
+ * is not the node's. */
+static void test_a_copy_of_a_node(void **state)
+{
+    struct world *w = *state;
+
+    open_link(w, false);
+    assert_int_equal(link_allow(w->link, w->node.key, KEY_NODE), 0);
+    w->welcome = "";
+    dial_and_hello(w, &w->node);
+    assert_int_equal(w->node.seq, 1);
+    command(w, &w->node);
+    assert_int_equal(w->node.seq, 2);
+    w->welcome = "duplicate_identity";
+    for (uint64_t i = 1; i <= 3; i++) {
+        wire_client_destroy(&w->copy.wire);
+        dial_and_hello(w, &w->copy);
+        assert_int_equal(w->copy.n_refused, 1);
+        report(&w->copy);
+        AWAIT(w, refused(w) == i);
+        command(w, &w->node);
+    }
+    assert_true(w->node.seq > 4); /* its counting was not begun anew */
+    say_hello(&w->copy);
+    AWAIT(w, w->copy.n_refused == 2);
+    command(w, &w->node);
+    report(&w->node);
+    AWAIT(w, w->n_messages == 6); /* five hellos, and this */
+    assert_int_equal(w->message[5].kind, MESSAGE_REPORT);
+    assert_int_equal(w->n_closed, 0);
+    assert_int_equal(w->copy.n_heard, 2);
+    wire_client_destroy(&w->node.wire);
+    AWAIT(w, w->n_closed == 1);
+    /* the node comes again, the copy is still there */
+    w->welcome = "";
+    dial_and_hello(w, &w->node);
+    assert_int_equal(w->node.seq, 1);
+    command(w, &w->node);
+    assert_int_equal(w->copy.n_heard, 2);
+}
+
 #define IN_WORLD(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
 int main(void)
@@ -298,7 +387,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         IN_WORLD(test_who_is_let_in),    IN_WORLD(test_what_a_token_may_say),
         IN_WORLD(test_a_forbidden_key),  IN_WORLD(test_a_forbidden_key_where_all_may_in),
-        IN_WORLD(test_where_all_may_in),
+        IN_WORLD(test_where_all_may_in), IN_WORLD(test_a_copy_of_a_node),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
