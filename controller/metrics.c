@@ -361,6 +361,11 @@ static void print_malformed(const struct page *p, const char *name)
     fprintf(p->out, "%s{reason=\"unknown_kind\"} %" PRIu64 "\n", name, p->control->messages_unknown);
 }
 
+static void print_late(const struct page *p, const char *name)
+{
+    fprintf(p->out, "%s %" PRIu64 "\n", name, p->view ? p->view->late_messages : 0);
+}
+
 static void print_link_refused(const struct page *p, const char *name)
 {
     fprintf(p->out, "%s %" PRIu64 "\n", name, p->control->links_refused);
@@ -424,6 +429,8 @@ static const struct {
     {"caravan_http_refused_total", "counter", "HTTP requests that were refused before any handler saw them.",
      print_refused},
     {"caravan_link_messages_dropped_total", "counter", "Messages of agents that could not be read.", print_malformed},
+    {"caravan_late_messages_total", "counter",
+     "Results and events of agents that came late, twice, or of a past epoch.", print_late},
     {"caravan_link_refused_total", "counter", "Dials and messages of agents whose key may not.", print_link_refused},
     {"caravan_join_refused_total", "counter", "Nodes that asked with a join token and were not let in.",
      print_join_refused},

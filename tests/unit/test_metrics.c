@@ -58,6 +58,7 @@ static void test_from_the_start(void **state)
         assert_state(text, "caravan_instances", instance_state_name((enum instance_state)s));
     assert_line(text, "caravan_brake 0");
     assert_line(text, "caravan_audit_lost_total 0");
+    assert_line(text, "caravan_late_messages_total 0");
     assert_line(text, "caravan_link_refused_total 0");
     assert_line(text, "caravan_join_refused_total 0");
     assert_line(text, "caravan_api_keys{scope=\"infer\"} 0");
@@ -81,6 +82,7 @@ static char *full_page(void)
     snprintf(v->instance[0].name, sizeof(v->instance[0].name), "a\"b\\c");
     v->node[1].state = NODE_SUSPECT;
     v->brake.on = true;
+    v->late_messages = 3;
     v->instance[0].rank[1].frozen_ms = 7500;
     v->instance[0].attempts = 2;
     v->node[0].device[0].utilization_permille = 250;
@@ -107,6 +109,7 @@ static void test_figures(void **state)
     assert_line(text, "caravan_nodes{state=\"ready\"} 1");
     assert_line(text, "caravan_nodes{state=\"suspect\"} 1");
     assert_line(text, "caravan_brake 1");
+    assert_line(text, "caravan_late_messages_total 3");
     assert_line(
         text,
         "caravan_rank_stall_seconds{model=\"a\\\"b\\\\c\",unit=\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",rank=\"0\"} 0.000");
