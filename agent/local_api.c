@@ -214,7 +214,6 @@ static void on_accept(struct evconnlistener *listener, evutil_socket_t fd, struc
         return;
     }
     evtimer_add(c->limit, &limit);
-    bufferevent_setwatermark(c->bev, EV_READ, 0, LOCAL_API_HEAD_MAX);
     bufferevent_setcb(c->bev, on_read, on_written, on_end, c);
     bufferevent_enable(c->bev, EV_READ | EV_WRITE);
 }

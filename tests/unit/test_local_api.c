@@ -160,6 +160,47 @@ static void test_what_is_refused(void **state)
     assert_true(begins(ask(longest), "HTTP/1.1 431 "));
 }
 
+static void on_timer(evutil_socket_t fd, short what, void *ctx)
+{
+    (void)fd, (void)what, (void)ctx;
+}
+
+/* Who sends more than is read, and does not take the answer, is no work for the loop. */
+static void test_much_is_sent_ahead(void **state)
+{
+    static const char request[] = "GET /api/nodes HTTP/1.1\r\n\r\n";
+    enum { LONG = 4 * 1024 * 1024 }; /* more than a socket takes */
+    char *nodes = malloc(LONG), much[2 * LOCAL_API_HEAD_MAX];
+    struct event *timer;
+    int fd = dial();
+    size_t n_heard = 0;
+    ssize_t n;
+
+    (void)state;
+    assert_non_null(nodes);
+    memset(nodes, ' ', LONG);
+    memcpy(nodes, "{\"a\":\"", 6);
+    memcpy(nodes + LONG - 3, "\"}", 3);
+    take(nodes, "{}");
+    free(nodes);
+    memset(much, 'a', sizeof(much));
+    memcpy(much, request, sizeof(request) - 1);
+    assert_int_equal(send(fd, much, sizeof(much), 0), sizeof(much));
+    timer = evtimer_new(base, on_timer, NULL);
+    for (int i = 0; i < 20; i++) {
+        evtimer_add(timer, &(struct timeval){.tv_usec = 1000});
+        event_base_loop(base,
+                        EVLOOP_ONCE); /* with something to call back for ever it goes on until the connection's limit */
+    }
+    event_free(timer);
+    while ((n = recv(fd, text, sizeof(text), 0)) > 0 || (n < 0 && errno == EAGAIN)) {
+        n_heard += n > 0 ? (size_t)n : 0;
+        event_base_loop(base, EVLOOP_NONBLOCK);
+    }
+    close(fd);
+    assert_true(n_heard > LONG);
+}
+
 /* A request in single bytes, one that is never ended, and more of these than there is room for. */
 static void test_slow_ones(void **state)
 {
@@ -280,7 +321,7 @@ int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        TEST(test_what_was_told), TEST(test_a_long_answer),  TEST(test_what_is_refused),
+        TEST(test_what_was_told), TEST(test_a_long_answer),  TEST(test_what_is_refused), TEST(test_much_is_sent_ahead),
         TEST(test_slow_ones),     TEST(test_no_descriptors), TEST(test_the_place),
     };
 
