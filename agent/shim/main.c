@@ -6,8 +6,9 @@
  * With `sandbox` the child is shut in first: sandbox.h has the rules. Its keeper is not: it hears nobody.
  *
  * The agent listens on descriptor 3: "started\n" once the record stands, then "ok\n" when the program was executed,
- * "errno N\n" when it could not be, "sandbox N STEP\n" when it could not be shut in. The child waits at a gate until "started" was written: where nobody listens any more, nothing is
- * started. So every child that ever runs has a record that was there while its agent lived.
+ * "errno N\n" when it could not be, "sandbox N STEP\n" when it could not be shut in. The child waits at a gate until
+ * "started" was written: where nobody listens any more, nothing is started. So every child that ever runs has a record
+ * that was there while its agent lived.
  *
  * No stdio streams, no libraries: a node may have dozens of these, and each should cost a few hundred KiB. */
 #include <errno.h>

@@ -9,8 +9,10 @@
  *   listen=PORT      TCP (Linux 6.7): where any such rule stands, it binds these ports alone,
  *   connect=PORT     and connects to these alone
  * A path that is not there is passed over. Where the kernel can (Linux 6.12), it cannot signal anybody outside either.
+ * Landlock does not see who listens without a bind: a port of the kernel's choice can be had so.
  *
- * System calls (seccomp): a list of those that llama.cpp and GPU drivers have no use for. See sandbox_calls.c. */
+ * System calls (seccomp): a list of those that llama.cpp and GPU drivers have no use for, and of those that go around
+ * the rules above. See sandbox_calls.c. */
 #ifndef CARAVAN_AGENT_SHIM_SANDBOX_H
 #define CARAVAN_AGENT_SHIM_SANDBOX_H
 

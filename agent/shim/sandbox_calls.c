@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
+#include <linux/netlink.h>
 #include <linux/sched.h>
 #include <linux/seccomp.h>
 #include <stddef.h>
@@ -33,6 +34,9 @@ static const int denied[] = {
     SYS_process_vm_writev,
     SYS_pidfd_getfd,
     SYS_process_madvise,
+    /* its own process group: all that is in there ends with it */
+    SYS_setsid,
+    SYS_setpgid,
     /* mounts and roots */
     SYS_mount,
     SYS_umount2,
@@ -115,7 +119,7 @@ static const int families[] = {AF_UNIX, AF_INET, AF_INET6, AF_NETLINK};
 enum {
     N_DENIED = sizeof(denied) / sizeof(denied[0]),
     N_FAMILIES = sizeof(families) / sizeof(families[0]),
-    INSTRUCTIONS_MAX = 2 * N_DENIED + N_FAMILIES + 32
+    INSTRUCTIONS_MAX = 2 * N_DENIED + N_FAMILIES + 64
 };
 enum {
     NEW_NAMESPACE =
@@ -166,19 +170,40 @@ static void check_architecture(struct program *p)
     }
 }
 
+/* Call nr fails where its argument arg has one of these bits. Of the low half: both architectures are little-endian. */
+static void deny_bits(struct program *p, int nr, unsigned arg, uint32_t bits)
+{
+    put(p, BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)nr, 0, 4);
+    load(p, offsetof(struct seccomp_data, args[arg]));
+    put(p, BPF_JMP | BPF_JSET | BPF_K, bits, 0, 1);
+    answer(p, fails_with(EPERM));
+    answer(p, SECCOMP_RET_ALLOW);
+}
+
 /* The flags of clone3 lie in memory, where no filter sees them: as if it were not there, so that libc takes clone. */
 static void check_clone(struct program *p)
 {
     on_call(p, SYS_clone3);
     answer(p, fails_with(ENOSYS));
-    put(p, BPF_JMP | BPF_JEQ | BPF_K, SYS_clone, 0, 4);
-    load(p, offsetof(struct seccomp_data, args[0])); /* low half: both architectures are little-endian */
-    put(p, BPF_JMP | BPF_JSET | BPF_K, (uint32_t)NEW_NAMESPACE, 0, 1);
-    answer(p, fails_with(EPERM));
-    answer(p, SECCOMP_RET_ALLOW);
+    deny_bits(p, SYS_clone, 0, NEW_NAMESPACE);
 }
 
-/* The last check: what it loads is not the number any more. */
+/* Limits are given to oneself, pid 0, alone: one of processor time would kill the agent without a signal of ours. */
+static void check_limits(struct program *p)
+{
+    deny_bits(p, SYS_prlimit64, 0, UINT32_MAX);
+}
+
+/* Connections that are made without connect(), past Landlock. */
+static void check_fast_open(struct program *p)
+{
+    deny_bits(p, SYS_sendto, 3, MSG_FASTOPEN);
+    deny_bits(p, SYS_sendmsg, 2, MSG_FASTOPEN);
+    deny_bits(p, SYS_sendmmsg, 3, MSG_FASTOPEN);
+}
+
+/* The last check: what it loads is not the number any more. Protocols: netlink's are below MAX_LINKS, and so are TCP and
+ * UDP; above it is what Landlock does not take for TCP, such as MPTCP, which can speak to any TCP port. */
 static void check_socket(struct program *p)
 {
     put(p, BPF_JMP | BPF_JEQ | BPF_K, SYS_socket, 1, 0);
@@ -187,6 +212,9 @@ static void check_socket(struct program *p)
     for (size_t i = 0; i < N_FAMILIES; i++)
         put(p, BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)families[i], (uint8_t)(N_FAMILIES - i), 0);
     answer(p, fails_with(EAFNOSUPPORT));
+    load(p, offsetof(struct seccomp_data, args[2]));
+    put(p, BPF_JMP | BPF_JGE | BPF_K, MAX_LINKS, 0, 1);
+    answer(p, fails_with(EPERM));
     answer(p, SECCOMP_RET_ALLOW);
 }
 
@@ -205,6 +233,8 @@ bool sandbox_filter_calls(void)
         answer(&p, fails_with(EPERM));
     }
     check_clone(&p);
+    check_limits(&p);
+    check_fast_open(&p);
     check_socket(&p);
     prog = (struct sock_fprog){.len = p.n, .filter = p.code};
     if (prctl(PR_GET_SECCOMP, 0, 0, 0, 0) < 0) { /* a kernel without it */

@@ -19,6 +19,7 @@
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/ptrace.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -141,6 +142,51 @@ static int try_kill(const char *pid)
     return outcome(kill(atoi(pid), 0));
 }
 
+/* A limit of processor time would end it; this gives it the limit that it has. */
+static int try_limit(const char *pid)
+{
+    struct rlimit cpu;
+
+    getrlimit(RLIMIT_CPU, &cpu);
+    return outcome(prlimit(atoi(pid), RLIMIT_CPU, &cpu, NULL));
+}
+
+static int own_limit(const char *arg)
+{
+    struct rlimit none = {0};
+
+    (void)arg;
+    return outcome(setrlimit(RLIMIT_CORE, &none));
+}
+
+static int try_own_limit(const char *arg)
+{
+    return in_child(own_limit, arg);
+}
+
+/* Who leaves the child's group is not ended with it. */
+static int leave_session(const char *arg)
+{
+    (void)arg;
+    return outcome(setsid());
+}
+
+static int leave_group(const char *arg)
+{
+    (void)arg;
+    return outcome(setpgid(0, 0));
+}
+
+static int try_session(const char *arg)
+{
+    return in_child(leave_session, arg);
+}
+
+static int try_group(const char *arg)
+{
+    return in_child(leave_group, arg);
+}
+
 static int traceme(const char *arg)
 {
     (void)arg;
@@ -248,6 +294,46 @@ static int try_connect(const char *port)
     return r == ECONNREFUSED ? 0 : r; /* nobody is there, but it was let out */
 }
 
+/* Landlock knows the ports of TCP alone, and not of what falls back to it. */
+static int try_mptcp(const char *port)
+{
+    struct sockaddr_in a = local(port);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, IPPROTO_MPTCP), r;
+
+    if (fd < 0 && errno == EPERM)
+        return EPERM;
+    r = outcome(connect(fd, (struct sockaddr *)&a, sizeof(a)));
+    return r == ECONNREFUSED || fd < 0 ? 0 : r; /* a kernel without it denies nothing */
+}
+
+/* A connection without connect(). */
+static int try_fast_open(const char *port)
+{
+    struct sockaddr_in a = local(port);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int r = outcome(sendto(fd, "x", 1, MSG_FASTOPEN | MSG_NOSIGNAL, (struct sockaddr *)&a, sizeof(a)));
+
+    return r == ECONNREFUSED ? 0 : r;
+}
+
+static int try_fast_open_message(const char *port)
+{
+    struct sockaddr_in a = local(port);
+    struct iovec data = {.iov_base = (char[]){'x'}, .iov_len = 1};
+    struct msghdr m = {.msg_name = &a, .msg_namelen = sizeof(a), .msg_iov = &data, .msg_iovlen = 1};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int r = outcome(sendmsg(fd, &m, MSG_FASTOPEN | MSG_NOSIGNAL));
+
+    return r == ECONNREFUSED ? 0 : r;
+}
+
+/* The kernel chooses a port then. */
+static int try_listen_unbound(const char *arg)
+{
+    (void)arg;
+    return outcome(listen(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), 1));
+}
+
 static int try_memory(const char *arg)
 {
     int fd = memfd_create("probe", MFD_CLOEXEC);
@@ -319,6 +405,14 @@ table[] = {
     {"the agent's environment", try_environ, "agent", EACCES, 1},
     {"another port is bound", try_bind, "20954", EACCES, 4},
     {"somebody else is called", try_connect, "20954", EACCES, 4},
+    {"a port of the kernel's choice is listened on", try_listen_unbound, NULL, 0, 0},
+    {"its own limits are set", try_own_limit, NULL, 0, 0},
+    {"somebody else is called by MPTCP", try_mptcp, "20954", EPERM, 0},
+    {"somebody else is called by fast open", try_fast_open, "20954", EPERM, 0},
+    {"the same in a message", try_fast_open_message, "20954", EPERM, 0},
+    {"the agent is given limits", try_limit, "agent", EPERM, 0},
+    {"another session", try_session, NULL, EPERM, 0},
+    {"another group", try_group, NULL, EPERM, 0},
     {"the agent is signalled", try_kill, "agent", EPERM, 6},
     {"the agent's key is emptied", try_truncate, "%s/state/identity", EPERM, 0},
     {"the agent's key is shown to all", try_chmod, "%s/state/identity", EPERM, 0},
