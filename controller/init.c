@@ -12,7 +12,9 @@
 
 #include "controller/api_key.h"
 
-#define SERVICE_USER "caravan" /* of the unit files */
+/* of the unit files */
+#define SERVICE_USER "caravan-controller"
+#define AGENT_USER   "caravan"
 
 static int complain(const char *dir, const char *what, int r)
 {
@@ -105,7 +107,7 @@ static void say_next(const char *dir, const char *key, bool was_there)
            "  systemctl enable --now caravan-controller\n"
            "  caravan token create --uses 3      # one string that lets in three machines, within an hour\n"
            "On each machine that shall take part, this one too: paste that string and end it with Ctrl-D,\n"
-           "  install -o " SERVICE_USER " -m 600 /dev/stdin /etc/caravan/join.token\n"
+           "  install -o " AGENT_USER " -m 600 /dev/stdin /etc/caravan/join.token\n"
            "have the line  join = @/etc/caravan/join.token  in /etc/caravan/agent.conf, then\n"
            "  systemctl enable --now caravan-agent\n",
            key, dir, was_there ? "was there already" : "made");

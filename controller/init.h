@@ -5,8 +5,8 @@
 #include "common/crypto.h"
 
 /* `caravan-controller init`: state directory, identity and admin key. What is there is left as it is, so it may be run
- * twice. As root it works as the user `caravan`, where that exists and the directory is new or this user's: the process is
- * this user's afterwards. Returns an exit status. */
+ * twice. As root it works as the user `caravan-controller`, where that exists and the directory is new or this user's: the
+ * process is this user's afterwards. Returns an exit status. */
 int init_run(const char *dir);
 
 /* The same pieces for a start. 0, or -1: it was said why not. */

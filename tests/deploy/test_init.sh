@@ -39,8 +39,8 @@ service() { # COMMAND...
     unshare --mount sh -c 'mount --bind "$1/passwd" /etc/passwd && mount --bind "$1/group" /etc/group && shift && exec "$@"' \
         - "$tmp" "$@" 2>&1
 }
-{ grep -v ^caravan: /etc/passwd; echo caravan:x:61207:61207::/:/usr/sbin/nologin; } >"$tmp/passwd"
-{ grep -v ^caravan: /etc/group; echo caravan:x:61207:; } >"$tmp/group"
+{ grep -v ^caravan-controller: /etc/passwd; echo caravan-controller:x:61207:61207::/:/usr/sbin/nologin; } >"$tmp/passwd"
+{ grep -v ^caravan-controller: /etc/group; echo caravan-controller:x:61207:; } >"$tmp/group"
 owners() { stat -c %u:%g "$1" "$1/identity" "$1/admin.key" | sort -u | tr '\n' ' '; }
 chmod 711 "$tmp"
 if [ "$(id -u)" = 0 ] && service true >/dev/null; then

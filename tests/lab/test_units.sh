@@ -1,6 +1,6 @@
 #!/bin/bash
-# The main job with both daemons as their systemd units start them: the user caravan, no capabilities, a read-only system,
-# a filter of system calls (tests/lib/unit_launcher reads the unit files themselves), and children in their sandbox.
+# The main job with both daemons as their systemd units start them: a user of its own each, no capabilities, a read-only
+# system, a filter of system calls (tests/lib/unit_launcher reads the unit files themselves), and children in their sandbox.
 # shellcheck source=tests/lab/lib.sh
 . "$(dirname "$0")/lib.sh"
 
@@ -14,13 +14,16 @@ mkdir "$WORK/drop-in"
 : >"$WORK/drop-in/llama.conf"
 case $tree in /tmp/*) printf '[Service]\nBindReadOnlyPaths=%s\n' "$tree" >"$WORK/drop-in/llama.conf" ;; esac
 
-say "installed, with the user that systemd-sysusers makes of our file"
+say "installed, with the users that systemd-sysusers makes of our file"
 DESTDIR=$WORK/image cmake --install "$BIN" >"$WORK/install.log"
 mkdir -p "$WORK/users/etc"
 cp /etc/passwd /etc/group "$WORK/users/etc/"
 systemd-sysusers --root="$WORK/users" "$ROOT/deploy/systemd/caravan.sysusers" >>"$WORK/install.log" 2>&1
-uid=$(awk -F: '$1 == "caravan" { print $3 }' "$WORK/users/etc/passwd")
-[ -n "$uid" ] || fail "no user caravan was made"
+id_of() { awk -F: -v user="$1" '$1 == user { print $3 }' "$WORK/users/etc/passwd"; }
+agent_uid=$(id_of caravan)
+controller_uid=$(id_of caravan-controller)
+[ -n "$agent_uid" ] && [ -n "$controller_uid" ] || fail "the users were not made"
+uid_of() { if [ "$1" = caravan-controller ]; then echo "$controller_uid"; else echo "$agent_uid"; fi; } # PROGRAM
 
 # Each node its own /var/lib, our programs where they are installed, the user, and a /root that hides no llama.cpp.
 prepare() { # NODE
@@ -65,7 +68,7 @@ confined() {
     local pid status
     for pid in $(pid_of "$1" "$2"); do
         status=$(cat "/proc/$pid/status")
-        for line in "Uid:.$uid" "CapEff:.0*$" "CapPrm:.0*$" "CapBnd:.0*$" "CapAmb:.0*$" "NoNewPrivs:.1" "Seccomp:.2"; do
+        for line in "Uid:.$(uid_of "$2")" "CapEff:.0*$" "CapPrm:.0*$" "CapBnd:.0*$" "CapAmb:.0*$" "NoNewPrivs:.1" "Seccomp:.2"; do
             grep -q "^$line" <<<"$status" || fail "$2: no $line in $status"
         done
         [ "$(awk '$1 == "Seccomp_filters:" { print $2 }' <<<"$status")" -ge "$3" ] || fail "$2 lacks filters: $status"
@@ -98,9 +101,12 @@ for node in 1 2; do confined $node llama-server 9; done
 
 say "what the units deny, seen from inside of them"
 # in_unit NODE PROGRAM COMMAND...: in its mount namespace, as its user; as_root: as root, whom only the mounts can deny it
-in_unit() { as_root "$1" "$2" setpriv --reuid "$uid" --regid "$uid" --clear-groups -- "${@:3}"; }
+in_unit() { as_root "$1" "$2" setpriv --reuid "$(uid_of "$2")" --regid "$(uid_of "$2")" --clear-groups -- "${@:3}"; }
 as_root() { nsenter --target "$(pid_of "$1" "$2" | head -n 1)" --mount --root -- "${@:3}"; }
 in_unit 1 caravan-controller touch /var/lib/caravan-controller/x || fail "the controller cannot write to its own directory"
+in_unit 1 caravan-controller cat /var/lib/caravan-controller/identity >/dev/null || fail "the controller cannot read its key"
+! in_unit 1 caravan-agent ls /var/lib/caravan-controller 2>/dev/null || fail "the agent's user sees what the controller keeps"
+! in_unit 1 caravan-agent kill -0 "$(pid_of 1 caravan-controller)" 2>/dev/null || fail "it can signal the controller"
 in_unit 2 caravan-agent mktemp -d /var/lib/caravan/cache/XXXXXX >/dev/null || fail "the agent cannot write to its own directory"
 in_unit 2 caravan-agent touch /dev/shm/caravan-test || fail "there is no shared memory"
 rm -f /dev/shm/caravan-test
