@@ -142,6 +142,14 @@ static int write_all(int fd, const char *buf, size_t n)
     return 0;
 }
 
+/* Ours; or, for root who only looks, of the user whose directory it is: the service's. */
+static bool is_owner(int dir, uid_t uid)
+{
+    struct stat st;
+
+    return uid == geteuid() || (geteuid() == 0 && fstat(dir, &st) == 0 && uid == st.st_uid);
+}
+
 /* 0, CRYPTO_E_BAD_KEY_FILE, -ENOENT (nothing is there), another negative errno. */
 static int identity_read(int dir, struct identity *ret)
 {
@@ -156,7 +164,7 @@ static int identity_read(int dir, struct identity *ret)
         return errno == ELOOP ? CRYPTO_E_BAD_KEY_FILE : err_raise(-errno);
     if (fstat(fd, &st) < 0)
         return err_raise(-errno);
-    if (!S_ISREG(st.st_mode) || (st.st_mode & 077) || st.st_uid != geteuid())
+    if (!S_ISREG(st.st_mode) || (st.st_mode & 077) || !is_owner(dir, st.st_uid))
         return CRYPTO_E_BAD_KEY_FILE;
     r = read_all(fd, text, sizeof(text) - 1, &n);
     if (r < 0)

@@ -21,7 +21,8 @@ struct identity {
 int crypto_init(void);
 
 /* Loads DIR/identity (0600), or makes it on first use: written to a temporary file, synced, renamed. dir exists.
- * 0; CRYPTO_E_BAD_KEY_FILE (malformed, or readable by others: never replaced silently); negative errno. */
+ * 0; CRYPTO_E_BAD_KEY_FILE (malformed, readable by others, or of another user, but that root may
+ * read one of the directory's owner: never replaced silently); negative errno. */
 int crypto_identity_load(const char *dir, struct identity *ret);
 void crypto_identity_clear(struct identity *id);
 

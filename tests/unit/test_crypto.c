@@ -115,6 +115,23 @@ static void test_what_is_no_file_is_refused(void **state)
     assert_int_equal(crypto_identity_load(dir, &a), CRYPTO_E_BAD_KEY_FILE);
 }
 
+/* Root asks for the key of the service's user, whose directory it is; not for one that somebody put there. */
+static void test_whose_file_it_is(void **state)
+{
+    struct identity a;
+
+    (void)state;
+    assert_int_equal(crypto_identity_load(dir, &a), 0);
+    if (geteuid() != 0)
+        return;
+    assert_int_equal(chown(path, 65534, 65534), 0);
+    assert_int_equal(crypto_identity_load(dir, &a), CRYPTO_E_BAD_KEY_FILE);
+    assert_int_equal(chown(dir, 65534, 65534), 0);
+    assert_int_equal(crypto_identity_load(dir, &a), 0);
+    assert_int_equal(chown(path, 1, 1), 0);
+    assert_int_equal(crypto_identity_load(dir, &a), CRYPTO_E_BAD_KEY_FILE);
+}
+
 /* Each cut and each changed byte: refused, and the file left as it is. */
 static void test_damage_is_refused_and_kept(void **state)
 {
@@ -231,6 +248,7 @@ int main(void)
         TEST_IN_DIR(test_no_directory),
         TEST_IN_DIR(test_files_that_others_can_read_are_refused),
         TEST_IN_DIR(test_what_is_no_file_is_refused),
+        TEST_IN_DIR(test_whose_file_it_is),
         TEST_IN_DIR(test_damage_is_refused_and_kept),
         TEST_IN_DIR(test_two_at_once),
         cmocka_unit_test(test_keys_as_text),
