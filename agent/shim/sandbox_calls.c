@@ -25,7 +25,8 @@ enum { OUR_ARCH = (int)AUDIT_ARCH_AARCH64, X32_BIT = 0 };
 enum { OUR_ARCH = 0, X32_BIT = 0 };
 #endif
 
-enum { FCHMODAT2 = 452 /* newer than Debian 12's headers, and the same everywhere */ };
+/* Newer than Debian 12's headers, and the same everywhere. */
+enum { FCHMODAT2 = 452, SETXATTRAT = 463, REMOVEXATTRAT = 466, FILE_SETATTR = 469 };
 
 static const int denied[] = {
     /* other processes */
@@ -103,6 +104,9 @@ static const int denied[] = {
     SYS_removexattr,
     SYS_lremovexattr,
     FCHMODAT2,
+    SETXATTRAT,
+    REMOVEXATTRAT,
+    FILE_SETATTR,
 #ifdef SYS_chmod /* x86 */
     SYS_chmod,
     SYS_chown,

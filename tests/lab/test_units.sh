@@ -96,6 +96,9 @@ for node in 1 2; do
     confined $node rpc-server 9
 done
 confined 1 caravan-controller 8
+for shim in $(pid_of 1 caravan-shim); do
+    [ "$(stat -c %u "/proc/$shim/oom_score_adj")" = 0 ] || fail "a child can have the shim killed when memory is short"
+done
 runs 1 llama-server || runs 2 llama-server || fail "no coordinator runs"
 for node in 1 2; do confined $node llama-server 9; done
 

@@ -67,6 +67,17 @@ static int try_chmod(const char *path)
     return outcome(chmod(path, 0644));
 }
 
+/* An access list that lets everybody in is such an attribute. Linux 6.13; what an older one says is no denial of ours. */
+static int try_attribute(const char *path)
+{
+    struct {
+        uint64_t value;
+        uint32_t size, flags;
+    } a = {.value = (uintptr_t) "x", .size = 1};
+
+    return outcome(syscall(463 /* setxattrat */, AT_FDCWD, path, 0, "user.x", &a, sizeof(a))) == EPERM ? EPERM : 0;
+}
+
 static int in_child(int (*what)(const char *), const char *arg)
 {
     pid_t pid = fork();
@@ -416,6 +427,7 @@ table[] = {
     {"the agent is signalled", try_kill, "agent", EPERM, 6},
     {"the agent's key is emptied", try_truncate, "%s/state/identity", EPERM, 0},
     {"the agent's key is shown to all", try_chmod, "%s/state/identity", EPERM, 0},
+    {"the agent's key is given an attribute", try_attribute, "%s/state/identity", EPERM, 0},
     {"ptrace", try_ptrace, NULL, EPERM, 0},
     {"process_vm_readv", try_vm_read, NULL, EPERM, 0},
     {"unshare", try_unshare, NULL, EPERM, 0},
