@@ -21,7 +21,9 @@ enum {
     HEALTH_MAX_MS = 200,
     HEALTH_TIMEOUT_MS = 2000,
     READ_BYTES = 16 * 1024,
-    CATCH_UP_MAX_BYTES = 256 * 1024 /* read at an exit; the cause stands at the end */
+    CATCH_UP_MAX_BYTES = 256 * 1024,    /* read at an exit; the cause stands at the end */
+    AT_ONCE_MAX_BYTES = 1024 * 1024,    /* in one turn of the loop */
+    BEHIND_MAX_BYTES = 64 * 1024 * 1024 /* more is passed over: no load writes so much between two turns */
 };
 
 struct coordinator_watch {
@@ -59,22 +61,40 @@ static void health_in(struct coordinator_watch *w, uint32_t ms)
     evtimer_add(w->on_health_due, &in);
 }
 
-/* All that has come, to the end of the file. */
-static unsigned catch_up(struct coordinator_watch *w)
+/* What is further behind than behind_bytes is passed over. */
+static void skip_ahead(struct coordinator_watch *w, off_t behind_bytes, off_t keep_bytes)
+{
+    off_t at = lseek(w->log_fd, 0, SEEK_CUR), end = lseek(w->log_fd, 0, SEEK_END);
+
+    lseek(w->log_fd, end - at > behind_bytes ? end - keep_bytes : at, SEEK_SET);
+}
+
+/* What has come, as much as one turn of the loop may take: whoever has taken over a llama-server can write faster than we
+ * read, or make a hole of 16 TiB of its log. */
+static unsigned catch_up(struct coordinator_watch *w, bool *ret_more)
 {
     char buf[READ_BYTES];
     unsigned news = 0;
-    ssize_t n;
+    size_t n_read = 0;
+    ssize_t n = 0;
 
-    while ((n = read(w->log_fd, buf, sizeof(buf))) > 0)
+    while (n_read < AT_ONCE_MAX_BYTES && (n = read(w->log_fd, buf, sizeof(buf))) > 0) {
         news |= coordinator_log_feed(&w->log, buf, (size_t)n);
+        n_read += (size_t)n;
+    }
+    *ret_more = n > 0;
     return news;
 }
 
 static void read_log(struct coordinator_watch *w)
 {
-    unsigned news = catch_up(w);
+    unsigned news;
+    bool more;
 
+    skip_ahead(w, BEHIND_MAX_BYTES, AT_ONCE_MAX_BYTES);
+    news = catch_up(w, &more);
+    if (more && w->on_log)
+        event_active(w->on_log, EV_READ, 0);
     if (news & COORDINATOR_LOG_LOADING)
         tell(w, AGENT_EVENT_LOADING);
     if (news & COORDINATOR_LOG_BUFFERS)
@@ -264,10 +284,10 @@ bool coordinator_watch_figures(const struct coordinator_watch *w, struct metrics
 
 const char *coordinator_watch_cause(struct coordinator_watch *w)
 {
-    off_t at = lseek(w->log_fd, 0, SEEK_CUR), end = lseek(w->log_fd, 0, SEEK_END);
+    bool more;
 
-    lseek(w->log_fd, end - at > CATCH_UP_MAX_BYTES ? end - CATCH_UP_MAX_BYTES : at, SEEK_SET);
-    catch_up(w);
+    skip_ahead(w, CATCH_UP_MAX_BYTES, CATCH_UP_MAX_BYTES);
+    catch_up(w, &more);
     coordinator_log_end(&w->log);
     return coordinator_log_cause(&w->log);
 }

@@ -86,10 +86,39 @@ static void test_one_question_at_a_time(void **state)
     unlink(path);
 }
 
+/* A child that was taken over makes a terabyte of nothing of its log: whoever follows it must not read all of that. */
+static void test_a_log_without_end(void **state)
+{
+    static const char line[] = "0.00.000.000 I main: something\n";
+    char path[] = "/tmp/test_coordinator_watch.XXXXXX";
+    struct event_base *base = event_base_new();
+    struct coordinator_watch *w;
+    int log = mkstemp(path), listener;
+    size_t n_told = 0;
+    uint16_t port;
+
+    (void)state;
+    assert_int_equal(write(log, line, sizeof(line) - 1), sizeof(line) - 1);
+    listener = listen_on_loopback(&port);
+    assert_int_equal(coordinator_watch_new(base, "c1", path, "/nonexistent", "127.0.0.1", port, on_told, &n_told, &w),
+                     0);
+    assert_int_equal(ftruncate(log, (off_t)1 << 40), 0);
+    event_base_loopexit(base, &(struct timeval){.tv_usec = 200000});
+    event_base_dispatch(base);
+    assert_non_null(coordinator_watch_cause(w));
+    coordinator_watch_destroy(&w);
+    event_base_loop(base, EVLOOP_NONBLOCK);
+    event_base_free(base);
+    close(listener);
+    close(log);
+    unlink(path);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_one_question_at_a_time),
+        cmocka_unit_test(test_a_log_without_end),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
