@@ -3,14 +3,17 @@
 # shellcheck shell=bash
 packages_file=$(dirname "${BASH_SOURCE[0]}")/../packages
 
-# packages_missing GROUP...: those of the groups that dpkg does not call installed
+# packages_missing GROUP...: those of the groups that dpkg does not call installed, and that nothing installed provides
+# either: a nodejs from elsewhere brings its npm along, and conflicts with Debian's
 packages_missing() {
-    local group package
+    local group there
+    # shellcheck disable=SC2016  # dpkg-query fills these in
+    there=$(dpkg-query -W -f='${db:Status-Status} ${Package} ${Provides}\n' 2>/dev/null |
+        sed -n 's/^installed //p' | sed 's/([^)]*)//g' | tr -s ', ' '\n')
     for group in "$@"; do
-        while read -r package; do
-            [ "$(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || echo "$package"
-        done < <(sed -n "s/^$group //p" "$packages_file")
+        sed -n "s/^$group //p" "$packages_file" | grep -vxF -f <(printf '%s\n' "$there")
     done
+    return 0
 }
 
 # Runs apt-get without starting the services that it installs: the lab runs its own avahi-daemon in each namespace,
