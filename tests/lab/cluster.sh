@@ -455,7 +455,7 @@ netexec)
     need "${1:-}"
     node=n$1
     shift
-    in_net "$node" "$@"
+    exec nsenter --net="/proc/$(init_of "$node")/ns/net" -- "$@"
     ;;
 pids | crash | halt | freeze | thaw) need "${1:-}" && "$verb" "$1" ;;
 boot) [[ ${1:-} =~ ^[0-9]+$ ]] && boot "$1" ;;

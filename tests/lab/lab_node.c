@@ -1,16 +1,18 @@
 /* lab_node: a node that says what it is told to, with a valid key, to a real controller.
  *
- *   lab_node ADDR PORT CONTROLLER-KEY DIR
+ *   lab_node ADDR PORT CONTROLLER-KEY DIR [TOKEN-FILE]
  *
- * DIR keeps its own key, and gives it its name. Standard input, a line each; the end of it ends the program:
+ * DIR keeps its own key, and gives it its name; with TOKEN-FILE it dials with the key of the join token in there. Standard input, a line each; the end of it ends the program:
  *   hello, stranger, foreign [TIMES]   a hello; one whose id does not follow from the key; one of another cluster
+ *   join [TIMES]                       asks to let the own key in
  *   full, partial [TIMES]              reports
  *   result, event [TIMES]              that a command is done, that a worker has exited
  *   keep WORD                          says that by itself from now on, so as not to fall silent
  *   door ADDR PORT                     where hellos say that it can be knocked at; else nowhere
  *   of INSTANCE EPOCH                  what results and events are about; else an instance that there is not
- * Prints "connected", "disconnected", "welcome" and "refused WHY" as they come, and "sent N" when a line of a number of
- * times was carried out. */
+ * Prints "connected", "denied", "disconnected", "welcome", "joined" and "refused WHY" as they come, and "sent N" when a line
+ * of a number of times was carried out. */
+#include <errno.h>
 #include <event2/event.h>
 #include <inttypes.h>
 #include <libgen.h>
@@ -19,6 +21,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/core/join_token.h"
 #include "common/core/text.h"
 #include "common/message.h"
 #include "common/wire.h"
@@ -28,7 +31,8 @@ enum { BEAT_MS = 300 }; /* well below suspect_after */
 struct lab_node {
     struct event_base *base;
     struct event *input, *retry, *beat;
-    struct identity identity;
+    struct identity identity; /* its own */
+    struct identity dials;    /* that, or a token's */
     struct wire_client *wire;
     const char *name;
     char line[256];
@@ -80,6 +84,10 @@ static bool fill(const struct lab_node *n, const char *word, struct message *m)
     m->epoch = n->epoch;
     if (!strcmp(word, "hello") || !strcmp(word, "stranger") || !strcmp(word, "foreign")) {
         fill_hello(n, word, m);
+    } else if (!strcmp(word, "join")) {
+        m->kind = MESSAGE_JOIN;
+        crypto_key_format(n->identity.public_key, m->join.key);
+        text_format(m->join.name, sizeof(m->join.name), "%s", n->name);
     } else if (!strcmp(word, "full") || !strcmp(word, "partial")) {
         m->kind = MESSAGE_REPORT;
         m->report = calloc(1, sizeof(*m->report));
@@ -205,8 +213,12 @@ static void on_message(void *ctx, const void *buf, size_t n_bytes)
     struct message *m = NULL;
 
     (void)ctx;
-    if (!message_unpack(buf, n_bytes, &m) && m->kind == MESSAGE_WELCOME)
+    if (message_unpack(buf, n_bytes, &m))
+        return;
+    if (m->kind == MESSAGE_WELCOME)
         printf(m->welcome.refused[0] ? "refused %s\n" : "welcome\n", m->welcome.refused);
+    else if (m->kind == MESSAGE_JOINED)
+        printf(m->joined.refused[0] ? "refused %s\n" : "joined\n", m->joined.refused);
     message_destroy(&m);
 }
 
@@ -227,16 +239,48 @@ static void on_disconnected(void *ctx)
     printf("disconnected\n");
 }
 
+static void on_denied(void *ctx)
+{
+    struct lab_node *n = ctx;
+
+    n->connected = false;
+    printf("denied\n");
+}
+
+static int read_token(const char *path, struct identity *ret)
+{
+    char text[JOIN_TOKEN_TEXT_MAX], why[PROTO_TEXT_MAX];
+    struct join_token token;
+    FILE *f = fopen(path, "r");
+    size_t n_bytes = f ? fread(text, 1, sizeof(text), f) : 0;
+
+    if (f)
+        fclose(f);
+    if (join_token_parse(text, n_bytes, &token, why, sizeof(why)))
+        return -EINVAL;
+    crypto_identity_from_seed(token.seed, ret);
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     struct lab_node n = {.door_addr = "10.77.0.250", .instance = {{9}}};
-    const struct wire_client_callbacks cb = {
-        .message = on_message, .connected = on_connected, .disconnected = on_disconnected, .ctx = &n};
+    const struct wire_client_callbacks cb = {.message = on_message,
+                                             .connected = on_connected,
+                                             .disconnected = on_disconnected,
+                                             .denied = on_denied,
+                                             .ctx = &n};
     uint8_t key[CRYPTO_KEY_BYTES];
 
     setvbuf(stdout, NULL, _IOLBF, 0);
-    if (argc != 5 || crypto_init() || crypto_key_parse(argv[3], key) || crypto_identity_load(argv[4], &n.identity)) {
-        fprintf(stderr, "lab_node ADDR PORT CONTROLLER-KEY DIR\n");
+    if (argc < 5 || argc > 6 || crypto_init() || crypto_key_parse(argv[3], key) ||
+        crypto_identity_load(argv[4], &n.identity)) {
+        fprintf(stderr, "lab_node ADDR PORT CONTROLLER-KEY DIR [TOKEN-FILE]\n");
+        return 2;
+    }
+    n.dials = n.identity;
+    if (argc == 6 && read_token(argv[5], &n.dials)) {
+        fprintf(stderr, "lab_node: %s holds no join token\n", argv[5]);
         return 2;
     }
     n.name = basename(argv[4]);
@@ -244,7 +288,7 @@ int main(int argc, char **argv)
     n.input = event_new(n.base, STDIN_FILENO, EV_READ | EV_PERSIST, on_input, &n);
     n.retry = evtimer_new(n.base, on_retry, &n);
     n.beat = event_new(n.base, -1, EV_PERSIST, on_beat, &n);
-    if (wire_client_new(n.base, &n.identity, argv[1], (uint16_t)atoi(argv[2]), key, &cb, &n.wire))
+    if (wire_client_new(n.base, &n.dials, argv[1], (uint16_t)atoi(argv[2]), key, &cb, &n.wire))
         return 1;
     event_add(n.input, NULL);
     event_base_dispatch(n.base);
