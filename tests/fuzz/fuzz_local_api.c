@@ -2,7 +2,6 @@
  * something by a controller, or one that was not. */
 #include <event2/event.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "agent/local_api.h"
 #include "tests/fuzz/support.h"
@@ -11,30 +10,21 @@
 static struct event_base *base;
 static struct local_api *api[2];
 static struct sockaddr_un place[2];
-static char dir[] = "/tmp/caravan-fuzz-XXXXXX";
-
-static void clean_up(void)
-{
-    for (int i = 0; i < 2; i++)
-        local_api_destroy(&api[i]);
-    rmdir(dir);
-}
 
 void fuzz_setup(void)
 {
     struct snapshot s = {.nodes = strdup("{\"nodes\":[]}"), .instances = strdup("{}")};
 
     base = event_base_new();
-    if (!base || !s.nodes || !s.instances || !mkdtemp(dir))
+    if (!base || !s.nodes || !s.instances)
         abort();
     for (int i = 0; i < 2; i++) {
         place[i].sun_family = AF_UNIX;
-        snprintf(place[i].sun_path, sizeof(place[i].sun_path), "%s/%d.sock", dir, i);
+        snprintf(place[i].sun_path, sizeof(place[i].sun_path), "%s/%d.sock", fuzz_dir(), i);
         if (local_api_new(base, place[i].sun_path, &api[i]))
             abort();
     }
     local_api_take(api[0], &s);
-    atexit(clean_up);
 }
 
 void fuzz_one(const uint8_t *data, size_t size)

@@ -1,7 +1,9 @@
 #include "tests/fuzz/support.h"
 
+#include <ftw.h>
 #include <jansson.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "common/crypto.h"
 #include "common/log.h"
@@ -108,18 +110,41 @@ char *fuzz_string(const uint8_t *data, size_t size)
     return s;
 }
 
+static char dir[] = "/tmp/caravan-fuzz-XXXXXX";
+
+static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *at)
+{
+    (void)st;
+    (void)kind;
+    (void)at;
+    return remove(path);
+}
+
+static void remove_dir(void)
+{
+    nftw(dir, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+}
+
+const char *fuzz_dir(void)
+{
+    static bool made;
+
+    if (!made && (!mkdtemp(dir) || atexit(remove_dir) != 0))
+        abort();
+    made = true;
+    return dir;
+}
+
 static void say_most(void)
 {
     printf("memory: at most %zu bytes, the largest piece %zu, for an input of %zu bytes\n", most.bytes, most.largest,
            most.input);
 }
 
-/* What is said of each refused file would bury everything else. libFuzzer and the sanitizers have their own way out. */
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
     (void)argc;
     (void)argv;
-    stderr = fopen("/dev/null", "w");
     log_set_level(LOG_LEVEL_ERROR);
     json_set_alloc_funcs(malloc_for_json, free);
     if (getenv("FUZZ_MEMORY"))
