@@ -1,9 +1,10 @@
-/* A configuration file from anybody, read both as one without sections and as one with them; then its lines as arguments and
- * as the environment: an outcome, never a crash. */
+/* A configuration file from anybody, read both as one without sections and as one with them; then its lines as arguments, as
+ * the environment and as values of an agent's options: an outcome, never a crash. */
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "agent/options.h"
 #include "common/cleanup.h"
 #include "common/options.h"
 #include "tests/fuzz/support.h"
@@ -60,6 +61,17 @@ static void read_files(struct options *o, const uint8_t *data, size_t size)
     FUZZ_CHECK(r >= 0);
 }
 
+static void read_value(const char *text)
+{
+    struct controller_address a = {.port = 0};
+    struct port_range range;
+
+    if (port_range_parse(text, &range))
+        FUZZ_CHECK(range.first && range.first <= range.last);
+    if (controller_address_parse(text, 7420, &a))
+        FUZZ_CHECK(*a.host && a.port && strnlen(a.host, sizeof(a.host)) < sizeof(a.host));
+}
+
 static void read_arguments(struct options *o, char *text)
 {
     char *argv[ARGS_MAX + 2] = {(char *)"fuzz"}, *save = NULL;
@@ -68,8 +80,10 @@ static void read_arguments(struct options *o, char *text)
     setenv("CARAVAN_NAME", text, 1);
     setenv("CARAVAN_GRACE", text, 1);
     FUZZ_CHECK(options_read_env(o) >= 0);
-    for (char *word = strtok_r(text, "\n", &save); word && argc <= ARGS_MAX; word = strtok_r(NULL, "\n", &save))
+    for (char *word = strtok_r(text, "\n", &save); word && argc <= ARGS_MAX; word = strtok_r(NULL, "\n", &save)) {
+        read_value(word);
         argv[argc++] = word;
+    }
     r = options_read_argv(o, argc, argv, &first);
     FUZZ_CHECK(r >= 0 && (r || (first >= 1 && first <= argc)));
 }

@@ -1,4 +1,4 @@
-/* First inputs of fuzz_record: one row of each kind, and an instance without a plan. */
+/* First inputs of fuzz_record: one row of each kind, and an instance without a plan. (Audit rows are only written.) */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,6 +36,7 @@ int main(int argc, char **argv)
     const char *dir = seed_dir(argc, argv);
     CLEANUP(record_clear) struct record planned = {.kind = RECORD_INSTANCE};
     struct record plain = {.kind = RECORD_INSTANCE}, task = {.kind = RECORD_TASK}, node = {.kind = RECORD_NODE};
+    struct record key = {.kind = RECORD_KEY}, api_key = {.kind = RECORD_API_KEY};
 
     fill_instance(&plain);
     fill_instance(&planned);
@@ -43,12 +44,24 @@ int main(int argc, char **argv)
     planned.i.pinned = lab_plan();
     planned.i.n_debts = 1;
     planned.i.debt[0] = (struct debt){.node = lab_id(6), .epoch = 3};
+    planned.i.n_tried = 1;
+    planned.i.tried = calloc(1, sizeof(*planned.i.tried));
+    if (!planned.i.tried)
+        abort();
+    planned.i.tried[0] = (struct tried){
+        .shown = {.epoch = 3, .wall_ms = 70, .code = "rank_lost", .node = "n2"}, .node = lab_id(2), .counted = true};
     task.task = (struct view_task){.id = 42, .kind = TASK_DRAIN, .state = TASK_RUNNING};
     snprintf(node.node.name, sizeof(node.node.name), "n1");
     node.node.draining = true;
+    key.key = (struct view_key){.scope = KEY_JOIN, .expires_wall_ms = 9000, .uses_left = 2};
+    memset(key.key.key, 'a', sizeof(key.key.key) - 1);
+    api_key.api_key = (struct view_api_key){.scope = API_READ, .name = "grafana", .made_wall_ms = 5};
+    memset(api_key.api_key.hash, 'b', sizeof(api_key.api_key.hash) - 1);
     write_seed(dir, "instance", '0', &plain);
     write_seed(dir, "instance_planned", '0', &planned);
     write_seed(dir, "task", '1', &task);
     write_seed(dir, "node", '2', &node);
+    write_seed(dir, "key", '4', &key);
+    write_seed(dir, "api_key", '5', &api_key);
     return 0;
 }
