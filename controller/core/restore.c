@@ -132,6 +132,19 @@ static int rejoin_deploy(struct step *s, const struct task *t)
     return i->state == INSTANCE_STOPPING ? err_fold(release_cancel_deploy(s, i)) : 0;
 }
 
+/* Stopped by a task of its own, which ends with it. */
+static bool has_own_stop(const struct cluster *c, const struct instance *i, const struct task *but)
+{
+    for (size_t k = 0; k < c->tasks.n; k++) {
+        const struct task *t = CLUSTER_TASK(c, k);
+
+        if (t != but && t->view.kind == TASK_STOP && !task_state_ended(t->view.state) &&
+            id128_equal(&t->view.instance, &i->id))
+            return true;
+    }
+    return false;
+}
+
 /* It may be for two that bear one name: one was to take the other's place. */
 static int rejoin_stop(struct step *s, const struct task *t)
 {
@@ -141,7 +154,8 @@ static int rejoin_stop(struct step *s, const struct task *t)
     for (size_t k = 0; k < s->c->instances.n; k++) {
         struct instance *i = CLUSTER_INSTANCE(s->c, k);
 
-        if (i->state != INSTANCE_STOPPING || strcmp(i->name, t->view.name) != 0 || task_live(s->c, i->stop_task))
+        if (i->state != INSTANCE_STOPPING || strcmp(i->name, t->view.name) != 0 || has_own_stop(s->c, i, t) ||
+            task_live(s->c, i->stop_task))
             continue;
         r = step_instance(s, i);
         if (r)

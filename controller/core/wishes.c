@@ -350,6 +350,13 @@ static int stop_one(struct step *s, struct instance *i, uint64_t task)
     return r ? err_fold(r) : err_fold(step_then(s, INTENT_STOP, i, task));
 }
 
+/* It bears the name too, and no other stop is ending it already: that one's task would never end without it. */
+static bool goes_with(const struct cluster *c, const struct instance *other, const struct instance *i)
+{
+    return other != i && !instance_state_ended(other->state) && !strcmp(other->name, i->name) &&
+           !task_live(c, other->stop_task);
+}
+
 /* With one that moves goes the one that is to take its place, unless it was named by its own id. */
 static int stop_new(struct step *s, const struct cluster_ev *ev, struct instance *i)
 {
@@ -367,7 +374,7 @@ static int stop_new(struct step *s, const struct cluster_ev *ev, struct instance
     for (size_t k = 0; !r && !by_id && k < s->c->instances.n; k++) {
         struct instance *other = CLUSTER_INSTANCE(s->c, k);
 
-        if (other != i && !instance_state_ended(other->state) && !strcmp(other->name, i->name))
+        if (goes_with(s->c, other, i))
             r = stop_one(s, other, t->view.id);
     }
     return err_fold(r);

@@ -364,6 +364,27 @@ static void test_stop_and_deploy_while_two_bear_the_name(void **state)
     assert_node("n2", NODE_DRAINED);
 }
 
+/* Each stop is of what no other one was ending already, and both come to their end. */
+static void test_a_stop_by_name_leaves_one_that_is_stopped_already_to_its_own_task(void **state)
+{
+    (void)state;
+    begin_drain();
+    stop(9, ID128(&old_one));
+    commit();
+    quiet();
+    stop(10, "m");
+    EXPECT("task 4 pending -> running (begin)\n"
+           "commit 7: task 4 running, instance m stopping e1\n");
+    commit();
+    quiet();
+    stops(1, &old_one);
+    stops(2, &old_one);
+    assert_non_null(strstr(w.log, "task 3 running -> complete (done)\n"));
+    assert_int_equal(newest_task().state, TASK_RUNNING);
+    done(1, COMMAND_STOP);
+    assert_int_equal(newest_task().state, TASK_COMPLETE);
+}
+
 static void test_an_idle_node_is_drained_at_once_and_gets_nothing_new(void **state)
 {
     (void)state;
@@ -535,6 +556,7 @@ int main(void)
         TEST(test_a_successor_that_fails_leaves_the_old_one_and_says_so),
         TEST(test_undrain_ends_the_move),
         TEST(test_stop_and_deploy_while_two_bear_the_name),
+        TEST(test_a_stop_by_name_leaves_one_that_is_stopped_already_to_its_own_task),
         TEST(test_an_idle_node_is_drained_at_once_and_gets_nothing_new),
         TEST(test_what_cannot_be_drained_is_refused_and_counted),
         TEST(test_a_word_that_could_not_be_written_is_taken_back),

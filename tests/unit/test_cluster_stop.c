@@ -721,6 +721,40 @@ static void test_a_stop_of_two_goes_on_after_a_restart(void **state)
            "commit 1: task 12 complete, instance m stopped e0\n");
 }
 
+/* Two bear the name, and each is being stopped by a task of its own. */
+static void test_two_stops_of_one_name_go_on_after_a_restart(void **state)
+{
+    struct record rec = {.kind = RECORD_INSTANCE, .instance = id_of(108)};
+    struct record own = {.kind = RECORD_TASK,
+                         .task = {.id = 13, .kind = TASK_STOP, .state = TASK_RUNNING, .instance = id_of(108)}};
+    struct plan plan;
+
+    (void)state;
+    make_ready(7, 1);
+    plan = restart();
+    restore_instance(INSTANCE_STOPPING, &plan);
+    strcpy(rec.i.name, "m");
+    strcpy(rec.i.request.model, "m");
+    rec.i.state = INSTANCE_STOPPING;
+    step(&(struct cluster_ev){.kind = CLUSTER_EV_RESTORE, .record = &rec});
+    restore_task(12, TASK_STOP, TASK_RUNNING);
+    strcpy(own.task.name, "m");
+    step(&(struct cluster_ev){.kind = CLUSTER_EV_RESTORE, .record = &own});
+    begin();
+    EXPECT("");
+    tick();
+    EXPECT("instance m stopping -> stopped (released)\n"
+           "task 13 running -> complete (done)\n"
+           "commit 1: task 13 complete, instance m stopped e0\n");
+    hello(1);
+    report(1);
+    quiet();
+    done(1, COMMAND_STOP);
+    EXPECT("instance m stopping -> stopped (released)\n"
+           "task 12 running -> complete (done)\n"
+           "commit 2: task 12 complete, instance m stopped e4\n");
+}
+
 static void test_a_restored_one_can_be_stopped_before_its_nodes_are_back(void **state)
 {
     struct plan plan;
@@ -919,6 +953,7 @@ int main(void)
         TEST(test_a_stop_outlives_what_was_written_meanwhile),
         TEST(test_a_deploy_that_was_stopped_is_cancelled_after_a_restart),
         TEST(test_a_stop_of_two_goes_on_after_a_restart),
+        TEST(test_two_stops_of_one_name_go_on_after_a_restart),
         TEST(test_a_restored_one_can_be_stopped_before_its_nodes_are_back),
         TEST(test_what_was_stopped_in_the_store_is_ended_where_it_still_runs),
         TEST(test_a_task_without_its_instance_has_failed),
