@@ -205,7 +205,7 @@ int nodes_report(struct step *s, struct node *n, struct message *m)
         if (r)
             return err_fold(r);
     }
-    return err_fold(release_sweep(s, n));
+    return err_fold(release_sweep(s, n, report->full));
 }
 
 int nodes_seen(struct step *s, struct node *n, const struct message *m, const struct node *carrier)

@@ -369,7 +369,8 @@ static int sweep_remnants(struct step *s, struct node *n, const struct remnant *
     return 0;
 }
 
-/* Where a node has nothing more of what was owed there, by its own word, nothing is owed. */
+/* Where a node has nothing more of what was owed there, by its own word, nothing is owed. Its whole word: a list that
+ * was told before the epoch began says nothing of it. */
 static int settle_debt(struct step *s, struct instance *i, size_t d, const struct remnant *remnant, size_t count)
 {
     int r;
@@ -403,11 +404,11 @@ static int settle_debts(struct step *s, const struct node *n, const struct remna
     return 0;
 }
 
-int release_sweep(struct step *s, struct node *n)
+int release_sweep(struct step *s, struct node *n, bool whole)
 {
     struct remnant remnant[2 * PROTO_UNITS_MAX];
     size_t count;
-    int r;
+    int r = 0;
 
     for (size_t k = 0; k < s->c->instances.n; k++) {
         r = sweep_member(s, n, CLUSTER_INSTANCE(s->c, k));
@@ -417,6 +418,7 @@ int release_sweep(struct step *s, struct node *n)
     if (s->now_ms < n->sweep_ms || !n->complete) /* nothing is decided about a node before its first full report */
         return 0;
     count = list_remnants(n, remnant);
-    r = settle_debts(s, n, remnant, count);
+    if (whole)
+        r = settle_debts(s, n, remnant, count);
     return r ? err_fold(r) : err_fold(sweep_remnants(s, n, remnant, count));
 }

@@ -30,8 +30,8 @@ int release_ended(struct step *s, uint64_t task, const struct cause *cause);
 /* Before the next epoch takes the place of this one: its members that were told and have not answered are remembered. */
 void release_carry_over(struct instance *i);
 
-/* A node that was away while its epochs ended is told now. n has just reported. 0, -ENOMEM. */
-int release_sweep(struct step *s, struct node *n);
+/* A node that was away while its epochs ended is told now. n has just reported; whole: everything. 0, -ENOMEM. */
+int release_sweep(struct step *s, struct node *n, bool whole);
 
 /* Whether something of it may still run somewhere. */
 bool release_owed(const struct cluster *c, const struct instance *i);

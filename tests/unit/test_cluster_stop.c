@@ -294,6 +294,34 @@ static void test_a_node_that_was_away_over_a_restart_is_still_told(void **state)
     assert_non_null(strstr(w.log, "n2 < stop e1\n"));
 }
 
+/* n1's first word after it was lost lists what it had before the epoch began there. */
+static void test_what_a_node_owes_is_not_forgiven_for_a_word_from_before(void **state)
+{
+    struct message *m;
+
+    (void)state;
+    begin_load(7, 1);
+    join(2);
+    vanish(1, 2);
+    commit();
+    done(2, COMMAND_LEASE);
+    quiet();
+    m = message_from(1, MESSAGE_REPORT);
+    m->report = calloc(1, sizeof(*m->report));
+    assert_non_null(m->report);
+    hear(1, m);
+    stop(8, "m");
+    commit();
+    done(2, COMMAND_STOP);
+    commit();
+    pass_reporting(70000, 0); /* far longer than an instance that has stopped is shown */
+    commit();
+    quiet();
+    hello(1);
+    report(1);
+    assert_non_null(strstr(w.log, "n1 < stop e1\n"));
+}
+
 static void test_a_ready_instance_is_adopted_when_all_of_it_is_there(void **state)
 {
     struct plan plan;
@@ -935,6 +963,7 @@ int main(void)
         TEST(test_a_stop_that_cannot_be_written_stops_nothing),
         TEST(test_what_has_ended_is_kept_to_a_bound),
         TEST(test_a_node_that_was_away_over_a_restart_is_still_told),
+        TEST(test_what_a_node_owes_is_not_forgiven_for_a_word_from_before),
         TEST(test_a_ready_instance_is_adopted_when_all_of_it_is_there),
         TEST(test_one_that_is_not_whole_is_ended),
         TEST(test_one_whose_rank_changed_places_is_ended),
