@@ -348,7 +348,7 @@ static bool is_over(const struct cluster *c, const struct node *n, const struct 
         return false; /* sweep_member's */
     if (i->settle_ms != UINT64_MAX || i->run.release != RELEASE_NONE)
         return false; /* it is being found out, or told already */
-    return r->epoch > i->epoch ? instance_state_ended(i->state) : i->run.over;
+    return instance_state_ended(i->state) || (r->epoch == i->epoch && i->run.over);
 }
 
 static int sweep_remnants(struct step *s, struct node *n, const struct remnant *remnant, size_t count)

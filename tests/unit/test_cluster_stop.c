@@ -831,6 +831,28 @@ static void test_what_was_stopped_in_the_store_is_ended_where_it_still_runs(void
            "n1 < stop e4\n");
 }
 
+/* It could not write that this was over, and believes its disk after a power cut. */
+static void test_what_was_stopped_in_the_store_is_ended_where_it_comes_up_again(void **state)
+{
+    struct plan plan;
+    size_t n_units;
+
+    (void)state;
+    make_ready(7, 1);
+    plan = restart();
+    n_units = w.n_units[1];
+    restore_instance(INSTANCE_STOPPED, &plan);
+    begin();
+    hello(1);
+    report(1);
+    done(1, COMMAND_STOP);
+    report(1);
+    quiet();
+    w.n_units[1] = n_units;
+    report(1);
+    EXPECT("n1 < stop e4\n");
+}
+
 static void test_a_task_without_its_instance_has_failed(void **state)
 {
     (void)state;
@@ -985,6 +1007,7 @@ int main(void)
         TEST(test_two_stops_of_one_name_go_on_after_a_restart),
         TEST(test_a_restored_one_can_be_stopped_before_its_nodes_are_back),
         TEST(test_what_was_stopped_in_the_store_is_ended_where_it_still_runs),
+        TEST(test_what_was_stopped_in_the_store_is_ended_where_it_comes_up_again),
         TEST(test_a_task_without_its_instance_has_failed),
         TEST(test_an_older_epoch_on_a_node_that_was_away_is_ended),
         TEST(test_an_older_epoch_is_ended_before_it_is_known_what_runs),
