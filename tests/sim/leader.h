@@ -36,7 +36,7 @@ struct leader {
     int64_t wall_ms;
     uint64_t tick_ms;
     uint64_t carrier_told;
-    uint64_t woke_ms; /* its machine was suspended; 0: never */
+    uint64_t woke_ms; /* its machine was suspended in this life; 0: never */
     struct sim_store store;
     bool stale;
     size_t n_pictures;

@@ -96,7 +96,7 @@ void leader_crash(struct world *w)
     l->life++;
     l->frozen = l->stale = false;
     l->crash_in = 0;
-    l->tick_ms = 0;
+    l->tick_ms = l->woke_ms = 0;
     l->n_pictures = 0;
     sim_store_crash(w, &l->store);
     for (size_t i = 0; i < WARM_UPS; i++) {
