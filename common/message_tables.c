@@ -245,7 +245,7 @@ MAP(start_coordinator, start_coordinator_fields);
 
 #define P Caravan__Stop
 #define S __typeof__(((struct command *)0)->stop)
-static const struct field stop_fields[] = {{U32(grace_ms)}};
+static const struct field stop_fields[] = {{U32(grace_ms)}, {BOOL(at_large)}};
 MAP(stop, stop_fields);
 #undef P
 #undef S

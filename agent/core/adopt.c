@@ -131,14 +131,18 @@ void adopt_end(struct step *st)
     for (size_t i = st->s->n_units; i-- > 0;) {
         struct unit *u = &st->s->unit[i];
 
-        if (!unit_is_free(u))
-            u->ending = u->ending || is_stale(st->s, u);
-        else if (unit_is_gone(u))
-            unit_drop(st, u);
-        else if (u->facts.standing)
-            unit_ask_empty(st, u);
-        else
+        if (!unit_is_free(u)) {
+            if (!is_stale(st->s, u))
+                continue;
             u->ending = true;
+            unit_expose(st, u); /* how its coordinator fared is not on record */
+        } else if (unit_is_gone(u)) {
+            unit_drop(st, u);
+        } else if (u->facts.standing) {
+            unit_ask_empty(st, u);
+        } else {
+            u->ending = true;
+        }
     }
     go_on_clearing(st->s);
     end_ungranted(st);

@@ -158,7 +158,7 @@ static void end_older(struct step *st, struct epoch *e, bool written)
 {
     if (written) {
         e->state = EPOCH_CLEARING;
-        command_end_epochs(st, &e->instance, e->epoch - 1, AGENT_STOP_GRACE_MS);
+        command_end_epochs(st, &e->instance, e->epoch - 1, AGENT_STOP_GRACE_MS, true);
         return;
     }
     /* Not on disk, so not to be relied on: the leader's next try has a higher number. What is older is over all the same:
@@ -166,7 +166,7 @@ static void end_older(struct step *st, struct epoch *e, bool written)
     refuse_overtaken(st, &e->instance, e->epoch + 1, "disk",
                      "The epoch could not be written to this node's disk; nothing was started.");
     e->state = EPOCH_ENDING;
-    command_end_epochs(st, &e->instance, e->epoch - 1, AGENT_STOP_GRACE_MS);
+    command_end_epochs(st, &e->instance, e->epoch - 1, AGENT_STOP_GRACE_MS, true);
 }
 
 static void on_assigned(struct step *st, struct unit *u, bool written)
@@ -212,7 +212,8 @@ void command_on_persisted(struct step *st, uint64_t token, bool ok)
 
 /* ---- stop ------------------------------------------------------------------------------------------------------- */
 
-void command_end_epochs(struct step *st, const struct id128 *instance, uint64_t up_to_epoch, uint32_t grace_ms)
+void command_end_epochs(struct step *st, const struct id128 *instance, uint64_t up_to_epoch, uint32_t grace_ms,
+                        bool at_large)
 {
     for (size_t i = 0; i < st->s->n_units; i++) {
         struct unit *u = &st->s->unit[i];
@@ -221,6 +222,8 @@ void command_end_epochs(struct step *st, const struct id128 *instance, uint64_t 
             continue;
         u->ending = true;
         u->grace_ms = grace_ms;
+        if (at_large)
+            unit_expose(st, u);
         st->s->units_changed = true;
     }
     for (size_t i = st->s->n_pending; i-- > 0;) {
@@ -283,7 +286,8 @@ static void on_stop(struct step *st, const struct command_key *key, const struct
         }
     }
     refuse_overtaken(st, &key->instance, key->epoch + 1, "stopped", "The epoch was ended before it began.");
-    command_end_epochs(st, &key->instance, key->epoch, grace_ms < GRACE_MAX_MS ? grace_ms : GRACE_MAX_MS);
+    command_end_epochs(st, &key->instance, key->epoch, grace_ms < GRACE_MAX_MS ? grace_ms : GRACE_MAX_MS,
+                       m->command.stop.at_large);
 }
 
 /* ---- the door --------------------------------------------------------------------------------------------------- */

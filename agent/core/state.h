@@ -35,6 +35,7 @@ struct unit {
     uint32_t quick_exits;        /* in a row */
     uint16_t port_hint;          /* of the next start */
     bool ending;                 /* its epoch is over here */
+    bool exposed;                /* worker: whose coordinator it was may live, and knows its port */
     bool asked;                  /* its end was our wish: no event, no backoff */
     bool killed;                 /* SIGKILL was sent */
     bool probing;                /* asked whether it answers; what for, says its state */
@@ -96,6 +97,7 @@ struct state {
     uint64_t rewrite_due_ms; /* UINT64_MAX: all that was to be on disk is there, or on its way */
     uint64_t last_token, last_unit_number;
     uint64_t freed_bytes; /* by exits since the last sample */
+    uint16_t worker_port; /* a new worker's port is looked for from here on; 0: from the first */
     const char *advertised;
     uint32_t load_permille;
     uint64_t uptime_ms, host_total_bytes, host_free_bytes;
@@ -157,6 +159,8 @@ struct agent_fx *unit_effect(struct step *st, const struct unit *u, enum agent_f
 void unit_start(struct step *st, struct unit *u, const struct coordinator_spec *spec);
 void unit_stop(struct step *st, struct unit *u);
 void unit_back_off(struct step *st, struct unit *u);
+/* A worker whose coordinator is not known to have ended: nobody else is served by it or on its port. */
+void unit_expose(struct step *st, struct unit *u);
 void unit_ask_empty(struct step *st, struct unit *u);
 void unit_assign(struct step *st, struct unit *u, const struct id128 *instance, uint64_t epoch, int32_t rank);
 
@@ -190,8 +194,10 @@ void command_refuse_stale(struct step *st, const struct command_key *key, uint64
 bool command_hold(struct step *st, const struct command_key *key, enum command_kind kind, const char *unit_id);
 /* A process that SIGKILL does not end: nobody waits for it any longer. */
 void command_give_up(struct step *st, const struct unit *u);
-/* Ends what the instance has here up to this epoch: marks its units, answers what waits for them. */
-void command_end_epochs(struct step *st, const struct id128 *instance, uint64_t up_to_epoch, uint32_t grace_ms);
+/* Ends what the instance has here up to this epoch: marks its units, answers what waits for them. at_large: its
+ * coordinator is not known to have ended. */
+void command_end_epochs(struct step *st, const struct id128 *instance, uint64_t up_to_epoch, uint32_t grace_ms,
+                        bool at_large);
 
 /* ---- disk.c: what is to be on disk ------------------------------------------------------------------------------- */
 

@@ -78,7 +78,7 @@ void unit_start(struct step *st, struct unit *u, const struct coordinator_spec *
     u->reason[0] = u->why[0] = '\0';
     u->facts.exit = (struct exit_facts){0};
     u->facts.port = 0;
-    u->facts.adopted = false;
+    u->facts.adopted = u->exposed = false;
     fx = unit_effect(st, u, AGENT_FX_SPAWN);
     if (!fx)
         return;
@@ -130,10 +130,24 @@ void unit_back_off(struct step *st, struct unit *u)
         return;
     u->due_ms = u->asked ? st->now_ms : st->now_ms + u->backoff_ms;
     u->facts.restarts++;
-    u->port_hint = u->facts.port;
+    u->port_hint = u->exposed ? st->s->worker_port : u->facts.port;
     if (u->quick_exits >= 2) /* the range is the shell's: it begins anew where it ends; 65535 wraps to "the first" */
         u->port_hint = (uint16_t)(u->facts.port + 1);
     unit_effect(st, u, AGENT_FX_FORGET);
+}
+
+/* The shell's search goes on from a port and begins anew at the end of its range: what is left behind comes again last. */
+void unit_expose(struct step *st, struct unit *u)
+{
+    uint16_t port = u->facts.port, *next = &st->s->worker_port;
+
+    if (u->facts.role != UNIT_WORKER || u->exposed || !port ||
+        unit_coordinator(st->s, &u->facts.instance, u->facts.epoch) /* here, and ended before its workers */)
+        return;
+    if (port >= *next || port < u->port_hint /* it has begun anew */)
+        *next = (uint16_t)(port + 1);
+    u->exposed = true;
+    u->port_hint = *next;
 }
 
 void unit_ask_empty(struct step *st, struct unit *u)

@@ -108,6 +108,7 @@ struct unit *unit_new(struct step *st, enum unit_role role)
     u->facts.proc_state = '?';
     u->due_ms = UINT64_MAX;
     u->grace_ms = AGENT_STOP_GRACE_MS;
+    u->port_hint = role == UNIT_WORKER ? st->s->worker_port : 0;
     memcpy(u->facts.addr, st->config->addr, sizeof(u->facts.addr));
     name_unit(st, &u->facts);
     st->s->n_units++;

@@ -14,7 +14,7 @@
 #include "common/core/model_shape.h"
 
 /* Major: must be equal on both sides. Minor: a later one may send more; the rest is ignored and counted. */
-enum { PROTOCOL_MAJOR = 1, PROTOCOL_MINOR = 2 };
+enum { PROTOCOL_MAJOR = 1, PROTOCOL_MINOR = 3 };
 
 enum {
     PROTO_NAME_MAX = 64,   /* node and unit names, with NUL */
@@ -238,6 +238,7 @@ struct command {
         } coordinator;
         struct {
             uint32_t grace_ms; /* between SIGTERM and SIGKILL */
+            bool at_large;     /* its coordinator is not known to have ended: it may still dial the ranks */
         } stop;
         struct peer_facts knock; /* at whom */
     };

@@ -8,6 +8,7 @@
 #include "common/core/err.h"
 #include "common/core/text.h"
 #include "controller/core/effects.h"
+#include "controller/core/instances.h"
 #include "controller/core/nodes.h"
 #include "controller/core/recovery.h"
 
@@ -140,6 +141,15 @@ static int fill_coordinator(const struct instance *i, struct command *cmd)
     return 0;
 }
 
+/* It was asked for, on another node, and that has not said that it ended. As long as it may come into being, or come back
+ * from behind a cut, it dials the ports that it was given, and llama.cpp lets in whoever dials. */
+static bool is_at_large(const struct instance *i, size_t member)
+{
+    size_t first = i->run.rank[0].member;
+
+    return member != first && i->run.member[first].told && (i->run.coordinator.id || i->stored);
+}
+
 static int fill_command(const struct instance *i, enum command_kind kind, size_t index, struct command *cmd)
 {
     cmd->kind = kind;
@@ -154,6 +164,7 @@ static int fill_command(const struct instance *i, enum command_kind kind, size_t
         return err_fold(fill_coordinator(i, cmd));
     case COMMAND_STOP:
         cmd->stop.grace_ms = grace_ms(i);
+        cmd->stop.at_large = is_at_large(i, index);
         break;
     case COMMAND_KNOCK:
         break;
@@ -219,6 +230,19 @@ int command_send(struct step *s, struct instance *i, enum command_kind kind, siz
     return err_fold(fx_send(s, n->key, "", &m));
 }
 
+/* Some other node has not said that what it had of this epoch is over: it may be the coordinator's. */
+static bool is_owed_elsewhere(const struct cluster *c, const struct node *n, const struct id128 *instance,
+                              uint64_t epoch)
+{
+    const struct instance *i = instance_find(c, instance);
+
+    for (size_t d = 0; d < (i ? i->n_debts : 0); d++) {
+        if (i->debt[d].epoch >= epoch && !id128_equal(&i->debt[d].node, &n->id))
+            return true;
+    }
+    return false;
+}
+
 int command_stop_stale(struct step *s, const struct node *n, const struct id128 *instance, uint64_t epoch)
 {
     CLEANUP(message_destroy) struct message *m = message_new(s, instance, epoch, command_new_id(s));
@@ -227,6 +251,7 @@ int command_stop_stale(struct step *s, const struct node *n, const struct id128 
         return err_raise(-ENOMEM);
     m->command.kind = COMMAND_STOP;
     m->command.stop.grace_ms = STOP_GRACE_MS;
+    m->command.stop.at_large = is_owed_elsewhere(s->c, n, instance, epoch);
     return err_fold(fx_send(s, n->key, "", &m));
 }
 

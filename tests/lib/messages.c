@@ -261,6 +261,13 @@ static void fill_stop(struct message *m)
     m->command.stop.grace_ms = 3000;
 }
 
+static void fill_stop_at_large(struct message *m)
+{
+    command(m, COMMAND_STOP);
+    m->command.stop.grace_ms = 1;
+    m->command.stop.at_large = true;
+}
+
 static void fill_peer(struct peer_facts *p)
 {
     p->node = (struct id128){{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}};
@@ -429,6 +436,7 @@ const struct message_sample message_samples[] = {
     {"command_start_worker", fill_worker},
     {"command_start_coordinator", fill_coordinator},
     {"command_stop", fill_stop},
+    {"command_stop_at_large", fill_stop_at_large},
     {"command_knock", fill_knock},
     {"result_done", fill_result},
     {"result_refused", fill_result_refused},
@@ -675,6 +683,7 @@ static void random_command(uint64_t *rng, struct command *c)
         break;
     case COMMAND_STOP:
         c->stop.grace_ms = small(rng);
+        c->stop.at_large = below(rng, 2);
         break;
     case COMMAND_KNOCK:
         random_peer(rng, &c->knock);

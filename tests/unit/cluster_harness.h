@@ -114,6 +114,8 @@ static inline void say_command(int node, const struct message *m)
         say(" rank %d %s", c->worker.rank, c->worker.device[0]);
     for (size_t i = 0; c->kind == COMMAND_START_COORDINATOR && i < c->coordinator.n_ranks; i++)
         say(" %s %s=%u", c->coordinator.endpoint[i], c->coordinator.device[i], c->coordinator.layers[i]);
+    if (c->kind == COMMAND_STOP && c->stop.at_large)
+        say(" at large");
     say("%s\n", again ? " again" : "");
     w.last_id[node][c->kind] = m->command_id;
     for (size_t i = 0; i < w.n_asked; i++) {

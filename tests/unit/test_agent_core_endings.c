@@ -298,6 +298,106 @@ static void test_a_free_worker_whose_record_names_an_epoch_is_written_again(void
     EXPECT("");
 }
 
+/* ---- coordinators at large --------------------------------------------------------------------------------------- */
+
+static void stop_at_large(uint64_t id, const char *instance, uint64_t epoch)
+{
+    struct message m = command(id, instance, epoch, COMMAND_STOP);
+
+    m.command.stop.at_large = true;
+    send_command(&m);
+}
+
+/* w1000 is rank 1 of a/1, whose coordinator is elsewhere. */
+static void begin_rank(void)
+{
+    begin_idle();
+    simple(AGENT_EV_LINK_UP);
+    lease(1, "a", 1, 100);
+    persisted(1, true);
+    start_worker(2, "a", 1, 1);
+    persisted(2, true);
+    skip_output();
+}
+
+/* It sleeps, or is cut off; when it comes back it dials the port that it knows. Whoever it finds there would serve it. */
+static void test_no_other_is_served_where_a_coordinator_may_still_come(void **state)
+{
+    (void)state;
+    begin_rank();
+    stop_at_large(3, "a", 1);
+    EXPECT("w1000 running -> stopping\n"
+           "signal w1000 15\n"
+           "withdraw\n");
+    lease(4, "b", 1, 100);
+    persisted(3, true);
+    start_worker(5, "b", 1, 1);
+    EXPECT("persist b/1 leased 100 #3\n"
+           "result 4 done\n"
+           "w1001 idle -> starting\n"
+           "spawn w1001 worker b/1 rank 1 from port 20053\n");
+    spawned("w1001", 20053);
+    skip_output();
+    exited("w1000", 15, "");
+    EXPECT("w1000 stopping -> exited\n"
+           "persist a/1 #4\n"
+           "result 3 done\n"
+           "w1000 exited -> backoff\n"
+           "forget w1000\n"
+           "w1000 backoff -> starting\n"
+           "spawn w1000 standing worker nobody from port 20053\n");
+}
+
+/* The search begins anew where the range ends. */
+static void test_ports_that_such_a_one_knows_come_again_last(void **state)
+{
+    (void)state;
+    begin_rank();
+    stop_at_large(3, "a", 1);
+    exited("w1000", 15, "");
+    skip_output();
+    spawned("w1000", 20053);
+    probed("w1000", true);
+    lease(4, "b", 1, 100);
+    persisted(4, true);
+    start_worker(5, "b", 1, 1);
+    persisted(5, true);
+    stop_at_large(6, "b", 1);
+    exited("w1000", 15, "");
+    skip_output();
+    spawned("w1000", 20052); /* 20053 was the last one */
+    probed("w1000", true);
+    lease(7, "c", 1, 100);
+    persisted(7, true);
+    start_worker(8, "c", 1, 1);
+    persisted(8, true);
+    stop_at_large(9, "c", 1);
+    skip_output();
+    exited("w1000", 15, "");
+    EXPECT("w1000 stopping -> exited\n"
+           "persist c/1 #9\n"
+           "result 9 done\n"
+           "w1000 exited -> backoff\n"
+           "forget w1000\n"
+           "w1000 backoff -> starting\n"
+           "spawn w1000 standing worker nobody from port 20053\n");
+}
+
+static void test_a_coordinator_of_our_own_has_ended_before_its_workers(void **state)
+{
+    (void)state;
+    begin_serving();
+    lease(5, "a", 2, 100);
+    persisted(3, true);
+    exited("c1001", 15, "");
+    skip_output();
+    probed("w1000", true);
+    EXPECT("w1000 running -> running\n" /* and keeps its port */
+           "assign w1000 standing worker nobody #4\n"
+           "result 5 done\n"
+           "advertise w1000 port 20052 idle\n");
+}
+
 /* ---- an agent that died in the middle --------------------------------------------------------------------------- */
 
 static void test_case_03_of_two_epochs_the_newer_is_kept(void **state)
@@ -310,7 +410,7 @@ static void test_case_03_of_two_epochs_the_newer_is_kept(void **state)
     EXPECT("w4 running -> stopping\n"
            "signal w4 15\n"
            "w1000 idle -> starting\n"
-           "spawn w1000 standing worker nobody\n");
+           "spawn w1000 standing worker nobody from port 20053\n"); /* epoch 4's coordinator may live */
 }
 
 static void test_case_03_the_older_epoch_ends_first(void **state)
@@ -465,6 +565,9 @@ int main(void)
         TEST(test_an_end_that_the_disk_did_not_take_is_written_again),
         TEST(test_an_end_is_not_written_over_a_newer_epoch),
         TEST(test_a_free_worker_whose_record_names_an_epoch_is_written_again),
+        TEST(test_no_other_is_served_where_a_coordinator_may_still_come),
+        TEST(test_ports_that_such_a_one_knows_come_again_last),
+        TEST(test_a_coordinator_of_our_own_has_ended_before_its_workers),
         TEST(test_case_03_of_two_epochs_the_newer_is_kept),
         TEST(test_case_03_the_older_epoch_ends_first),
         TEST(test_case_03_a_record_that_outlived_its_epoch),

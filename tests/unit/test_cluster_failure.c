@@ -461,7 +461,7 @@ static void test_the_others_are_told_when_rank_0s_node_does_not_answer(void **st
     assert_null(strstr(w.log, "n2 < stop"));
     quiet();
     pass_reporting(500, 2);
-    EXPECT("n2 < stop e1\n"
+    EXPECT("n2 < stop e1 at large\n"
            "n1 < stop e1 again\n");
     done(2, COMMAND_STOP);
     EXPECT(""); /* rank 0's node is still waited for */
@@ -476,7 +476,7 @@ static void test_a_node_lost_in_the_release_is_not_waited_for_but_told_when_back
     exits(2, UNIT_WORKER, 0, 9, "");
     vanish(1, 2);
     EXPECT("node n1 suspect -> lost (knock_unanswered): knocked at twice and not answered, by this controller n2\n"
-           "n2 < stop e1\n");
+           "n2 < stop e1 at large\n");
     done(2, COMMAND_STOP);
     report(2);
     assert_non_null(strstr(w.log, "instance m placing -> waiting (no_room): 1 node can be used, 2 needed"));

@@ -269,11 +269,10 @@ static struct plan restart(void)
 }
 
 /* n2 was away when epoch 1 went on elsewhere, and when the controller that knew of it ended. */
-static void test_a_node_that_was_away_over_a_restart_is_still_told(void **state)
+static void come_back_with_debts(size_t n_debts)
 {
     struct record rec = {.kind = RECORD_INSTANCE, .instance = id_of(107), .wall_ms = 5};
 
-    (void)state;
     make_ready(7, 2);
     restart();
     w.unit[2][0].epoch = 1;
@@ -282,8 +281,9 @@ static void test_a_node_that_was_away_over_a_restart_is_still_told(void **state)
     strcpy(rec.i.request.model, "m");
     rec.i.state = INSTANCE_STOPPED;
     rec.i.epoch = 2;
-    rec.i.n_debts = 1;
+    rec.i.n_debts = n_debts;
     rec.i.debt[0] = (struct debt){.node = id_of(2), .epoch = 1};
+    rec.i.debt[1] = (struct debt){.node = id_of(1), .epoch = 1};
     step(&(struct cluster_ev){.kind = CLUSTER_EV_RESTORE, .record = &rec});
     begin();
     pass(70000); /* far longer than an instance that has stopped is shown */
@@ -291,7 +291,21 @@ static void test_a_node_that_was_away_over_a_restart_is_still_told(void **state)
     quiet();
     hello(2);
     report(2);
+}
+
+static void test_a_node_that_was_away_over_a_restart_is_still_told(void **state)
+{
+    (void)state;
+    come_back_with_debts(1);
     assert_non_null(strstr(w.log, "n2 < stop e1\n"));
+}
+
+/* n1, where its coordinator was, is still away. */
+static void test_and_that_its_coordinator_may_live(void **state)
+{
+    (void)state;
+    come_back_with_debts(2);
+    assert_non_null(strstr(w.log, "n2 < stop e1 at large\n"));
 }
 
 /* n1's first word after it was lost lists what it had before the epoch began there. */
@@ -938,7 +952,7 @@ static void test_a_retired_coordinators_node_has_time_to_end_it(void **state)
         EXPECT("");
     }
     pass(500);
-    EXPECT("n2 < stop e1\n");
+    EXPECT("n2 < stop e1 at large\n");
 }
 
 static void test_a_retired_node_that_was_silent_is_not_waited_for(void **state)
@@ -949,7 +963,7 @@ static void test_a_retired_node_that_was_silent_is_not_waited_for(void **state)
     step(&(struct cluster_ev){.kind = CLUSTER_EV_RETIRE, .request_id = 8, .target = "n1"});
     quiet();
     commit();
-    assert_non_null(strstr(w.log, "n2 < stop e1\n"));
+    assert_non_null(strstr(w.log, "n2 < stop e1 at large\n"));
 }
 
 /* What a node had of it is no sign that it is whole once that node is retired. */
@@ -985,6 +999,7 @@ int main(void)
         TEST(test_a_stop_that_cannot_be_written_stops_nothing),
         TEST(test_what_has_ended_is_kept_to_a_bound),
         TEST(test_a_node_that_was_away_over_a_restart_is_still_told),
+        TEST(test_and_that_its_coordinator_may_live),
         TEST(test_what_a_node_owes_is_not_forgiven_for_a_word_from_before),
         TEST(test_a_ready_instance_is_adopted_when_all_of_it_is_there),
         TEST(test_one_that_is_not_whole_is_ended),
