@@ -275,6 +275,32 @@ void faults_sleep_now(struct world *w)
     world_at(w, at_ms + for_ms, (struct happening){.happen = on_nap, .host = machine, .a = false});
 }
 
+static void on_unplugged(struct world *w, const struct happening *h)
+{
+    if (w->healed)
+        return;
+    hit_cable(w, h->host, h->a);
+    hit_network_changed(w);
+}
+
+void faults_away_now(struct world *w, int host)
+{
+    struct happening h = {.happen = on_nap, .host = host, .a = true};
+    uint64_t at_ms, for_ms;
+
+    if (!w->scenario->odd || w->healed || host == net_leader_machine(w) || !world_maybe(w, 60))
+        return;
+    if (world_maybe(w, 500))
+        h.happen = on_unplugged;
+    at_ms = w->now_ms + world_chance(w, 0, 20);
+    for_ms = world_chance(w, 1500, 8000);
+    if (at_ms + for_ms >= w->scenario->heal_ms)
+        return;
+    world_at(w, at_ms, h);
+    h.a = false;
+    world_at(w, at_ms + for_ms, h);
+}
+
 /* Rare states do not wait for the fault of that name. */
 static void on_odd(struct world *w, const struct happening *h)
 {

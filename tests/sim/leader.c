@@ -106,6 +106,8 @@ static void send(struct world *w, struct cluster_fx *fx)
     m->term = w->leader->store.term;
     keys_check_send(w, fx->key);
     check_leader_sends(w, h, m);
+    if (h && m->kind == MESSAGE_COMMAND && m->command.kind == COMMAND_START_COORDINATOR)
+        faults_away_now(w, h->n);
     if (!h || (fx->addr[0] && strcmp(fx->addr, h->addr) != 0))
         message_destroy(&m); /* to a copy of the node, or to nobody */
     else
