@@ -81,7 +81,7 @@ static bool hello_is_bad(const struct step *s, const struct node *n, const struc
     else if (n && carrier && !is_key_of(n, ev->key))
         text_format(why, size, "its id %s is another node's", ID128_SHORT(&h->node));
     else if (n && n->joined && is_key_of(n, ev->key) && strcmp(n->hello.boot_id, h->boot_id) != 0 &&
-             still_reports(n, c, s->now_ms))
+             still_reports(n, c, s->now_ms) && (carrier || id128_is_zero(&n->via)))
         name_duplicate_hello(c, n, ev, carrier, why, size);
     else if (!n && c->nodes.n >= CLUSTER_NODES_MAX)
         text_format(why, size, "there are %d nodes already, which is as many as a cluster may have",
