@@ -105,16 +105,19 @@ static void check_verdicts(enum http_claim claim)
 
 static void check_keys(struct http_head *h)
 {
-    enum http_claim claim = http_auth_claim(&with, h);
+    char hash[PROTO_KEY_MAX], same[PROTO_KEY_MAX];
+    enum http_claim claim = http_auth_claim(&with, h, hash);
 
+    FUZZ_CHECK(!http_claim_counts(claim) || http_auth_claim_again(&with, hash) == claim);
     for (int i = 0; i < N_KEYS; i++)
         if (claim == (enum http_claim)(HTTP_CLAIM_INFER + i))
             FUZZ_CHECK(says(h, key[i]) && strcmp(http_claim_name(claim), api_scope_name(keys[i].scope)) == 0);
     FUZZ_CHECK(http_claim_counts(claim) == (strcmp(http_claim_name(claim), "no") != 0));
-    FUZZ_CHECK(!http_claim_counts(http_auth_claim(NULL, h)) && !http_claim_counts(http_auth_claim(&without, h)));
+    FUZZ_CHECK(!http_claim_counts(http_auth_claim(NULL, h, same)) && strcmp(hash, same) == 0);
+    FUZZ_CHECK(!http_claim_counts(http_auth_claim(&without, h, same)) && strcmp(hash, same) == 0);
     check_verdicts(claim);
     http_auth_wipe(h);
-    FUZZ_CHECK(http_auth_claim(&with, h) == HTTP_CLAIM_NONE && !says(h, key[2]));
+    FUZZ_CHECK(http_auth_claim(&with, h, same) == HTTP_CLAIM_NONE && !*same && !says(h, key[2]));
 }
 
 void fuzz_one(const uint8_t *data, size_t size)
