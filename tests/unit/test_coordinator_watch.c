@@ -58,60 +58,68 @@ static size_t accept_all(int fd)
     return n;
 }
 
+struct followed {
+    char path[40];
+    struct event_base *base;
+    struct coordinator_watch *watch;
+    int log, listener;
+    size_t n_told;
+};
+
+static void follow(struct followed *f, const char *line)
+{
+    uint16_t port;
+
+    log_set_level(LOG_LEVEL_ERROR);
+    strcpy(f->path, "/tmp/test_coordinator_watch.XXXXXX");
+    f->base = event_base_new();
+    f->log = mkstemp(f->path);
+    assert_int_equal(write(f->log, line, strlen(line)), strlen(line));
+    f->listener = listen_on_loopback(&port);
+    assert_int_equal(coordinator_watch_new(f->base, "c1", f->path, "/nonexistent", "127.0.0.1", port, on_told,
+                                           &f->n_told, &f->watch),
+                     0);
+}
+
+static void run_for(struct followed *f, suseconds_t us)
+{
+    event_base_loopexit(f->base, &(struct timeval){.tv_usec = us});
+    event_base_dispatch(f->base);
+}
+
+static void leave(struct followed *f)
+{
+    coordinator_watch_destroy(&f->watch);
+    event_base_loop(f->base, EVLOOP_NONBLOCK);
+    event_base_free(f->base);
+    close(f->listener);
+    close(f->log);
+    unlink(f->path);
+}
+
 /* "Loaded" makes it ask at once, while it is about to ask anyway: one question is under way at a time. */
 static void test_one_question_at_a_time(void **state)
 {
-    static const char loaded[] = "0.00.000.000 I main: model loaded\n";
-    char path[] = "/tmp/test_coordinator_watch.XXXXXX";
-    struct event_base *base = event_base_new();
-    struct coordinator_watch *w;
-    int log = mkstemp(path), listener;
-    size_t n_told = 0;
-    uint16_t port;
+    struct followed f = {.n_told = 0};
 
     (void)state;
-    log_set_level(LOG_LEVEL_ERROR);
-    assert_int_equal(write(log, loaded, sizeof(loaded) - 1), sizeof(loaded) - 1);
-    listener = listen_on_loopback(&port);
-    assert_int_equal(coordinator_watch_new(base, "c1", path, "/nonexistent", "127.0.0.1", port, on_told, &n_told, &w),
-                     0);
-    event_base_loopexit(base, &(struct timeval){.tv_usec = 300000}); /* what is not answered lasts 2 s */
-    event_base_dispatch(base);
-    assert_int_equal(accept_all(listener), 1);
-    coordinator_watch_destroy(&w);
-    event_base_loop(base, EVLOOP_NONBLOCK);
-    event_base_free(base);
-    close(listener);
-    close(log);
-    unlink(path);
+    follow(&f, "0.00.000.000 I main: model loaded\n");
+    run_for(&f, 300000); /* what is not answered lasts 2 s */
+    assert_int_equal(accept_all(f.listener), 1);
+    leave(&f);
 }
 
 /* A child that was taken over makes a terabyte of nothing of its log: whoever follows it must not read all of that. */
 static void test_a_log_without_end(void **state)
 {
-    static const char line[] = "0.00.000.000 I main: something\n";
-    char path[] = "/tmp/test_coordinator_watch.XXXXXX";
-    struct event_base *base = event_base_new();
-    struct coordinator_watch *w;
-    int log = mkstemp(path), listener;
-    size_t n_told = 0;
-    uint16_t port;
+    struct followed f = {.n_told = 0};
 
     (void)state;
-    assert_int_equal(write(log, line, sizeof(line) - 1), sizeof(line) - 1);
-    listener = listen_on_loopback(&port);
-    assert_int_equal(coordinator_watch_new(base, "c1", path, "/nonexistent", "127.0.0.1", port, on_told, &n_told, &w),
-                     0);
-    assert_int_equal(ftruncate(log, (off_t)1 << 40), 0);
-    event_base_loopexit(base, &(struct timeval){.tv_usec = 200000});
-    event_base_dispatch(base);
-    assert_non_null(coordinator_watch_cause(w));
-    coordinator_watch_destroy(&w);
-    event_base_loop(base, EVLOOP_NONBLOCK);
-    event_base_free(base);
-    close(listener);
-    close(log);
-    unlink(path);
+    follow(&f, "0.00.000.000 I main: something\n");
+    assert_int_equal(ftruncate(f.log, (off_t)1 << 40), 0);
+    run_for(&f, 200000);
+    assert_non_null(coordinator_watch_cause(f.watch));
+    leave(&f);
 }
 
 int main(void)
