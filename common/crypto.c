@@ -14,6 +14,10 @@
 
 _Static_assert(CRYPTO_KEY_BYTES == crypto_box_PUBLICKEYBYTES && CRYPTO_KEY_BYTES == crypto_box_SECRETKEYBYTES,
                "CurveZMQ's keys are those of crypto_box, X25519");
+_Static_assert(CRYPTO_KEY_BYTES == crypto_aead_chacha20poly1305_IETF_KEYBYTES &&
+                   CRYPTO_TAG_BYTES == crypto_aead_chacha20poly1305_IETF_ABYTES &&
+                   CRYPTO_HASH_BYTES == crypto_generichash_BYTES_MAX,
+               "what a Noise handshake is made of");
 
 #define IDENTITY_HEAD "# Caravan identity. Secret: whoever has this file is this node.\n"
 enum { IDENTITY_FILE_MAX = 512 };
@@ -250,6 +254,67 @@ void crypto_digest(const void *data, size_t n_bytes, uint8_t ret[CRYPTO_KEY_BYTE
 bool crypto_equal(const void *a, const void *b, size_t n_bytes)
 {
     return sodium_memcmp(a, b, n_bytes) == 0;
+}
+
+/* ---- what a handshake is made of ---- */
+
+void crypto_wipe(void *buf, size_t n_bytes)
+{
+    sodium_memzero(buf, n_bytes);
+}
+
+void crypto_identity_from_secret(const uint8_t secret[CRYPTO_KEY_BYTES], struct identity *ret)
+{
+    memcpy(ret->secret_key, secret, CRYPTO_KEY_BYTES);
+    clamp(ret->secret_key);
+    crypto_scalarmult_base(ret->public_key, ret->secret_key);
+}
+
+int crypto_dh(const uint8_t secret[CRYPTO_KEY_BYTES], const uint8_t public_key[CRYPTO_KEY_BYTES],
+              uint8_t ret[CRYPTO_KEY_BYTES])
+{
+    if (crypto_scalarmult(ret, secret, public_key) == 0)
+        return 0;
+    sodium_memzero(ret, CRYPTO_KEY_BYTES);
+    return CRYPTO_E_WEAK_KEY;
+}
+
+void crypto_hash_pair(const void *a, size_t n_a, const void *b, size_t n_b, uint8_t ret[CRYPTO_HASH_BYTES])
+{
+    crypto_generichash_state state;
+
+    crypto_generichash_init(&state, NULL, 0, CRYPTO_HASH_BYTES);
+    crypto_generichash_update(&state, a, n_a);
+    crypto_generichash_update(&state, b, n_b);
+    crypto_generichash_final(&state, ret, CRYPTO_HASH_BYTES);
+    sodium_memzero(&state, sizeof(state));
+}
+
+static void nonce_of(uint64_t counter, uint8_t ret[crypto_aead_chacha20poly1305_IETF_NPUBBYTES])
+{
+    memset(ret, 0, crypto_aead_chacha20poly1305_IETF_NPUBBYTES);
+    for (size_t i = 0; i < sizeof(counter); i++)
+        ret[4 + i] = (uint8_t)(counter >> (8 * i));
+}
+
+void crypto_seal(const uint8_t key[CRYPTO_KEY_BYTES], uint64_t counter, const void *ad, size_t n_ad, const void *plain,
+                 size_t n_bytes, uint8_t *ret)
+{
+    uint8_t nonce[crypto_aead_chacha20poly1305_IETF_NPUBBYTES];
+
+    nonce_of(counter, nonce);
+    crypto_aead_chacha20poly1305_ietf_encrypt(ret, NULL, plain, n_bytes, ad, n_ad, NULL, nonce, key);
+}
+
+int crypto_open(const uint8_t key[CRYPTO_KEY_BYTES], uint64_t counter, const void *ad, size_t n_ad, const void *sealed,
+                size_t n_bytes, uint8_t *ret)
+{
+    uint8_t nonce[crypto_aead_chacha20poly1305_IETF_NPUBBYTES];
+
+    nonce_of(counter, nonce);
+    return crypto_aead_chacha20poly1305_ietf_decrypt(ret, NULL, NULL, sealed, n_bytes, ad, n_ad, nonce, key) == 0
+               ? 0
+               : CRYPTO_E_BAD_TAG;
 }
 
 /* ---- in libzmq's place ---- */
