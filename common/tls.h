@@ -1,5 +1,5 @@
-/* The door to OpenSSL: TLS for the controller's HTTP and for the command line, on libevent's bufferevents. TLS 1.2 and newer,
- * HTTP/1.1 by ALPN. (The tunnel's encryption is another matter.) */
+/* The door to OpenSSL's TLS (its ciphers alone: common/seal.c): for the controller's HTTP and for the command line, on
+ * libevent's bufferevents. TLS 1.2 and newer, HTTP/1.1 by ALPN. */
 #ifndef CARAVAN_COMMON_TLS_H
 #define CARAVAN_COMMON_TLS_H
 
