@@ -357,7 +357,10 @@ static int read_tensor(struct scan *s)
     s->raw.data_end = t.offset + t.bytes;
     if (!gguf_raw_add(&s->raw, t.name, t.dim, t.bytes))
         return say(s, GGUF_E_TOO_LARGE, "%s: more than %d layers", t.name, MODEL_LAYERS_MAX);
-    return 0;
+    if (!s->in.source->on_tensor || s->arch_late) /* then all of it is read once more */
+        return 0;
+    r = s->in.source->on_tensor(s->in.source->ctx, t.offset, t.bytes);
+    return r ? err_fold(r) : 0;
 }
 
 static int read_magic(struct scan *s)

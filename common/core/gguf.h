@@ -42,6 +42,9 @@ struct gguf_source {
     int (*read)(void *ctx, uint64_t offset, void *buf, size_t n);
     void *ctx;
     uint64_t size_bytes; /* of the file */
+    /* NULL, or told each tensor once, in the file's order; offset: from where the data begin (data_offset). 0 or a
+     * negative errno, which ends the reading. */
+    int (*on_tensor)(void *ctx, uint64_t offset, uint64_t n_bytes);
 };
 
 struct gguf {

@@ -49,6 +49,67 @@ static void begin_small(struct gguf_image *im)
 
 /* ---- good ones ---- */
 
+struct told {
+    struct gguf_image *im;
+    size_t n;
+    uint64_t offset, n_bytes; /* of the last one */
+    int result;
+};
+
+static int read_told(void *ctx, uint64_t offset, void *buf, size_t n)
+{
+    struct gguf_source source = image_source(((struct told *)ctx)->im);
+
+    return source.read(source.ctx, offset, buf, n);
+}
+
+static int on_tensor(void *ctx, uint64_t offset, uint64_t n_bytes)
+{
+    struct told *t = ctx;
+
+    t->n++;
+    t->offset = offset;
+    t->n_bytes = n_bytes;
+    return t->result;
+}
+
+/* Each tensor once, also of a file that is read twice because its architecture comes late. */
+static void test_tells_tensors(void **state)
+{
+    (void)state;
+    for (int late = 0; late < 2; late++) {
+        struct gguf_image im;
+        struct told t = {.im = &im};
+        struct gguf_source source = {.read = read_told, .ctx = &t, .on_tensor = on_tensor};
+        struct gguf *g = NULL;
+        char why[GGUF_WHY_MAX];
+
+        image_begin(&im, 3);
+        if (late)
+            image_u32(&im, "llama.block_count", 1);
+        image_text(&im, "general.architecture", "llama");
+        if (!late)
+            image_u32(&im, "llama.block_count", 1);
+        image_u32(&im, "llama.context_length", 512);
+        image_u32(&im, "llama.embedding_length", 64);
+        image_u32(&im, "llama.feed_forward_length", 192);
+        image_u32(&im, "llama.attention.head_count", 4);
+        image_tensor(&im, "token_embd.weight", 1, 64, 100);
+        image_tensor(&im, "blk.0.attn_q.weight", 1, 64, 64);
+        image_end(&im);
+        source.size_bytes = im.size_bytes;
+        assert_int_equal(gguf_read(&source, &g, why, sizeof(why)), 0);
+        assert_int_equal(t.n, 2);
+        assert_int_equal(t.offset, 64 * 100 * 2);
+        assert_int_equal(t.n_bytes, 64 * 64 * 2);
+        assert_int_equal(g->data_offset + t.offset + t.n_bytes, im.size_bytes);
+        gguf_destroy(&g);
+        t.result = -ENOMEM;
+        assert_int_equal(gguf_read(&source, &g, why, sizeof(why)), -ENOMEM);
+        image_clear(&im);
+    }
+}
+
 static void test_reads_a_model(void **state)
 {
     struct gguf_image im;
@@ -860,6 +921,7 @@ static void test_file_names(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_tells_tensors),
         cmocka_unit_test(test_reads_a_model),
         cmocka_unit_test(test_a_tied_output_is_a_copy_of_the_embeddings),
         cmocka_unit_test(test_hash_is_of_the_header_alone),
