@@ -1,0 +1,99 @@
+#include "agent/carrier/feed.h"
+
+#include <string.h>
+
+#include "agent/carrier/tensor_store.h"
+#include "common/core/gguf_reader.h"
+
+enum { CMD_SET_TENSOR = 6, HEAD_BYTES = 9, OFFSET_BYTES = 8 };
+
+static void put_le(uint8_t *p, uint64_t value)
+{
+    for (size_t i = 0; i < 8; i++)
+        p[i] = (uint8_t)(value >> (8 * i));
+}
+
+static uint64_t get_le(const uint8_t *p)
+{
+    uint64_t value = 0;
+
+    for (size_t i = 0; i < 8; i++)
+        value |= (uint64_t)p[i] << (8 * i);
+    return value;
+}
+
+static bool is_unchanged(const struct feed_file *file)
+{
+    struct tensor_file_id was = tensor_index_file(file->index), is;
+
+    return !tensor_store_identify(file->fd, &is) && is.inode == was.inode && is.size_bytes == was.size_bytes &&
+           is.mtime_ns == was.mtime_ns;
+}
+
+int feed_begin(struct feed *f, const struct feed_file *file, size_t n_files, const uint8_t frame[HASH_FRAME_BYTES])
+{
+    uint64_t hash = get_le(frame + HASH_FRAME_BYTES - 8);
+
+    for (size_t i = 0; i < n_files; i++) {
+        const struct tensor_span *span = tensor_index_find(file[i].index, hash);
+
+        if (!span || !is_unchanged(&file[i]))
+            continue;
+        *f = (struct feed){.file = &file[i], .span = *span, .hash = GGUF_FNV1A_BASIS};
+        f->head[0] = CMD_SET_TENSOR;
+        put_le(f->head + 1, RPC_TENSOR_HEAD_BYTES + span->n_bytes);
+        memcpy(f->head + HEAD_BYTES, frame + HEAD_BYTES,
+               RPC_TENSOR_BYTES); /* a 0 follows, which the question has not */
+        memcpy(f->head + FEED_HEAD_BYTES - OFFSET_BYTES, frame + HEAD_BYTES + RPC_TENSOR_BYTES, OFFSET_BYTES);
+        return 0;
+    }
+    return FEED_E_NOT_HERE;
+}
+
+uint64_t feed_left_bytes(const struct feed *f)
+{
+    return FEED_HEAD_BYTES + f->span.n_bytes - f->at;
+}
+
+static size_t read_head(struct feed *f, uint8_t *buf, size_t n)
+{
+    size_t left = FEED_HEAD_BYTES - (size_t)f->at;
+    size_t n_took = n < left ? n : left;
+
+    memcpy(buf, f->head + f->at, n_took);
+    f->at += n_took;
+    return n_took;
+}
+
+static size_t read_data(struct feed *f, uint8_t *buf, size_t n)
+{
+    struct gguf_source source = tensor_store_source(&f->file->fd, tensor_index_file(f->file->index).size_bytes);
+    uint64_t left = feed_left_bytes(f);
+    size_t n_took = left < n ? (size_t)left : n;
+
+    if (!f->failed && source.read(source.ctx, f->span.offset + (f->at - FEED_HEAD_BYTES), buf, n_took) < 0)
+        f->failed = true;
+    if (f->failed)
+        memset(buf, 0, n_took);
+    else
+        f->hash = gguf_fnv1a(f->hash, buf, n_took);
+    f->at += n_took;
+    return n_took;
+}
+
+size_t feed_read(struct feed *f, void *buf, size_t n)
+{
+    uint8_t *p = buf;
+    size_t n_head = f->at < FEED_HEAD_BYTES ? read_head(f, p, n) : 0;
+
+    return n_head + (n > n_head ? read_data(f, p + n_head, n - n_head) : 0);
+}
+
+bool feed_answer(const struct feed *f, uint8_t buf[FEED_ANSWER_BYTES])
+{
+    bool yes = !feed_left_bytes(f) && !f->failed && f->hash == f->span.hash;
+
+    put_le(buf, 1);
+    buf[8] = yes;
+    return yes;
+}

@@ -1,0 +1,147 @@
+#include "agent/carrier/tensor_store.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/cleanup.h"
+#include "common/core/err.h"
+
+int tensor_store_identify(int fd, struct tensor_file_id *ret)
+{
+    struct stat st;
+
+    if (fstat(fd, &st) < 0)
+        return err_raise(-errno);
+    *ret = (struct tensor_file_id){
+        .inode = (uint64_t)st.st_ino,
+        .size_bytes = (uint64_t)st.st_size,
+        .mtime_ns = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec,
+    };
+    return 0;
+}
+
+static int read_at(void *ctx, uint64_t offset, void *buf, size_t n)
+{
+    const int *fd = ctx;
+    char *p = buf;
+
+    while (n) {
+        ssize_t got = pread(*fd, p, n, (off_t)offset);
+
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got <= 0)
+            return err_raise(got < 0 ? -errno : -EIO); /* shorter than it was a moment ago */
+        p += got;
+        n -= (size_t)got;
+        offset += (uint64_t)got;
+    }
+    return 0;
+}
+
+struct gguf_source tensor_store_source(const int *fd, uint64_t size_bytes)
+{
+    return (struct gguf_source){.read = read_at, .ctx = (void *)(uintptr_t)fd, .size_bytes = size_bytes};
+}
+
+static int kept_path(char buf[PATH_MAX], const char *dir, uint64_t inode, const char *suffix)
+{
+    int n = snprintf(buf, PATH_MAX, "%s/%016" PRIx64 ".tensors%s", dir, inode, suffix);
+
+    return n < 0 || n >= PATH_MAX ? err_raise(-ENAMETOOLONG) : 0;
+}
+
+/* Whatever is wrong with what was kept, the answer is to hash again. */
+static void take_kept(const char *dir, struct tensor_index *x)
+{
+    CLEANUP(cleanup_close) int fd = -1;
+    CLEANUP(cleanup_free) uint8_t *buf = NULL;
+    size_t n = tensor_index_kept_bytes(x);
+    struct gguf_source kept;
+    struct stat st;
+    char path[PATH_MAX];
+
+    if (kept_path(path, dir, tensor_index_file(x).inode, "") < 0)
+        return;
+    fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || (uint64_t)st.st_size != n)
+        return;
+    buf = malloc(n);
+    kept = tensor_store_source(&fd, n);
+    if (buf && !kept.read(kept.ctx, 0, buf, n))
+        tensor_index_take(x, buf, n);
+}
+
+int tensor_store_open(const char *dir, int fd, struct tensor_index **ret, char *why, size_t why_size)
+{
+    struct tensor_file_id id;
+    struct gguf_source source;
+    int r = tensor_store_identify(fd, &id);
+
+    if (r)
+        return err_fold(r);
+    source = tensor_store_source(&fd, id.size_bytes);
+    r = tensor_index_new(&source, &id, ret, why, why_size);
+    if (r)
+        return r == TENSOR_INDEX_E_NO_MODEL ? r : err_fold(r);
+    take_kept(dir, *ret);
+    return 0;
+}
+
+static int write_all(int fd, const uint8_t *p, size_t n)
+{
+    while (n) {
+        ssize_t put = write(fd, p, n);
+
+        if (put < 0 && errno == EINTR)
+            continue;
+        if (put < 0)
+            return err_raise(-errno);
+        p += put;
+        n -= (size_t)put;
+    }
+    return 0;
+}
+
+static int write_synced(const char *path, const uint8_t *buf, size_t n)
+{
+    CLEANUP(cleanup_close) int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+    int r;
+
+    if (fd < 0)
+        return err_raise(-errno);
+    r = write_all(fd, buf, n);
+    if (r)
+        return err_fold(r);
+    return fsync(fd) < 0 ? err_raise(-errno) : 0;
+}
+
+int tensor_store_keep(const char *dir, const struct tensor_index *x)
+{
+    size_t n = tensor_index_kept_bytes(x);
+    CLEANUP(cleanup_free) uint8_t *buf = malloc(n);
+    uint64_t inode = tensor_index_file(x).inode;
+    char path[PATH_MAX], new_path[PATH_MAX];
+    int r;
+
+    if (!buf)
+        return err_raise(-ENOMEM);
+    r = kept_path(path, dir, inode, "");
+    if (!r)
+        r = kept_path(new_path, dir, inode, ".new");
+    if (r)
+        return err_fold(r);
+    tensor_index_write(x, buf);
+    r = write_synced(new_path, buf, n);
+    if (!r && rename(new_path, path) < 0)
+        r = err_raise(-errno);
+    if (r)
+        unlink(new_path);
+    return r ? err_fold(r) : 0;
+}
