@@ -8,7 +8,7 @@
 
 #include "common/core/err.h"
 
-static enum log_level threshold = LOG_LEVEL_INFO;
+static _Atomic enum log_level threshold = LOG_LEVEL_INFO; /* every thread reads it */
 
 void log_set_level(enum log_level level)
 {

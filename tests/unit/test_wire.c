@@ -609,7 +609,8 @@ static void test_the_accepted_connection_is_sent_to(void **state)
     AWAIT(s.n_closed == 1);
     say(&copy, &s, "and now?");
     assert_false(s.may_speak);
-    assert_int_equal(wire_server_send(s.wire, c.id.public_key, "x", 1), WIRE_E_UNKNOWN_PEER);
+    while (wire_server_send(s.wire, c.id.public_key, "x", 1) != WIRE_E_UNKNOWN_PEER) /* libzmq says it closed first */
+        event_base_loop(base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
     s.accepts = 1;
     say(&copy, &s, "hello");
     s.accepts = 0;
