@@ -34,6 +34,8 @@ fi
 # a full disk: the epoch cannot be written, so nothing is begun there. Where every node is needed that ends in a list of what
 # was tried; where one is not, the instance is served without it; with room again the node is used again
 "$LAB" exec 3 sh -c 'dd if=/dev/zero of=/run/node/agent/fill bs=64k 2>/dev/null; true' </dev/null
+fits() { cv plan tiny --nodes 3 --ctx 512 --slots 1; }
+until_ok 60 fits # what node 2 offers is known by its next report
 rc=0
 out=$(cv deploy tiny --nodes 3 --ctx 512 --slots 1 2>&1) || rc=$?
 [ "$rc" = 1 ] && [[ $out =~ disk\ on\ node3 ]] || fail "exit $rc: $out"
