@@ -4,8 +4,9 @@
   ask URL MODEL FILE        until it is ended: short completions and GET /api/nodes, each by a connection of its own; to FILE a
                             line "WHEN KIND MILLISECONDS OK" for each, WHEN in s since the epoch. CARAVAN_API_KEY is its key
   compare FILE PHASES       PHASES: lines "NAME FROM", each until the next; "quiet" is what the others are compared with. Prints
-                            each, and exits 1 where a request failed, or where p99 is more than twice that of "quiet". Of
-                            "browser" the time is only printed: it needs the processors that those need who answer"""
+                            each, and whether p99 met its bar, twice that of "quiet"; exits 1 where a request failed, or where
+                            there were too few to tell. The bar is no assertion: all these processes share the processors
+                            with those who answer, and 5 ms become 13 on one machine, 40 become 47 on another"""
 import http.client
 import json
 import os
@@ -14,6 +15,7 @@ import threading
 import time
 
 LEAST = 100  # so many in each phase, or there is nothing to compare
+BAR = 2.0
 
 
 def request(host, kind, model):
@@ -66,10 +68,11 @@ def compare(path, phases_path):
         p50, p99 = (times[len(times) * part // 100] for part in (50, 99))
         quiet = sorted(took[("quiet", kind)])
         ratio = p99 / quiet[len(quiet) * 99 // 100]
-        good = len(times) >= LEAST  # how slow they were is printed: a figure for people, on a machine that others share
-        wrong += not good
-        print("%-10s %-10s %5d requests, p50 %6.1f ms, p99 %6.1f ms (%.2fx)%s" % (kind, name, len(times), p50, p99, ratio,
-                                                                               "" if good else ": WRONG"))
+        enough = len(times) >= LEAST
+        wrong += not enough
+        verdict = "too few: WRONG" if not enough else "met" if ratio <= BAR else "MISSED"
+        print("%-10s %-10s %5d requests, p50 %6.1f ms, p99 %6.1f ms (%.2fx, bar %.1fx %s)"
+              % (kind, name, len(times), p50, p99, ratio, BAR, verdict))
     print("%d of %d requests failed" % (failed, sum(len(t) for t in took.values())))
     return wrong
 
