@@ -167,15 +167,18 @@ def replay(path, host, port):
 def sink(path, *ports):
     log = open(path, "a", buffering=1)
 
-    def listen(port):
-        listener = socket.create_server(("", int(port)))
-        print("listening", port, flush=True)
+    def note(port, who, s):
+        log.write("%s %s %d\n" % (port, who[0], len(receive(s, 5)[0])))
+
+    def take(port, listener):
         while True:
             s, who = listener.accept()
-            threading.Thread(target=lambda: log.write("%s %s %d\n" % (port, who[0], len(receive(s, 5)[0])))).start()
+            threading.Thread(target=note, args=(port, who, s)).start()
 
     for port in ports:
-        threading.Thread(target=listen, args=(port,)).start()
+        listener = socket.create_server(("", int(port)))
+        print("listening", port, flush=True)  # by one thread: the lines of several run into each other
+        threading.Thread(target=take, args=(port, listener)).start()
     return 0
 
 
