@@ -95,8 +95,12 @@ int restore_record(struct step *s, const struct record *rec)
     return 0;
 }
 
+/* By number, so the last one is that which is going on. One before it has ended, and its end could not be written. */
 static int rejoin_drain(struct step *s, const struct task *t)
 {
+    static const struct cause unwritten = {
+        .code = "controller_restarted",
+        .text = "how it ended could not be written down, and the controller was restarted; the node was drained again"};
     struct node *n = node_find(s->c, &t->view.instance);
     int r;
 
@@ -104,7 +108,9 @@ static int rejoin_drain(struct step *s, const struct task *t)
         return err_fold(
             tasks_end(s, t->view.id, TASK_EV_CANCEL,
                       &(struct cause){.code = "undrained", .text = "the node is not being drained any more"}));
-    r = step_node(s, n);
+    r = tasks_end(s, n->drain_task, TASK_EV_FAIL, &unwritten);
+    if (!r)
+        r = step_node(s, n);
     if (r)
         return err_fold(r);
     n->drain_task = t->view.id;

@@ -544,6 +544,30 @@ static void test_a_move_goes_on_under_another_controller(void **state)
     assert_int_equal(newest_task().state, TASK_COMPLETE);
 }
 
+/* The end of the first could not be written: without this it would be `running` for ever. */
+static void test_of_two_drains_in_the_store_the_newer_one_goes_on(void **state)
+{
+    struct record task = {.kind = RECORD_TASK, .task = {.kind = TASK_DRAIN, .state = TASK_RUNNING, .instance = id_of(2)}};
+
+    world_teardown(state);
+    world_open();
+    restore_node(2);
+    for (task.task.id = 1; task.task.id <= 2; task.task.id++)
+        step(&(struct cluster_ev){.kind = CLUSTER_EV_RESTORE, .record = &task});
+    begin();
+    EXPECT("task 1 running -> failed (fail): how it ended could not be written down, and the controller was restarted; the "
+           "node was drained again\n"
+           "commit 1: task 1 failed\n");
+    commit();
+    hello(2);
+    quiet();
+    report(2);
+    commit();
+    assert_node("n2", NODE_DRAINED);
+    assert_int_equal(newest_task().id, 2);
+    assert_int_equal(newest_task().state, TASK_COMPLETE);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, world_setup, world_teardown)
@@ -562,6 +586,7 @@ int main(void)
         TEST(test_a_word_that_could_not_be_written_is_taken_back),
         TEST(test_a_draining_node_that_is_lost),
         TEST(test_a_move_goes_on_under_another_controller),
+        TEST(test_of_two_drains_in_the_store_the_newer_one_goes_on),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
