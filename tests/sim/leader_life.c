@@ -110,16 +110,23 @@ void leader_crash(struct world *w)
     net_process_ended(w, LEADER, host_awake(&w->host[net_leader_machine(w)]));
 }
 
-void leader_host_changed(struct world *w)
+/* The kernel keeps it for a process that does not run just now. */
+static void on_host_changed(struct world *w, const struct happening *happening)
 {
     struct cluster_host host = {.n_addrs = 1};
     struct cluster_ev ev = {.kind = CLUSTER_EV_HOST, .host = &host};
     const struct host *h = &w->host[net_leader_machine(w)];
 
+    if (leader_not_now(w, happening))
+        return;
     host.carrier = net_carrier(w, h->n);
     memcpy(host.addr[0], h->addr, sizeof(h->addr));
-    if (leader_listens(w))
-        leader_feed(w, &ev);
+    leader_feed(w, &ev);
+}
+
+void leader_host_changed(struct world *w)
+{
+    on_host_changed(w, &(struct happening){.happen = on_host_changed, .life = w->leader->life});
 }
 
 /* As its JSON would give it back. */
