@@ -243,10 +243,25 @@ static bool deployable(struct world *w, const struct instance *i)
     return r == 0;
 }
 
+/* It serves what it had, has a minute for that, and one is moved after the other. */
+static bool is_leaving(struct world *w, const struct instance *i)
+{
+    return i->state == INSTANCE_DRAINING && leader_clock(w) < i->drain.end_ms;
+}
+
+static bool anybody_is_leaving(struct world *w)
+{
+    for (size_t k = 0; k < w->leader->c->instances.n; k++) {
+        if (is_leaving(w, CLUSTER_INSTANCE(w->leader->c, k)))
+            return true;
+    }
+    return false;
+}
+
 static void check_instance_is_well(struct world *w, const struct instance *i)
 {
     w->stats->checked[CHECK_END]++;
-    if (instance_state_ended(i->state) || i->state == INSTANCE_READY)
+    if (instance_state_ended(i->state) || i->state == INSTANCE_READY || is_leaving(w, i))
         return;
     if (i->state == INSTANCE_WAITING && !deployable(w, i))
         return;
@@ -271,6 +286,8 @@ static void check_task_is_well(struct world *w, const struct view_task *t)
     w->stats->checked[CHECK_TASK]++;
     if (t->kind == TASK_DEPLOY && i && i->state == INSTANCE_WAITING && !deployable(w, i))
         return; /* it waits for room with its instance */
+    if (t->kind == TASK_DRAIN && anybody_is_leaving(w))
+        return;
     if (!task_state_ended(t->state))
         world_fail(w, "task %" PRIu64 " (%s %s) is %s a minute after all was healed", t->id, task_kind_name(t->kind),
                    t->name, task_state_name(t->state));
