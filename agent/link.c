@@ -13,7 +13,9 @@
 #include "common/message.h"
 #include "common/wire.h"
 
-enum { REFUSED_RETRY_S = 30, AGAIN_S = 5, DENIED_MS = 60000 };
+/* Who is refused because somebody with its key was heard a moment ago need not wait long; whom a person must help can. */
+enum { REFUSED_FIRST_MS = 2000, REFUSED_MS = 30000 };
+enum { AGAIN_S = 5, DENIED_MS = 60000 };
 
 void link_peer_destroy(struct peer **p)
 {
@@ -202,6 +204,7 @@ static void retry_refused(evutil_socket_t fd, short what, void *ctx)
 
     (void)fd;
     (void)what;
+    l->refused_ms = l->refused_ms < REFUSED_MS / 2 ? l->refused_ms * 2 : REFUSED_MS;
     for (size_t i = 0; i < LINK_PEERS_MAX; i++)
         if (l->peer[i] && l->peer[i]->connected && l->peer[i]->greeted && l->peer[i] != l->session)
             greet(l->peer[i]);
@@ -209,17 +212,25 @@ static void retry_refused(evutil_socket_t fd, short what, void *ctx)
 
 /* ---- receiving --------------------------------------------------------------------------------------------------- */
 
+static void on_refusal(struct peer *p, const struct message *m)
+{
+    struct link *l = p->link;
+    struct timeval later = {.tv_sec = l->refused_ms / 1000, .tv_usec = l->refused_ms % 1000 * 1000};
+
+    log_warn("link.refused", "controller=%s text=%s", LOG_STR(m->welcome.name), LOG_STR(m->welcome.refused));
+    evtimer_add(l->on_retry, &later);
+    end_session(p); /* a node that is retired while it is linked: its reports would be refused one by one */
+}
+
 static void on_welcome(struct peer *p, const struct message *m)
 {
-    static const struct timeval later = {.tv_sec = REFUSED_RETRY_S};
     struct link *l = p->link;
 
     if (m->welcome.refused[0]) {
-        log_warn("link.refused", "controller=%s text=%s", LOG_STR(m->welcome.name), LOG_STR(m->welcome.refused));
-        evtimer_add(l->on_retry, &later);
-        end_session(p); /* a node that is retired while it is linked: its reports would be refused one by one */
+        on_refusal(p, m);
         return;
     }
+    l->refused_ms = REFUSED_FIRST_MS;
     if (l->session && l->session != p)
         return; /* one is enough; this one stays at hand */
     l->cluster = m->cluster;
@@ -297,6 +308,7 @@ int link_new(struct event_base *base, const struct agent_options *options, struc
     l->known = cluster;
     l->hello = *hello;
     l->cb = *cb;
+    l->refused_ms = REFUSED_FIRST_MS;
     l->on_retry = evtimer_new(base, retry_refused, l);
     l->on_settle = evtimer_new(base, settle, l);
     l->on_again = event_new(base, -1, EV_PERSIST, again, l);

@@ -49,6 +49,7 @@ struct link {
     size_t n_names;
     struct name name[AGENT_CONTROLLERS_MAX];
     struct event *on_retry, *on_settle, *on_again;
+    uint32_t refused_ms; /* until a refused hello is said again */
     uint64_t n_dropped;
     struct seldom dropped; /* messages that made no sense */
     uint64_t denied_ms;    /* when that was said; 0: never */

@@ -71,6 +71,7 @@ struct host {
     uint64_t tick_ms;  /* the next one that is arranged */
     bool welcomed;
     uint64_t welcomed_ms;
+    uint64_t refused_ms, greet_ms; /* how long a refused hello waits; when the next one is arranged */
     struct id128 cluster;
     uint64_t term;
     struct neighbours peers;

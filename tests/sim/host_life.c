@@ -21,6 +21,7 @@ void host_agent_crash(struct world *w, struct host *h)
     h->n_outcomes = h->crash_in = 0;
     h->tick_ms = 0;
     h->welcomed = h->frozen = false;
+    h->refused_ms = 0;
     h->n_shadows = 0;
     h->peers = (struct neighbours){0};
     net_process_ended(w, h->n, host_awake(h));

@@ -6,7 +6,7 @@
 #include "tests/sim/host.h"
 #include "tests/sim/net.h"
 
-enum { GREET_AGAIN_MS = 30000, NEIGHBOUR_PORT = 7431 };
+enum { GREET_AGAIN_FIRST_MS = 2000, GREET_AGAIN_MS = 30000, NEIGHBOUR_PORT = 7431 };
 
 /* ---- to the controller ------------------------------------------------------------------------------------------- */
 
@@ -57,8 +57,20 @@ static void on_greet_again(struct world *w, const struct happening *happening)
 {
     struct host *h = &w->host[happening->host];
 
-    if (!host_not_now(w, h, happening) && !h->welcomed)
+    if (happening->a != h->greet_ms || host_not_now(w, h, happening))
+        return;
+    h->refused_ms = h->refused_ms < GREET_AGAIN_MS / 2 ? h->refused_ms * 2 : GREET_AGAIN_MS;
+    if (!h->welcomed)
         greet(w, h);
+}
+
+static void greet_later(struct world *w, struct host *h)
+{
+    if (!h->refused_ms)
+        h->refused_ms = GREET_AGAIN_FIRST_MS;
+    h->greet_ms = w->now_ms + h->refused_ms;
+    world_at(w, h->greet_ms,
+             (struct happening){.happen = on_greet_again, .host = h->n, .life = h->life, .a = h->greet_ms});
 }
 
 static void end_session(struct world *w, struct host *h)
@@ -74,11 +86,11 @@ static void welcome(struct world *w, struct host *h, const struct message *m)
 {
     if (m->welcome.refused[0]) {
         world_say(w, "%s is refused: %s", h->name, m->welcome.refused);
-        world_at(w, w->now_ms + GREET_AGAIN_MS,
-                 (struct happening){.happen = on_greet_again, .host = h->n, .life = h->life});
+        greet_later(w, h);
         end_session(w, h);
         return;
     }
+    h->refused_ms = 0;
     h->welcomed = true;
     h->welcomed_ms = w->now_ms;
     h->cluster = m->cluster;

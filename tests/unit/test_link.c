@@ -33,7 +33,7 @@ struct world {
     struct state_cluster cluster;
     struct hello hello;
     struct link *link;
-    size_t n_up, n_down, n_looked_up, n_addrs, n_messages, n_snapshots, n_controllers, n_denied;
+    size_t n_up, n_down, n_looked_up, n_addrs, n_messages, n_snapshots, n_controllers, n_denied, n_heard;
     bool trust_keys, seen_to;
     int real_stderr, caught;
     enum message_kind kind;
@@ -53,6 +53,7 @@ static void on_message(void *ctx, const uint8_t *key, const char *peer_addr, con
     size_t n;
 
     (void)peer_addr, (void)buf, (void)n_bytes;
+    w->n_heard++;
     if (w->refusal)
         snprintf(welcome.welcome.refused, sizeof(welcome.welcome.refused), "%s", w->refusal);
     assert_int_equal(message_pack(&welcome, &answer, &n), 0);
@@ -351,6 +352,22 @@ static void test_a_node_that_is_retired_while_it_is_linked(void **state)
     assert_int_equal(w->n_down, 1); /* it had no session to lose any more */
 }
 
+/* What a refusal is about may have passed a moment later: a machine that is up again before its last boot is found silent. */
+static void test_refused_for_a_moment(void **state)
+{
+    struct world *w = *state;
+
+    w->refusal = "duplicate_identity";
+    set_controller(w, "127.0.0.1");
+    catch_log(w);
+    open_link(w);
+    await(w, &w->n_heard, 1);
+    w->refusal = NULL;
+    await(w, &w->n_up, 1);
+    release_log(w, (char[4096]){0});
+    assert_int_equal(w->n_heard, 2);
+}
+
 /* A message of ours within a relay is ours by cluster and term; one that we only pass on is not. */
 static void test_stamps(void **state)
 {
@@ -460,6 +477,7 @@ int main(void)
         IN_WORLD(test_denied),
         IN_WORLD(test_what_a_controller_says),
         IN_WORLD(test_a_node_that_is_retired_while_it_is_linked),
+        IN_WORLD(test_refused_for_a_moment),
         IN_WORLD(test_stamps),
         IN_WORLD(test_controller_that_moves),
         IN_WORLD(test_controller_restarts_without_mdns),
