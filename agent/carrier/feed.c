@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "agent/carrier/tensor_store.h"
-#include "common/core/gguf_reader.h"
+#include "common/core/fnv.h"
 
 enum { CMD_SET_TENSOR = 6, HEAD_BYTES = 9, OFFSET_BYTES = 8 };
 
@@ -39,7 +39,7 @@ int feed_begin(struct feed *f, const struct feed_file *file, size_t n_files, con
 
         if (!span || !is_unchanged(&file[i]))
             continue;
-        *f = (struct feed){.file = &file[i], .span = *span, .hash = GGUF_FNV1A_BASIS};
+        *f = (struct feed){.file = &file[i], .span = *span, .hash = FNV1A_BASIS};
         f->head[0] = CMD_SET_TENSOR;
         put_le(f->head + 1, RPC_TENSOR_HEAD_BYTES + span->n_bytes);
         memcpy(f->head + HEAD_BYTES, frame + HEAD_BYTES,
@@ -76,7 +76,7 @@ static size_t read_data(struct feed *f, uint8_t *buf, size_t n)
     if (f->failed)
         memset(buf, 0, n_took);
     else
-        f->hash = gguf_fnv1a(f->hash, buf, n_took);
+        f->hash = fnv1a(f->hash, buf, n_took);
     f->at += n_took;
     return n_took;
 }

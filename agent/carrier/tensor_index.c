@@ -7,7 +7,7 @@
 
 #include "common/cleanup.h"
 #include "common/core/err.h"
-#include "common/core/gguf_reader.h"
+#include "common/core/fnv.h"
 
 enum { SLICE_BYTES = 64 * 1024, WORD = 8 };
 /* As kept: magic, inode, size, mtime, hash of the header, count; a hash per tensor, in the file's order; the hash of all
@@ -65,7 +65,7 @@ static int take_tensor(void *ctx, uint64_t offset, uint64_t n_bytes)
         x->span = bigger;
         x->cap = cap;
     }
-    x->span[x->n++] = (struct tensor_span){.hash = GGUF_FNV1A_BASIS, .offset = offset, .n_bytes = n_bytes};
+    x->span[x->n++] = (struct tensor_span){.hash = FNV1A_BASIS, .offset = offset, .n_bytes = n_bytes};
     x->n_bytes += n_bytes; /* gguf_read bounds the sum of all */
     return 0;
 }
@@ -128,7 +128,7 @@ static int hash_slice(struct tensor_index *x, const struct gguf_source *source, 
     r = source->read(source->ctx, span->offset + x->at_bytes, x->slice, n);
     if (r)
         return err_fold(r);
-    span->hash = gguf_fnv1a(span->hash, x->slice, n);
+    span->hash = fnv1a(span->hash, x->slice, n);
     x->at_bytes += n;
     x->n_hashed += n;
     if (x->at_bytes == span->n_bytes) {
@@ -203,7 +203,7 @@ void tensor_index_write(const struct tensor_index *x, uint8_t *buf)
     write_head(x, buf);
     for (size_t i = 0; i < x->n; i++)
         put(buf, HEAD_WORDS + i, x->span[i].hash);
-    put(buf, n_words, gguf_fnv1a(GGUF_FNV1A_BASIS, buf, n_words * WORD));
+    put(buf, n_words, fnv1a(FNV1A_BASIS, buf, n_words * WORD));
 }
 
 bool tensor_index_take(struct tensor_index *x, const void *buf, size_t n_bytes)
@@ -213,7 +213,7 @@ bool tensor_index_take(struct tensor_index *x, const void *buf, size_t n_bytes)
 
     write_head(x, head);
     if (n_bytes != tensor_index_kept_bytes(x) || memcmp(head, buf, sizeof(head)) != 0 ||
-        get(buf, n_words) != gguf_fnv1a(GGUF_FNV1A_BASIS, buf, n_words * WORD))
+        get(buf, n_words) != fnv1a(FNV1A_BASIS, buf, n_words * WORD))
         return false;
     for (size_t i = 0; i < x->n; i++)
         x->span[i].hash = get(buf, HEAD_WORDS + i);

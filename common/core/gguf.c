@@ -8,6 +8,7 @@
 
 #include "common/cleanup.h"
 #include "common/core/err.h"
+#include "common/core/fnv.h"
 #include "common/core/ggml_type.h"
 #include "common/core/gguf_reader.h"
 #include "common/core/gguf_shape.h"
@@ -46,7 +47,7 @@ static int name_set_grow(struct name_set *set)
 /* *ret_new: it was not there before. 0 or -ENOMEM. */
 static int name_set_add(struct name_set *set, const char *name, bool *ret_new)
 {
-    uint64_t hash = gguf_fnv1a(GGUF_FNV1A_BASIS, name, strlen(name)) | 1;
+    uint64_t hash = fnv1a(FNV1A_BASIS, name, strlen(name)) | 1;
     size_t at;
 
     if (set->n * 2 >= set->size && name_set_grow(set) < 0)

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "common/core/err.h"
+#include "common/core/fnv.h"
 #include "common/core/units.h"
 
 int gguf_say(char *why, size_t why_size, int code, const char *format, ...)
@@ -22,28 +23,19 @@ int gguf_say(char *why, size_t why_size, int code, const char *format, ...)
     return code;
 }
 
-uint64_t gguf_fnv1a(uint64_t hash, const void *buf, size_t n)
-{
-    const unsigned char *p = buf;
-
-    for (size_t i = 0; i < n; i++)
-        hash = (hash ^ p[i]) * UINT64_C(0x100000001b3);
-    return hash;
-}
-
 void gguf_reader_init(struct gguf_reader *r, const struct gguf_source *source, char *why, size_t why_size)
 {
     r->source = source;
     r->at = r->window_at = r->hashed_to = 0;
     r->window_n = 0;
-    r->hash = GGUF_FNV1A_BASIS;
+    r->hash = FNV1A_BASIS;
     r->why = why;
     r->why_size = why_size;
 }
 
 uint64_t gguf_reader_hash(struct gguf_reader *r)
 {
-    r->hash = gguf_fnv1a(r->hash, r->window + (r->hashed_to - r->window_at), (size_t)(r->at - r->hashed_to));
+    r->hash = fnv1a(r->hash, r->window + (r->hashed_to - r->window_at), (size_t)(r->at - r->hashed_to));
     r->hashed_to = r->at;
     return r->hash;
 }

@@ -1,5 +1,6 @@
-/* The bytes of a GGUF header, one after the other: bounded, hashed as they pass, in a window of 64 KiB. Used by gguf.c
- * alone. Every getter returns 0; GGUF_E_TRUNCATED or GGUF_E_TOO_LARGE with the sentence written; or a negative errno. */
+/* The bytes of a GGUF header, one after the other: bounded, hashed as they pass, in a window of 64 KiB. Used by
+ * gguf*.c alone. Every getter returns 0; GGUF_E_TRUNCATED or GGUF_E_TOO_LARGE with the sentence written; or a negative
+ * errno. */
 #ifndef CARAVAN_COMMON_CORE_GGUF_READER_H
 #define CARAVAN_COMMON_CORE_GGUF_READER_H
 
@@ -35,8 +36,5 @@ uint64_t gguf_reader_hash(struct gguf_reader *r);
 /* Writes the sentence of an outcome; what is not printable ASCII in it becomes '?', since names come from outside.
  * Returns code. */
 int gguf_say(char *why, size_t why_size, int code, const char *format, ...) __attribute__((format(printf, 4, 5)));
-
-uint64_t gguf_fnv1a(uint64_t hash, const void *buf, size_t n);
-#define GGUF_FNV1A_BASIS UINT64_C(0xcbf29ce484222325)
 
 #endif

@@ -9,6 +9,7 @@
 
 #include "common/cleanup.h"
 #include "common/core/err.h"
+#include "common/core/fnv.h"
 #include "common/core/gguf_reader.h"
 #include "common/core/gguf_shape.h"
 #include "common/core/sat.h"
@@ -100,9 +101,9 @@ int gguf_merge(const char *stem, const struct gguf *const *shard, size_t n, stru
     g->shape = model_shape_copy(shard[0]->shape);
     if (!g->shape)
         return err_raise(-ENOMEM);
-    g->header_hash = n > 1 ? GGUF_FNV1A_BASIS : g->header_hash;
+    g->header_hash = n > 1 ? FNV1A_BASIS : g->header_hash;
     for (size_t i = 0; i < n && n > 1; i++) {
-        g->header_hash = gguf_fnv1a(g->header_hash, &shard[i]->header_hash, sizeof(shard[i]->header_hash));
+        g->header_hash = fnv1a(g->header_hash, &shard[i]->header_hash, sizeof(shard[i]->header_hash));
         if (i == 0)
             continue;
         gguf_shape_add(g->shape, shard[i]->shape);

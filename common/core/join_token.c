@@ -7,7 +7,7 @@
 #include <stdbool.h>
 #include <string.h>
 
-#include "common/core/gguf_reader.h"
+#include "common/core/fnv.h"
 #include "common/core/ip_literal.h"
 #include "common/core/text.h"
 
@@ -30,7 +30,7 @@ enum shape { SHAPE_WHOLE, SHAPE_SHORT /* they end too early */, SHAPE_WRONG };
 
 static void put_check(const uint8_t *data, size_t n, uint8_t check[CHECK_BYTES])
 {
-    uint64_t hash = gguf_fnv1a(GGUF_FNV1A_BASIS, data, n);
+    uint64_t hash = fnv1a(FNV1A_BASIS, data, n);
 
     for (size_t i = 0; i < CHECK_BYTES; i++)
         check[i] = (uint8_t)(hash >> (56 - 8 * i));

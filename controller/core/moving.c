@@ -5,6 +5,7 @@
 
 #include "common/cleanup.h"
 #include "common/core/err.h"
+#include "common/core/fnv.h"
 #include "common/core/text.h"
 #include "controller/core/effects.h"
 #include "controller/core/instances.h"
@@ -27,16 +28,16 @@ struct instance *moving_successor(const struct cluster *c, const struct instance
     return NULL;
 }
 
-/* Nobody draws a number here, and no two may ever be the same: from the old id, the task and the time of day. FNV-1a. */
+/* Nobody draws a number here, and no two may ever be the same: from the old id, the task and the time of day. */
 static struct id128 successor_id(const struct step *s, const struct instance *i, uint64_t task)
 {
     struct id128 id = i->id;
 
     for (uint64_t n = 0; instance_find(s->c, &id); n++) {
-        uint64_t hash = UINT64_C(0xcbf29ce484222325) ^ (task << 48) ^ s->wall_ms ^ n;
+        uint64_t hash = FNV1A_BASIS ^ (task << 48) ^ s->wall_ms ^ n;
 
         for (size_t b = 0; b < sizeof(id.b); b++) {
-            hash = (hash ^ i->id.b[b]) * UINT64_C(0x100000001b3);
+            hash = fnv1a(hash, &i->id.b[b], 1);
             id.b[b] = (uint8_t)(hash >> 32);
         }
     }

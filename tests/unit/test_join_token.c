@@ -11,7 +11,7 @@
 
 #include <cmocka.h>
 
-#include "common/core/gguf_reader.h"
+#include "common/core/fnv.h"
 #include "common/core/ip_literal.h"
 #include "common/core/join_token.h"
 #include "tests/lib/random.h"
@@ -161,7 +161,7 @@ static size_t bytes_of(const struct join_token *t, uint8_t data[1024])
 
 static void text_of(uint8_t data[1024], size_t n, char text[2048])
 {
-    uint64_t hash = gguf_fnv1a(GGUF_FNV1A_BASIS, data, n);
+    uint64_t hash = fnv1a(FNV1A_BASIS, data, n);
     size_t used = 9;
 
     for (size_t i = 0; i < 4; i++)

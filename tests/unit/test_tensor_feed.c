@@ -18,7 +18,7 @@
 #include "agent/carrier/feed.h"
 #include "agent/carrier/tensor_store.h"
 #include "common/cleanup.h"
-#include "common/core/gguf_reader.h"
+#include "common/core/fnv.h"
 #include "tests/lib/gguf_image.h"
 
 /* One layer, of which the three matrices of the feed-forward part are over 10 MiB. */
@@ -243,7 +243,7 @@ static void test_which_are_asked_for(void **state)
     assert_int_equal(tensor_index_bytes(x), 0);
     assert_true(tensor_index_is_done(x));
     assert_int_equal(tensor_index_step(x, &source, 1), 0);
-    assert_null(tensor_index_find(x, GGUF_FNV1A_BASIS));
+    assert_null(tensor_index_find(x, FNV1A_BASIS));
     tensor_index_destroy(&x);
     im.fail_read = -EIO;
     assert_int_equal(tensor_index_new(&source, &id, &x, why, sizeof(why)), -EIO);
