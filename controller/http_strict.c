@@ -7,6 +7,7 @@
 
 #include "common/cleanup.h"
 #include "common/core/err.h"
+#include "common/core/parse.h"
 
 static const struct {
     int status;
@@ -63,17 +64,6 @@ static bool is_target(const char *s)
     return true;
 }
 
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
-    return -1;
-}
-
 /* The byte at *p, which moves behind it, with %XX undone; -1: malformed. */
 static int next_byte(const char **p)
 {
@@ -81,8 +71,8 @@ static int next_byte(const char **p)
 
     if (**p != '%')
         return (unsigned char)*(*p)++;
-    hi = hex_digit((*p)[1]);
-    lo = hi < 0 ? -1 : hex_digit((*p)[2]);
+    hi = parse_hex_digit((*p)[1]);
+    lo = hi < 0 ? -1 : parse_hex_digit((*p)[2]);
     *p += lo < 0 ? 0 : 3;
     return lo < 0 ? -1 : hi << 4 | lo;
 }
@@ -296,7 +286,7 @@ bool http_percent_decode(const char *s, size_t n, bool plus, char *buf, size_t s
         char c = s[i];
 
         if (c == '%') {
-            int hi = i + 2 < n ? hex_digit(s[i + 1]) : -1, lo = i + 2 < n ? hex_digit(s[i + 2]) : -1;
+            int hi = i + 2 < n ? parse_hex_digit(s[i + 1]) : -1, lo = i + 2 < n ? parse_hex_digit(s[i + 2]) : -1;
 
             if (hi < 0 || lo < 0)
                 return false;
@@ -329,7 +319,7 @@ enum {
 /* "1a\r\n" or "1a;name=value\r\n": at least one digit, and nothing before or after the digits. */
 static int read_size_byte(struct http_chunks *c, char b)
 {
-    int digit = hex_digit(b);
+    int digit = parse_hex_digit(b);
 
     if (++c->n_line > HTTP_CHUNK_LINE_MAX)
         return HTTP_E_CHUNK;

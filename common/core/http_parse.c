@@ -7,6 +7,7 @@
 #include <strings.h>
 
 #include "common/core/err.h"
+#include "common/core/parse.h"
 
 enum state {
     STATE_HEAD,       /* gathering lines up to the empty one */
@@ -321,23 +322,14 @@ static int gather_line(struct http_parser *p, const char *buf, size_t n, size_t 
     return 0;
 }
 
-static int hex_value(char c)
-{
-    if (is_digit(c))
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
 /* 1*HEXDIG, then nothing or an extension, which is ignored. */
 static int parse_chunk_size(const char *line, uint64_t *ret)
 {
     uint64_t n = 0;
     int n_digits = 0;
 
-    for (; hex_value(*line) >= 0; line++, n_digits++)
-        n = n * 16 + (uint64_t)hex_value(*line);
+    for (; parse_hex_digit(*line) >= 0; line++, n_digits++)
+        n = n * 16 + (uint64_t)parse_hex_digit(*line);
     if (n_digits < 1 || n_digits > 15)
         return HTTP_E_MALFORMED;
     line += strspn(line, " \t");

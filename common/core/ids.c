@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "common/core/parse.h"
+
 static char *format_bytes(const uint8_t *b, size_t n, char *buf)
 {
     static const char hex[] = "0123456789abcdef";
@@ -24,17 +26,6 @@ char *id128_short(const struct id128 *id, char *buf)
     return format_bytes(id->b, 4, buf);
 }
 
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
-    return -1;
-}
-
 bool id128_parse(const char *text, struct id128 *ret)
 {
     struct id128 id;
@@ -42,7 +33,7 @@ bool id128_parse(const char *text, struct id128 *ret)
     if (!text || strnlen(text, ID128_TEXT) != ID128_TEXT - 1)
         return false;
     for (size_t i = 0; i < sizeof(id.b); i++) {
-        int hi = hex_digit(text[2 * i]), lo = hex_digit(text[2 * i + 1]);
+        int hi = parse_hex_digit(text[2 * i]), lo = parse_hex_digit(text[2 * i + 1]);
 
         if (hi < 0 || lo < 0)
             return false;

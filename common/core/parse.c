@@ -71,3 +71,14 @@ bool parse_duration_ms(const char *text, uint64_t *ret)
 
     return with_unit(text, units, ret);
 }
+
+int parse_hex_digit(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    if (c >= 'a' && c <= 'f')
+        return c - 'a' + 10;
+    if (c >= 'A' && c <= 'F')
+        return c - 'A' + 10;
+    return -1;
+}

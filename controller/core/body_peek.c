@@ -3,6 +3,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "common/core/parse.h"
 #include "common/core/text.h"
 
 /* What a string says, as far as it fits. */
@@ -61,14 +62,11 @@ static bool take_hex4(struct peek *k, uint32_t *ret)
     if (k->end - k->p < 4)
         return false;
     for (int i = 0; i < 4; i++, k->p++) {
-        char c = *k->p;
+        int digit = parse_hex_digit(*k->p);
 
-        if (c >= '0' && c <= '9')
-            value = value << 4 | (uint32_t)(c - '0');
-        else if ((c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F'))
-            value = value << 4 | (uint32_t)((c | 0x20) - 'a' + 10);
-        else
+        if (digit < 0)
             return false;
+        value = value << 4 | (uint32_t)digit;
     }
     *ret = value;
     return true;
