@@ -8,27 +8,14 @@
 #include <unistd.h>
 
 #include "common/cleanup.h"
+#include "common/core/base64url.h"
 #include "common/core/err.h"
 #include "common/crypto.h"
 
 #define PREFIX "caravan_"
 
-static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-
-/* RFC 4648, section 5, of exactly this many bytes. */
-static void encode(const uint8_t in[CRYPTO_KEY_BYTES], char *out)
-{
-    uint32_t bits = 0;
-    unsigned int n_bits = 0;
-
-    for (size_t i = 0; i < CRYPTO_KEY_BYTES; i++) {
-        bits = bits << 8 | in[i];
-        for (n_bits += 8; n_bits >= 6; n_bits -= 6)
-            *out++ = digits[bits >> (n_bits - 6) & 63];
-    }
-    *out++ = digits[bits << (6 - n_bits) & 63];
-    *out = '\0';
-}
+enum { SECRET_TEXT = BASE64URL_TEXT(CRYPTO_KEY_BYTES) };
+_Static_assert(API_KEY_TEXT == sizeof(PREFIX) - 1 + SECRET_TEXT, "the header says how long one is");
 
 void api_key_new(char text[API_KEY_TEXT])
 {
@@ -36,7 +23,7 @@ void api_key_new(char text[API_KEY_TEXT])
 
     crypto_random(key, sizeof(key));
     memcpy(text, PREFIX, sizeof(PREFIX) - 1);
-    encode(key, text + sizeof(PREFIX) - 1);
+    base64url_format(key, sizeof(key), text + sizeof(PREFIX) - 1);
     explicit_bzero(key, sizeof(key));
 }
 
@@ -54,7 +41,7 @@ void api_key_hash(const char *text, char hash[PROTO_KEY_MAX])
 static bool is_key(const char *text, size_t n)
 {
     return n == API_KEY_TEXT && text[n - 1] == '\n' && memcmp(text, PREFIX, sizeof(PREFIX) - 1) == 0 &&
-           strspn(text + sizeof(PREFIX) - 1, digits) == API_KEY_TEXT - sizeof(PREFIX);
+           base64url_span(text + sizeof(PREFIX) - 1, SECRET_TEXT - 1) == SECRET_TEXT - 1;
 }
 
 /* NULL: as it should be. */

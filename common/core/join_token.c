@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "common/core/base64url.h"
 #include "common/core/fnv.h"
 #include "common/core/ip_literal.h"
 #include "common/core/text.h"
@@ -23,7 +24,7 @@ enum {
     BYTES_MAX = 1 + sizeof(struct id128) + JOIN_TOKEN_SECRET + 1 + JOIN_TOKEN_CONTROLLERS_MAX * ENTRY_MAX + CHECK_BYTES,
     BYTES_MIN = 1 + CHECK_BYTES
 };
-_Static_assert(sizeof(PREFIX) + (BYTES_MAX * 8 + 5) / 6 <= JOIN_TOKEN_TEXT_MAX, "the largest token has room");
+_Static_assert(sizeof(PREFIX) - 1 + BASE64URL_TEXT(BYTES_MAX) <= JOIN_TOKEN_TEXT_MAX, "the largest token has room");
 
 /* What the bytes say of themselves, before the check is looked at. */
 enum shape { SHAPE_WHOLE, SHAPE_SHORT /* they end too early */, SHAPE_WRONG };
@@ -67,70 +68,32 @@ static size_t put_token(const struct join_token *t, uint8_t data[BYTES_MAX])
     return n + CHECK_BYTES;
 }
 
-static char *put_base64(char *to, const uint8_t *data, size_t n)
-{
-    static const char digit[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    unsigned n_bits = 0;
-    uint32_t bits = 0;
-
-    for (size_t i = 0; i < n; i++) {
-        bits = (bits << 8 | data[i]) & 0xffff;
-        for (n_bits += 8; n_bits >= 6; n_bits -= 6)
-            *to++ = digit[bits >> (n_bits - 6) & 63];
-    }
-    if (n_bits)
-        *to++ = digit[bits << (6 - n_bits) & 63];
-    *to = '\0';
-    return to;
-}
-
 void join_token_format(const struct join_token *t, char buf[JOIN_TOKEN_TEXT_MAX])
 {
     uint8_t data[BYTES_MAX];
 
     assert(t->n_controllers >= 1 && t->n_controllers <= JOIN_TOKEN_CONTROLLERS_MAX);
     memcpy(buf, PREFIX, sizeof(PREFIX) - 1);
-    put_base64(buf + sizeof(PREFIX) - 1, data, put_token(t, data));
+    base64url_format(data, put_token(t, data), buf + sizeof(PREFIX) - 1);
     explicit_bzero(data, sizeof(data));
 }
 
 /* ---- in ---------------------------------------------------------------------------------------------------------- */
 
-/* -1: none. */
-static int value_of(char c)
-{
-    if (c >= 'A' && c <= 'Z')
-        return c - 'A';
-    if (c >= 'a' && c <= 'z')
-        return c - 'a' + 26;
-    if (c >= '0' && c <= '9')
-        return c - '0' + 52;
-    return c == '-' ? 62 : c == '_' ? 63 : -1;
-}
-
 /* data: room for n bytes. NULL; else what is wrong. */
 static const char *get_base64(const char *text, size_t n, uint8_t *data, size_t *ret_n)
 {
-    unsigned n_bits = 0;
-    uint32_t bits = 0;
-
-    *ret_n = 0;
-    for (size_t i = 0; i < n; i++) {
-        int value = value_of(text[i]);
-
-        if (value < 0)
-            return isspace((unsigned char)text[i]) ? "there is a blank or a line break within it: paste it as one word"
-                                                   : "it is mistyped: one of its characters stands in no token" COPY;
-        bits = (bits << 6 | (uint32_t)value) & 0xffff;
-        n_bits += 6;
-        if (n_bits >= 8) {
-            n_bits -= 8;
-            data[(*ret_n)++] = (uint8_t)(bits >> n_bits);
-        }
-    }
-    if (n_bits >= 6)
+    switch (base64url_parse(text, n, data, ret_n)) {
+    case 0:
+        return NULL;
+    case BASE64URL_E_CHARACTER:
+        return isspace((unsigned char)text[base64url_span(text, n)])
+                   ? "there is a blank or a line break within it: paste it as one word"
+                   : "it is mistyped: one of its characters stands in no token" COPY;
+    case BASE64URL_E_LENGTH:
         return "it is cut: its end is missing" COPY;
-    return bits & ((1u << n_bits) - 1) ? "it is cut or mistyped at its end" COPY : NULL;
+    }
+    return "it is cut or mistyped at its end" COPY;
 }
 
 struct bytes {
