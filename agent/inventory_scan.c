@@ -6,13 +6,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "agent/model_path.h"
 #include "common/cleanup.h"
 #include "common/core/err.h"
 #include "common/core/gguf.h"
 #include "common/core/text.h"
+#include "common/file.h"
 
 enum { FILES_MAX = 4096 /* over all directories; sets have up to GGUF_SHARDS_MAX */ };
 
@@ -95,30 +95,11 @@ uint64_t inventory_headers_read(const struct inventory_cache *c)
 
 /* ---- one file ---------------------------------------------------------------------------------------------------- */
 
-static int read_at(void *ctx, uint64_t offset, void *buf, size_t n)
-{
-    const int *fd = ctx;
-    char *p = buf;
-
-    while (n) {
-        ssize_t got = pread(*fd, p, n, (off_t)offset);
-
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got <= 0)
-            return err_raise(got < 0 ? -errno : -EIO); /* shorter than it was a moment ago */
-        p += got;
-        n -= (size_t)got;
-        offset += (uint64_t)got;
-    }
-    return 0;
-}
-
 /* What is wrong with a file is a sentence in the entry; only -ENOMEM is an error here. */
 static int read_header(const struct inventory_cache *c, struct entry *e)
 {
     CLEANUP(cleanup_close) int fd = -1;
-    struct gguf_source source = {.read = read_at, .ctx = &fd, .size_bytes = e->size_bytes};
+    struct gguf_source source = file_gguf_source(&fd, e->size_bytes);
     int r = model_path_open(e->path, c->dir, c->n_dirs, &fd);
 
     gguf_destroy(&e->gguf);

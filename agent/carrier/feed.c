@@ -4,6 +4,7 @@
 
 #include "agent/carrier/tensor_store.h"
 #include "common/core/fnv.h"
+#include "common/file.h"
 
 enum { CMD_SET_TENSOR = 6, HEAD_BYTES = 9, OFFSET_BYTES = 8 };
 
@@ -67,11 +68,10 @@ static size_t read_head(struct feed *f, uint8_t *buf, size_t n)
 
 static size_t read_data(struct feed *f, uint8_t *buf, size_t n)
 {
-    struct gguf_source source = tensor_store_source(&f->file->fd, tensor_index_file(f->file->index).size_bytes);
     uint64_t left = feed_left_bytes(f);
     size_t n_took = left < n ? (size_t)left : n;
 
-    if (!f->failed && source.read(source.ctx, f->span.offset + (f->at - FEED_HEAD_BYTES), buf, n_took) < 0)
+    if (!f->failed && file_read_at(f->file->fd, f->span.offset + (f->at - FEED_HEAD_BYTES), buf, n_took) < 0)
         f->failed = true;
     if (f->failed)
         memset(buf, 0, n_took);

@@ -11,6 +11,7 @@
 
 #include "common/cleanup.h"
 #include "common/core/err.h"
+#include "common/file.h"
 
 int tensor_store_identify(int fd, struct tensor_file_id *ret)
 {
@@ -26,30 +27,6 @@ int tensor_store_identify(int fd, struct tensor_file_id *ret)
     return 0;
 }
 
-static int read_at(void *ctx, uint64_t offset, void *buf, size_t n)
-{
-    const int *fd = ctx;
-    char *p = buf;
-
-    while (n) {
-        ssize_t got = pread(*fd, p, n, (off_t)offset);
-
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got <= 0)
-            return err_raise(got < 0 ? -errno : -EIO); /* shorter than it was a moment ago */
-        p += got;
-        n -= (size_t)got;
-        offset += (uint64_t)got;
-    }
-    return 0;
-}
-
-struct gguf_source tensor_store_source(const int *fd, uint64_t size_bytes)
-{
-    return (struct gguf_source){.read = read_at, .ctx = (void *)(uintptr_t)fd, .size_bytes = size_bytes};
-}
-
 static int kept_path(char buf[PATH_MAX], const char *dir, uint64_t inode, const char *suffix)
 {
     int n = snprintf(buf, PATH_MAX, "%s/%016" PRIx64 ".tensors%s", dir, inode, suffix);
@@ -63,7 +40,6 @@ static void take_kept(const char *dir, struct tensor_index *x)
     CLEANUP(cleanup_close) int fd = -1;
     CLEANUP(cleanup_free) uint8_t *buf = NULL;
     size_t n = tensor_index_kept_bytes(x);
-    struct gguf_source kept;
     struct stat st;
     char path[PATH_MAX];
 
@@ -73,8 +49,7 @@ static void take_kept(const char *dir, struct tensor_index *x)
     if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || (uint64_t)st.st_size != n)
         return;
     buf = malloc(n);
-    kept = tensor_store_source(&fd, n);
-    if (buf && !kept.read(kept.ctx, 0, buf, n))
+    if (buf && !file_read_at(fd, 0, buf, n))
         tensor_index_take(x, buf, n);
 }
 
@@ -86,7 +61,7 @@ int tensor_store_open(const char *dir, int fd, struct tensor_index **ret, char *
 
     if (r)
         return err_fold(r);
-    source = tensor_store_source(&fd, id.size_bytes);
+    source = file_gguf_source(&fd, id.size_bytes);
     r = tensor_index_new(&source, &id, ret, why, why_size);
     if (r)
         return r == TENSOR_INDEX_E_NO_MODEL ? r : err_fold(r);

@@ -9,9 +9,6 @@
 /* What fd (of a model, borrowed) is now. 0 or negative errno. */
 int tensor_store_identify(int fd, struct tensor_file_id *ret);
 
-/* fd as a source; fd: borrowed, must stay where it is as long as the source is used. */
-struct gguf_source tensor_store_source(const int *fd, uint64_t size_bytes);
-
 /* Reads the header of fd's file and takes in what was kept of it, if that still holds: else every byte is to be hashed
  * again (tensor_index_step), and that is no error. ret: owned. 0; TENSOR_INDEX_E_NO_MODEL, why says why; negative errno. */
 int tensor_store_open(const char *dir, int fd, struct tensor_index **ret, char *why, size_t why_size);

@@ -17,6 +17,7 @@
 #include "agent/carrier/feed.h"
 #include "agent/carrier/tensor_store.h"
 #include "common/cleanup.h"
+#include "common/file.h"
 
 enum { CHUNK = 256 * 1024 };
 
@@ -178,7 +179,7 @@ static struct tensor_index *index_of(const char *dir, int fd)
         fprintf(stderr, "feed_relay: no index of it: %s\n", why);
         exit(1);
     }
-    source = tensor_store_source(&fd, tensor_index_file(x).size_bytes);
+    source = file_gguf_source(&fd, tensor_index_file(x).size_bytes);
     if (tensor_index_step(x, &source, UINT64_MAX) || tensor_store_keep(dir, x))
         exit(1);
     return x;

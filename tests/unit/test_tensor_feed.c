@@ -19,6 +19,7 @@
 #include "agent/carrier/tensor_store.h"
 #include "common/cleanup.h"
 #include "common/core/fnv.h"
+#include "common/file.h"
 #include "tests/lib/gguf_image.h"
 
 /* One layer, of which the three matrices of the feed-forward part are over 10 MiB. */
@@ -116,7 +117,7 @@ static int begin(void **state)
     assert_int_equal(fstat(p->fd, &st), 0);
     p->time[0] = st.st_atim;
     p->time[1] = st.st_mtim;
-    p->source = tensor_store_source(&p->fd, p->n);
+    p->source = file_gguf_source(&p->fd, p->n);
     p->hashed = opened(p);
     assert_int_equal(tensor_index_step(p->hashed, &p->source, UINT64_MAX), 0);
     *state = p;
