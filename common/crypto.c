@@ -11,6 +11,7 @@
 
 #include "common/cleanup.h"
 #include "common/core/err.h"
+#include "common/file.h"
 
 _Static_assert(CRYPTO_KEY_BYTES == crypto_box_PUBLICKEYBYTES && CRYPTO_KEY_BYTES == crypto_box_SECRETKEYBYTES,
                "CurveZMQ's keys are those of crypto_box, X25519");
@@ -133,19 +134,6 @@ static int read_all(int fd, char *buf, size_t size, size_t *ret_n)
     return 0;
 }
 
-static int write_all(int fd, const char *buf, size_t n)
-{
-    while (n) {
-        ssize_t put = write(fd, buf, n);
-
-        if (put < 0 && errno != EINTR)
-            return err_raise(-errno);
-        buf += put > 0 ? put : 0;
-        n -= put > 0 ? (size_t)put : 0;
-    }
-    return 0;
-}
-
 /* Ours; or, for root who only looks, of the user whose directory it is: the service's. */
 static bool is_owner(int dir, uid_t uid)
 {
@@ -189,7 +177,7 @@ static int identity_write(int dir, const char *name, const struct identity *id)
     if (fd < 0)
         return err_raise(-errno);
     identity_format(id, text);
-    r = fchmod(fd, 0600) < 0 ? err_raise(-errno) : write_all(fd, text, strlen(text));
+    r = fchmod(fd, 0600) < 0 ? err_raise(-errno) : file_write(fd, text, strlen(text));
     if (r == 0 && fsync(fd) < 0)
         r = err_raise(-errno);
     sodium_memzero(text, sizeof(text));

@@ -23,6 +23,23 @@ int file_read_at(int fd, uint64_t offset, void *buf, size_t n)
     return 0;
 }
 
+int file_write(int fd, const void *buf, size_t n)
+{
+    const char *p = buf;
+
+    while (n) {
+        ssize_t put = write(fd, p, n);
+
+        if (put < 0 && errno == EINTR)
+            continue;
+        if (put < 0)
+            return err_raise(-errno);
+        p += put;
+        n -= (size_t)put;
+    }
+    return 0;
+}
+
 static int read_source(void *ctx, uint64_t offset, void *buf, size_t n)
 {
     const int *fd = ctx;

@@ -69,21 +69,6 @@ int tensor_store_open(const char *dir, int fd, struct tensor_index **ret, char *
     return 0;
 }
 
-static int write_all(int fd, const uint8_t *p, size_t n)
-{
-    while (n) {
-        ssize_t put = write(fd, p, n);
-
-        if (put < 0 && errno == EINTR)
-            continue;
-        if (put < 0)
-            return err_raise(-errno);
-        p += put;
-        n -= (size_t)put;
-    }
-    return 0;
-}
-
 static int write_synced(const char *path, const uint8_t *buf, size_t n)
 {
     CLEANUP(cleanup_close) int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
@@ -91,7 +76,7 @@ static int write_synced(const char *path, const uint8_t *buf, size_t n)
 
     if (fd < 0)
         return err_raise(-errno);
-    r = write_all(fd, buf, n);
+    r = file_write(fd, buf, n);
     if (r)
         return err_fold(r);
     return fsync(fd) < 0 ? err_raise(-errno) : 0;
