@@ -406,21 +406,7 @@ static int find(struct step *s, struct instance *i)
 int restore_decide(struct step *s, struct instance *i)
 {
     i->settle_ms = UINT64_MAX;
-    switch (i->stored) {
-    case INSTANCE_LEASING:
-    case INSTANCE_STARTING:
-    case INSTANCE_LOADING:
-    case INSTANCE_READY:
-    case INSTANCE_DRAINING:
+    if (instance_state_runs(i->stored))
         return err_fold(find(s, i));
-    case INSTANCE_REQUESTED:
-    case INSTANCE_PLACING:
-    case INSTANCE_WAITING:
-    case INSTANCE_RECOVERING:
-    case INSTANCE_STOPPING:
-    case INSTANCE_STOPPED:
-    case INSTANCE_FAILED:
-        break;
-    }
     return err_fold(release_begin(s, i)); /* its epoch was over: it goes on from there */
 }
