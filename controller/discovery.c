@@ -206,28 +206,9 @@ void discovery_service(struct discovery *d, const struct mdns_service *s, uint64
 
 /* ---- agents ---- */
 
-static bool node_answers(const struct view_node *n)
-{
-    switch (n->state) {
-    case NODE_READY:
-    case NODE_SUSPECT:
-    case NODE_DRAINING:
-    case NODE_DRAINED:
-        return true;
-    case NODE_UNKNOWN:
-    case NODE_JOINING:
-    case NODE_LOST:
-    case NODE_EVICTED:
-    case NODE_STUCK:
-    case NODE_RETIRED:
-        return false;
-    }
-    return false;
-}
-
 static enum backend_state unit_backend_state(const struct view_node *n, const struct unit_facts *u)
 {
-    if (!node_answers(n) || u->state != UNIT_RUNNING)
+    if (!view_node_answers(n) || u->state != UNIT_RUNNING)
         return BACKEND_OFFLINE;
     if (*n->hello.build_problem || (u->rpc.major && n->hello.rpc.major && u->rpc.major != n->hello.rpc.major))
         return BACKEND_INCOMPATIBLE;
@@ -256,7 +237,7 @@ static void take_unit(struct discovery *d, const struct view *v, const struct vi
         b->memory_bytes += u->device_total_bytes[i];
     set_state(d, b, unit_backend_state(n, u));
     snprintf(text, sizeof(text), "%s worker %.63s of node %.63s, %s", u->standing ? "standing" : "leased", u->id,
-             n->hello.name, node_answers(n) ? unit_state_name(u->state) : "which does not answer");
+             n->hello.name, view_node_answers(n) ? unit_state_name(u->state) : "which does not answer");
     say(d, b, BACKEND_BY_AGENT, true, v->made_wall_ms - n->last_report_ms, text);
 }
 

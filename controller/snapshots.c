@@ -87,23 +87,10 @@ static bool make(struct snapshots *s)
 
 /* ---- whose turn it is ---- */
 
+/* A picture goes by the node's own link alone. */
 static bool hears(const struct view_node *n)
 {
-    switch (n->state) {
-    case NODE_READY:
-    case NODE_SUSPECT:
-    case NODE_DRAINING:
-    case NODE_DRAINED:
-        return n->joined && !n->via[0];
-    case NODE_UNKNOWN:
-    case NODE_JOINING:
-    case NODE_LOST:
-    case NODE_EVICTED:
-    case NODE_STUCK:
-    case NODE_RETIRED:
-        break;
-    }
-    return false;
+    return view_node_answers(n) && n->joined && !n->via[0];
 }
 
 /* The one after `last` by id, from the beginning again after the highest. NULL: nobody hears. */

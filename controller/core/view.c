@@ -359,6 +359,27 @@ void view_unref(struct view **v)
     *v = NULL;
 }
 
+/* ---- who answers ------------------------------------------------------------------------------------------------ */
+
+bool view_node_answers(const struct view_node *n)
+{
+    switch (n->state) {
+    case NODE_READY:
+    case NODE_SUSPECT:
+    case NODE_DRAINING:
+    case NODE_DRAINED:
+        return true;
+    case NODE_UNKNOWN:
+    case NODE_JOINING:
+    case NODE_LOST:
+    case NODE_EVICTED:
+    case NODE_STUCK:
+    case NODE_RETIRED:
+        break;
+    }
+    return false;
+}
+
 /* ---- whom a request means --------------------------------------------------------------------------------------- */
 
 /* How well it is meant: 0 not at all; its name or id before its model's name, one that serves before one that does not. */

@@ -193,6 +193,9 @@ struct view {
 struct view *view_ref(struct view *v);
 void view_unref(struct view **v);
 
+/* It speaks, or did until a moment ago: nobody says yet that it has gone. */
+bool view_node_answers(const struct view_node *n);
+
 /* The instance that a request's `model` names (name, alias, model, or instance id), preferring a ready one; NULL: none. */
 const struct view_instance *view_find_instance(const struct view *v, const char *model);
 

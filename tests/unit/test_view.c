@@ -56,6 +56,18 @@ static void test_nodes_are_sorted_by_name_and_show_their_age(void **state)
     view_unref(&v);
 }
 
+static void test_who_answers(void **state)
+{
+    struct view_node n = {.state = NODE_UNKNOWN};
+
+    (void)state;
+    for (int k = NODE_UNKNOWN; k <= NODE_RETIRED; k++) {
+        n.state = (enum node_state)k;
+        assert_int_equal(view_node_answers(&n),
+                         k == NODE_READY || k == NODE_SUSPECT || k == NODE_DRAINING || k == NODE_DRAINED);
+    }
+}
+
 static void test_models_are_put_together_over_nodes(void **state)
 {
     struct message *m;
@@ -169,7 +181,7 @@ int main(void)
         TEST(test_an_empty_cluster_has_every_counter_at_zero),  TEST(test_a_view_lives_as_long_as_somebody_reads_it),
         TEST(test_nodes_are_sorted_by_name_and_show_their_age), TEST(test_models_are_put_together_over_nodes),
         TEST(test_a_load_shows_how_far_each_rank_is),           TEST(test_the_newest_come_first),
-        TEST(test_a_request_finds_the_instance_that_it_means),
+        TEST(test_a_request_finds_the_instance_that_it_means),  cmocka_unit_test(test_who_answers),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
