@@ -11,12 +11,6 @@ model tiny --layers 12 --embd 256 --heads 8 --kv-heads 2 --type q8_0 --ctx 4096
 controller 5 --settle 2s
 agents 4
 
-instance() { cv instances --json | jq -c '.instances[] | select(.name == "tiny" and .state != "stopped")'; }
-epoch() { instance | jq -r .epoch; }
-is_ready() { [ "$(instance | jq -r .state)" = ready ]; }
-# rank_node RANK: the number of the node that serves it
-rank_node() { instance | jq -r ".plan.ranks[$1].node_name" | tr -d '[:lower:]'; }
-
 # Lines of /api/events with the moment at which each came before it.
 listen() {
     : >"$WORK/events"
@@ -44,37 +38,28 @@ heard() {
 }
 took() { echo "$t0 $1" | awk '{ printf "%.1f\n", ($2 - $1) / 1000 }' >>"$WORK/$2"; } # MOMENT FILE
 
-generate() { # in the background, until it is cut or over
-    jq -n '{model: "tiny", stream: true, messages: [{role: "user", content: "go"}], max_tokens: 3500, temperature: 0}' |
-        curl -sSN -m 100 -d @- "$URL/v1/chat/completions" >"$WORK/stream" 2>/dev/null &
-    asking=$!
-    until_ok 60 sh -c "[ \$(grep -c content '$WORK/stream') -gt 10 ]"
-}
+generate() { stream "$WORK/stream" 3500; } # until it is cut or over
 quiet() {
-    kill "${asking:-0}" 2>/dev/null || true
-    wait "${asking:-0}" 2>/dev/null || true
+    [ -n "${streaming:-}" ] || return 0
+    kill "$streaming" 2>/dev/null || true
+    wait "$streaming" 2>/dev/null || true
+    streaming=
 }
 # A clean slate for each run: attempts, backoff and exclusions of the run before must not count in this one.
 fresh() {
     until_ok 90 nodes_ready 4
     cv stop tiny >/dev/null 2>&1 || true
     cv deploy tiny --nodes 2 --ctx 4096 --slots 1 >/dev/null
-    until_ok 60 is_ready
+    until_ok 60 is tiny ready
 }
 
 worker_kill() {
     generate
     node=$(rank_node $((k % 2)))
-    pid=$(instance_pid "$node" rpc-server)
+    pid=$(serving "$node" rpc-server)
     t0=$(now_us)
     kill -KILL "$pid"
     took "$(heard 60 '"to":"loading"')" worker_kill
-}
-instance_pid() { # NODE PROGRAM: of the process that serves the instance: the one that holds most memory
-    local p
-    for p in $(pid_of "$1" "$2"); do
-        echo "$(awk '/^RssAnon/ { print $2 }' "/proc/$p/status") $p"
-    done | sort -n | tail -n 1 | cut -d' ' -f2
 }
 silent() {
     node=$(rank_node 1)
@@ -96,14 +81,14 @@ crash() {
 frozen() {
     generate
     node=$(rank_node 1)
-    pid=$(instance_pid "$node" rpc-server)
+    pid=$(serving "$node" rpc-server)
     t0=$(now_us)
     kill -STOP "$pid"
     took "$(heard 60 '"to":"loading"')" frozen_relaunch
     heard 1 "node$node" '"from":"ready"' >/dev/null # named
 }
 agent_adopt() {
-    before=$(for i in 1 2 3 4; do pid_of $i rpc-server; pid_of $i llama-server; done | sort)
+    before=$(llama_pids 1 2 3 4)
     node=$(rank_node 0)
     kill -KILL "$(pid_of "$node" caravan-agent)"
     until_ok 20 gone "$node" caravan-agent
@@ -111,14 +96,13 @@ agent_adopt() {
     in_node "$node" "agent$node" "$BIN/caravan-agent" --config /dev/null --state-dir /run/node/agent --models "$MODELS" \
         --llama-dir "$LLAMA" --shim "$BIN/caravan-shim" --trust open --worker-threads 1
     took "$(heard 60 '"machine":"node"' "\"id\":\"node$node\"" '"to":"ready"')" agent_adopt
-    after=$(for i in 1 2 3 4; do pid_of $i rpc-server; pid_of $i llama-server; done | sort)
+    after=$(llama_pids 1 2 3 4)
     [ "$before" = "$after" ] || fail "processes changed while an agent was away"
-    is_ready || fail "not ready after its agent came back: $(instance)"
+    is tiny ready || fail "not ready after its agent came back: $(instance)"
 }
 controller_restart() {
     kill -KILL "$(pid_of 5 caravan-controller)"
     until_ok 20 gone 5 caravan-controller
-    rm -f "/run/cv-$CARAVAN_LAB/n5/var/http-port"
     t0=$(now_us)
     controller 5 --settle 2s
     until_ok 60 ask tiny hi 1
