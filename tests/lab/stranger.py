@@ -1,12 +1,15 @@
 #!/usr/bin/env python3
 """What a stranger on the network tries at TCP ports, one verb each; run by tests/lab/test_stranger*.sh in a namespace of his
-own. stranger_http.py has the rest.
+own, and by test_http_hostile.sh. stranger_http.py has the rest.
 
   raw HOST PORT              byte strings at a CURVE port: prints what is not refused, exits 1 then
   relay PORT HOST PORT FILE  hands one connection on, and writes to FILE what its client said
   replay FILE HOST PORT      says it again: prints the server's words, exits 1 where they let us in
   sink FILE PORT...          listens, and writes to FILE who came and how much they said
-  hold COUNT HOST PORT KIND  keeps so many connections open, `silent` or saying a byte a second (`slow`), until it is ended"""
+  hold COUNT HOST PORT KIND...
+                             keeps so many connections open until it is ended, `silent` and saying a byte a second (`slow`) in
+                             turn where both are named"""
+import itertools
 import json
 import os
 import selectors
@@ -184,9 +187,10 @@ def sink(path, *ports):
 
 # ---- many and slow ---------------------------------------------------------------------------------------------------------
 
-def hold(count, host, port, kind):
+def hold(count, host, port, *kinds):
     """Those that are closed come again, 1,000 in a second at most."""
-    beginning = {"silent": b"", "slow": b"GET /api/nodes HTTP/1.1\r\nA: " if port == "8080" else SIGNATURE[:1]}[kind]
+    beginning = {"silent": b"", "slow": b"GET /api/nodes HTTP/1.1\r\nA: " if port == "8080" else SIGNATURE[:1]}
+    turn = itertools.cycle(kinds)
     found = selectors.DefaultSelector()
     n_opened = n_told = 0
 
@@ -195,7 +199,7 @@ def hold(count, host, port, kind):
         s = socket.socket()
         s.setblocking(False)
         s.connect_ex((host, int(port)))
-        found.register(s, selectors.EVENT_WRITE)
+        found.register(s, selectors.EVENT_WRITE, next(turn))
         n_opened += 1
 
     for _ in range(int(count)):
@@ -207,8 +211,8 @@ def hold(count, host, port, kind):
             s = key.fileobj
             try:
                 if key.events == selectors.EVENT_WRITE:
-                    s.send(beginning)
-                    found.modify(s, selectors.EVENT_READ, "open")
+                    s.send(beginning[key.data])
+                    found.modify(s, selectors.EVENT_READ, key.data)
                 elif not s.recv(4096):
                     raise ConnectionResetError
             except OSError:
@@ -218,9 +222,9 @@ def hold(count, host, port, kind):
                 begin()
                 if closed == 100:
                     break
-        if kind == "slow" and time.monotonic() >= next_byte:
+        if time.monotonic() >= next_byte:
             next_byte += 1
-            for key in list(found.get_map().values()):
+            for key in [k for k in found.get_map().values() if k.data == "slow"]:
                 try:
                     key.fileobj.send(b"\0" if port != "8080" else b"a")
                 except OSError:

@@ -172,45 +172,6 @@ PY
 }
 rss_kib() { awk '/^VmRSS/ { print $2 }' "/proc/$pid/status"; }
 
-# hostile N: so many connections, silent or with a head of which a byte comes now and then; those that are closed come again,
-# 1,000 in a second at most. Until it is killed.
-hostile() {
-    exec python3 - "$1" <<'PY'
-import random, selectors, socket, sys, time
-found = selectors.DefaultSelector()
-def begin():
-    s = socket.socket()
-    s.setblocking(False)
-    s.connect_ex(("127.0.0.1", 8080))
-    found.register(s, selectors.EVENT_WRITE, random.choice([b"", b"GET /api/nodes HTTP/1.1\r\nA: "]))
-for _ in range(int(sys.argv[1])):
-    begin()
-while True:
-    closed = 0
-    for key, _ in found.select(0.1):
-        s = key.fileobj
-        try:
-            if key.events == selectors.EVENT_WRITE:
-                s.send(key.data) if key.data else None
-                found.modify(s, selectors.EVENT_READ, None)
-            elif not s.recv(4096):
-                raise OSError
-        except OSError:
-            found.unregister(s)
-            s.close()
-            closed += 1
-            begin()
-            if closed == 100:
-                break
-    for key in random.sample(list(found.get_map().values()), 20):
-        try:
-            key.fileobj.send(b"a")
-        except OSError:
-            pass
-    time.sleep(0.1)
-PY
-}
-
 # connections N: has the controller so many open?
 connections() { [ "$(find "/proc/$pid/fd" -type l 2>/dev/null | wc -l)" -ge "$1" ]; }
 
@@ -219,7 +180,7 @@ read -r failed_before _ p99_before < <(honest 300)
 rss_before=$(rss_kib)
 [ "$failed_before" = 0 ] || fail "honest requests failed"
 for n in 1000 3000; do # the second is more than one address may have
-    hostile "$n" &
+    python3 "$ROOT/tests/lab/stranger.py" hold "$n" 127.0.0.1 8080 silent slow >/dev/null &
     flood=$!
     for _ in $(seq 100); do connections $((n < 2000 ? n : 2000)) && break || sleep 0.1; done
     connections $((n < 2000 ? n : 2000)) || fail "there is no flood"
