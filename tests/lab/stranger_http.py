@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""What a stranger on the network tries at HTTP, one verb each; run by tests/lab/test_stranger_web.sh in a namespace of his own.
+"""What a stranger on the network tries at HTTP, one verb each; run by tests/lab/test_stranger_web.sh in a namespace of his own,
+and by test_http_hostile.sh.
 
   routes HOST PORT           every route with the keys of standard input (see routes())
   smuggle HOST PORT          requests that two readers would take apart in two ways; the key is on standard input
@@ -107,7 +108,8 @@ def smuggle(host, port):
     key = sys.stdin.read().strip()
     bearer = "Authorization: Bearer %s\r\n" % key
     hidden = "GET /api/version HTTP/1.1\r\nHost: localhost\r\n%sConnection: close\r\n\r\n" % bearer
-    post = "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n" + bearer
+    post, get = (first + " HTTP/1.1\r\nHost: localhost\r\n" + bearer
+                 for first in ("POST /v1/chat/completions", "GET /api/health"))
     chunked = "Transfer-Encoding: chunked\r\n"
 
     def answer(text):
@@ -122,6 +124,7 @@ def smuggle(host, port):
     two = "well formed, both are answered"
     control_length = two, answered(post + "Content-Length: 2\r\n\r\n{}")
     control_chunked = two, answered(post + chunked + "\r\n2\r\n{}\r\n0\r\n\r\n")
+    control_get = two, answered(get + "\r\n")
     for what, text, control in (
         ("two lengths", post + "Content-Length: 0\r\nContent-Length: %d\r\n\r\n" % len(hidden), control_length),
         ("two lengths in one field", post + "Content-Length: 0, %d\r\n\r\n" % len(hidden), control_length),
@@ -136,7 +139,12 @@ def smuggle(host, port):
         ("chunked, then identity", post + chunked + "Transfer-Encoding: identity\r\n\r\n0\r\n\r\n", control_chunked),
         ("a space before the colon", post + "Content-Length : 0\r\n\r\n", control_length),
         ("a folded field", post + "A: b\r\n Content-Length: 0\r\n\r\n", control_length),
+        ("a bare line feed between fields", post + "A: b\nC: d\r\nContent-Length: 0\r\n\r\n", control_length),
+        ("a zero byte in a field", post + "A: b\0c\r\nContent-Length: 0\r\n\r\n", control_length),
         ("two hosts", post + "Host: other\r\nContent-Length: 0\r\n\r\n", control_length),
+        ("a target with a host", get.replace("/api", "http://localhost/api") + "\r\n", control_get),
+        ("a target with %2e%2e", get.replace("/api/health", "/v1/%2e%2e/api/version") + "\r\n", control_get),
+        ("a target with ..%2f", get.replace("/api/health", "/v1/..%2fapi") + "\r\n", control_get),
     ):
         got = answer(text)
         refused = got.startswith((b"HTTP/1.1 4", b"HTTP/1.1 5")) and b'"cluster"' not in got

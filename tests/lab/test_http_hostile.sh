@@ -116,37 +116,8 @@ say "ok: rebinding and other sites"
 
 # ---- two readings of one request ---------------------------------------------------------------------------------------------
 
-# raw BYTES: all that comes back
-raw() {
-    exec 9<>/dev/tcp/127.0.0.1/8080
-    printf '%b' "$1" >&9
-    timeout 20 cat <&9 || true
-    exec 9>&-
-}
-hidden="GET /api/version HTTP/1.1\r\nHost: localhost\r\n$BEARER\r\nConnection: close\r\n\r\n"
-grep -q '"cluster"' <<<"$(raw "$hidden")" || fail "the request that is hidden below is not answered by itself"
-post="POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n$BEARER\r\n"
-for request in \
-    "${post}Content-Length: 0\r\nContent-Length: 200\r\n\r\n" \
-    "${post}Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" \
-    "${post}Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n" \
-    "${post}Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n" \
-    "${post}Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n" \
-    "${post}Transfer-Encoding: chunked\r\n\r\n0x2\r\n{}\r\n0\r\n\r\n" \
-    "${post}Transfer-Encoding: chunked\r\n\r\n2 \r\n{}\r\n0\r\n\r\n" \
-    "${post}Transfer-Encoding: chunked\r\n\r\n2\n{}\n0\n\n" \
-    "${post}Host: other\r\n\r\n" \
-    "${post}Content-Length : 0\r\n\r\n" \
-    "${post} folded: x\r\n\r\n" \
-    "${post}A: b\nC: d\r\n\r\n" \
-    "${post}A: b\0c\r\n\r\n" \
-    "POST http://127.0.0.1:8080/v1/models HTTP/1.1\r\nHost: localhost\r\n$BEARER\r\n\r\n" \
-    "GET /v1/%2e%2e/api/version HTTP/1.1\r\nHost: localhost\r\n$BEARER\r\n\r\n" \
-    "GET /v1/..%2fapi HTTP/1.1\r\nHost: localhost\r\n$BEARER\r\n\r\n"; do
-    answer=$(raw "$request$hidden" | tr -d '\0')
-    [[ $answer == HTTP/1.1\ [45]* ]] || fail "$request: $answer"
-    if grep -q '"cluster"' <<<"$answer"; then fail "hidden in $request and answered: $answer"; fi
-done
+python3 "$ROOT/tests/lab/stranger_http.py" smuggle 127.0.0.1 8080 <"$STATE/admin.key" >"$WORK/smuggle" ||
+    fail "smuggling: $(cat "$WORK/smuggle")"
 say "ok: nothing is smuggled"
 
 # ---- many, slow, silent ------------------------------------------------------------------------------------------------------
