@@ -11,6 +11,7 @@
 
 #include "common/cleanup.h"
 #include "common/core/err.h"
+#include "common/core/le.h"
 #include "common/file.h"
 
 _Static_assert(CRYPTO_KEY_BYTES == crypto_box_PUBLICKEYBYTES && CRYPTO_KEY_BYTES == crypto_box_SECRETKEYBYTES,
@@ -281,8 +282,7 @@ void crypto_hash_pair(const void *a, size_t n_a, const void *b, size_t n_b, uint
 static void nonce_of(uint64_t counter, uint8_t ret[crypto_aead_chacha20poly1305_IETF_NPUBBYTES])
 {
     memset(ret, 0, crypto_aead_chacha20poly1305_IETF_NPUBBYTES);
-    for (size_t i = 0; i < sizeof(counter); i++)
-        ret[4 + i] = (uint8_t)(counter >> (8 * i));
+    le_put(ret + 4, sizeof(counter), counter);
 }
 
 void crypto_seal(const uint8_t key[CRYPTO_KEY_BYTES], uint64_t counter, const void *ad, size_t n_ad, const void *plain,

@@ -10,6 +10,7 @@
 
 #include "common/cleanup.h"
 #include "common/core/err.h"
+#include "common/core/le.h"
 
 enum { CONNECT_MS = 3000, WARM_UP_ANSWER_MAX = 2048 };
 
@@ -19,8 +20,7 @@ char *upstream_key(const uint8_t secret[CRYPTO_KEY_BYTES], const struct id128 *i
     uint8_t data[sizeof(instance->b) + 8], key[CRYPTO_KEY_BYTES];
 
     memcpy(data, instance->b, sizeof(instance->b));
-    for (size_t i = 0; i < 8; i++)
-        data[sizeof(instance->b) + i] = (uint8_t)(epoch >> (8 * i));
+    le_put(data + sizeof(instance->b), 8, epoch);
     crypto_derive(secret, data, sizeof(data), key);
     return crypto_key_format(key, buf);
 }

@@ -4,24 +4,10 @@
 
 #include "agent/carrier/tensor_store.h"
 #include "common/core/fnv.h"
+#include "common/core/le.h"
 #include "common/file.h"
 
 enum { CMD_SET_TENSOR = 6, HEAD_BYTES = 9, OFFSET_BYTES = 8 };
-
-static void put_le(uint8_t *p, uint64_t value)
-{
-    for (size_t i = 0; i < 8; i++)
-        p[i] = (uint8_t)(value >> (8 * i));
-}
-
-static uint64_t get_le(const uint8_t *p)
-{
-    uint64_t value = 0;
-
-    for (size_t i = 0; i < 8; i++)
-        value |= (uint64_t)p[i] << (8 * i);
-    return value;
-}
 
 static bool is_unchanged(const struct feed_file *file)
 {
@@ -33,7 +19,7 @@ static bool is_unchanged(const struct feed_file *file)
 
 int feed_begin(struct feed *f, const struct feed_file *file, size_t n_files, const uint8_t frame[HASH_FRAME_BYTES])
 {
-    uint64_t hash = get_le(frame + HASH_FRAME_BYTES - 8);
+    uint64_t hash = le_get(frame + HASH_FRAME_BYTES - 8, 8);
 
     for (size_t i = 0; i < n_files; i++) {
         const struct tensor_span *span = tensor_index_find(file[i].index, hash);
@@ -42,7 +28,7 @@ int feed_begin(struct feed *f, const struct feed_file *file, size_t n_files, con
             continue;
         *f = (struct feed){.file = &file[i], .span = *span, .hash = FNV1A_BASIS};
         f->head[0] = CMD_SET_TENSOR;
-        put_le(f->head + 1, RPC_TENSOR_HEAD_BYTES + span->n_bytes);
+        le_put(f->head + 1, 8, RPC_TENSOR_HEAD_BYTES + span->n_bytes);
         memcpy(f->head + HEAD_BYTES, frame + HEAD_BYTES,
                RPC_TENSOR_BYTES); /* a 0 follows, which the question has not */
         memcpy(f->head + FEED_HEAD_BYTES - OFFSET_BYTES, frame + HEAD_BYTES + RPC_TENSOR_BYTES, OFFSET_BYTES);
@@ -93,7 +79,7 @@ bool feed_answer(const struct feed *f, uint8_t buf[FEED_ANSWER_BYTES])
 {
     bool yes = !feed_left_bytes(f) && !f->failed && f->hash == f->span.hash;
 
-    put_le(buf, 1);
+    le_put(buf, 8, 1);
     buf[8] = yes;
     return yes;
 }

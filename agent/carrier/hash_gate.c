@@ -2,15 +2,13 @@
 
 #include <string.h>
 
+#include "common/core/le.h"
+
 enum { CMD_SET_TENSOR_HASH = 7, HEAD_BYTES = 9 };
 
 static uint64_t length_in(const uint8_t head[HEAD_BYTES])
 {
-    uint64_t value = 0;
-
-    for (size_t i = 0; i < 8; i++)
-        value |= (uint64_t)head[1 + i] << (8 * i);
-    return value;
+    return le_get(head + 1, 8);
 }
 
 static size_t hold(struct hash_gate *g, const uint8_t *buf, size_t n, enum hash_gate_verdict *ret)

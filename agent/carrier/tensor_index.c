@@ -8,6 +8,7 @@
 #include "common/cleanup.h"
 #include "common/core/err.h"
 #include "common/core/fnv.h"
+#include "common/core/le.h"
 
 enum { SLICE_BYTES = 64 * 1024, WORD = 8 };
 /* As kept: magic, inode, size, mtime, hash of the header, count; a hash per tensor, in the file's order; the hash of all
@@ -167,17 +168,12 @@ const struct tensor_span *tensor_index_find(const struct tensor_index *x, uint64
 
 static void put(uint8_t *buf, size_t word, uint64_t value)
 {
-    for (size_t i = 0; i < WORD; i++)
-        buf[word * WORD + i] = (uint8_t)(value >> (8 * i));
+    le_put(buf + word * WORD, WORD, value);
 }
 
 static uint64_t get(const uint8_t *buf, size_t word)
 {
-    uint64_t value = 0;
-
-    for (size_t i = 0; i < WORD; i++)
-        value |= (uint64_t)buf[word * WORD + i] << (8 * i);
-    return value;
+    return le_get(buf + word * WORD, WORD);
 }
 
 static void write_head(const struct tensor_index *x, uint8_t *buf)

@@ -12,6 +12,7 @@
 #include "common/core/ggml_type.h"
 #include "common/core/gguf_reader.h"
 #include "common/core/gguf_shape.h"
+#include "common/core/le.h"
 #include "common/core/sat.h"
 #include "common/core/units.h"
 
@@ -127,8 +128,8 @@ static int add_name(struct scan *s, const char *name)
 /* One whole number of the given type. */
 static int read_number(struct scan *s, uint32_t type, const char *key, uint64_t *ret)
 {
-    unsigned char b[8] = {0};
-    uint64_t v = 0;
+    unsigned char b[8];
+    uint64_t v;
     bool is_signed = type == VALUE_I8 || type == VALUE_I16 || type == VALUE_I32 || type == VALUE_I64;
     int r;
 
@@ -137,8 +138,7 @@ static int read_number(struct scan *s, uint32_t type, const char *key, uint64_t 
     r = gguf_reader_bytes(&s->in, b, value_bytes[type]);
     if (r)
         return r;
-    for (size_t i = 0; i < sizeof(b); i++)
-        v |= (uint64_t)b[i] << (8 * i);
+    v = le_get(b, value_bytes[type]);
     if (is_signed && b[value_bytes[type] - 1] & 0x80)
         return say(s, GGUF_E_MALFORMED, "%s is negative: the file is damaged", key);
     if (v > UINT32_MAX)

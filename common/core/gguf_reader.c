@@ -7,6 +7,7 @@
 
 #include "common/core/err.h"
 #include "common/core/fnv.h"
+#include "common/core/le.h"
 #include "common/core/units.h"
 
 int gguf_say(char *why, size_t why_size, int code, const char *format, ...)
@@ -109,19 +110,17 @@ int gguf_reader_u32(struct gguf_reader *r, uint32_t *ret)
     int result = take(r, b, sizeof(b));
 
     if (!result)
-        *ret = (uint32_t)b[0] | (uint32_t)b[1] << 8 | (uint32_t)b[2] << 16 | (uint32_t)b[3] << 24;
+        *ret = (uint32_t)le_get(b, sizeof(b));
     return result;
 }
 
 int gguf_reader_u64(struct gguf_reader *r, uint64_t *ret)
 {
-    uint32_t low, high;
-    int result = gguf_reader_u32(r, &low);
+    unsigned char b[8];
+    int result = take(r, b, sizeof(b));
 
     if (!result)
-        result = gguf_reader_u32(r, &high);
-    if (!result)
-        *ret = (uint64_t)high << 32 | low;
+        *ret = le_get(b, sizeof(b));
     return result;
 }
 

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "common/core/le.h"
 #include "common/core/sat.h"
 
 enum {
@@ -161,15 +162,6 @@ static void request_ends(struct rpc_frames *f, uint64_t end)
     f->fig.n_waiting++;
 }
 
-static uint64_t read_le(const uint8_t *p)
-{
-    uint64_t value = 0;
-
-    for (size_t i = 0; i < 8; i++)
-        value |= (uint64_t)p[i] << (8 * i);
-    return value;
-}
-
 /* Takes bytes of one frame's head. Returns how many; *ret_whole: that was the last of it. */
 static size_t take_head(struct rpc_cursor *c, size_t n_head, const uint8_t *p, size_t n, bool *ret_whole)
 {
@@ -179,7 +171,7 @@ static size_t take_head(struct rpc_cursor *c, size_t n_head, const uint8_t *p, s
     c->n_head += n_took;
     *ret_whole = c->n_head == n_head;
     if (*ret_whole) {
-        c->n_data = read_le(c->head + n_head - 8);
+        c->n_data = le_get(c->head + n_head - 8, 8);
         c->at = 0;
     }
     return n_took;

@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "common/core/le.h"
+
 enum { CMD_GET_DEVICE_MEMORY = 11, CMD_HELLO = 14, CMD_DEVICE_COUNT = 15 };
 enum { LENGTH_BYTES = 8, HELLO_BYTES = 24, HELLO_REPLY_BYTES = 28, HELLO_OLD_REPLY_BYTES = 3 };
 enum { KNOWN_MAJOR = 8 };
@@ -9,20 +11,10 @@ enum { KNOWN_MAJOR = 8 };
 static size_t request(uint8_t *buf, uint8_t command, const void *data, size_t n_bytes)
 {
     buf[0] = command;
-    for (size_t i = 0; i < LENGTH_BYTES; i++)
-        buf[1 + i] = (uint8_t)((uint64_t)n_bytes >> (8 * i));
+    le_put(buf + 1, LENGTH_BYTES, n_bytes);
     if (n_bytes)
         memcpy(buf + 1 + LENGTH_BYTES, data, n_bytes);
     return 1 + LENGTH_BYTES + n_bytes;
-}
-
-static uint64_t read_le(const uint8_t *p, size_t n)
-{
-    uint64_t value = 0;
-
-    for (size_t i = 0; i < n; i++)
-        value |= (uint64_t)p[i] << (8 * i);
-    return value;
 }
 
 size_t rpc_hello(uint8_t buf[RPC_REQUEST_MAX])
@@ -44,8 +36,9 @@ size_t rpc_device_count(uint8_t buf[RPC_REQUEST_MAX])
 
 size_t rpc_device_memory(uint8_t buf[RPC_REQUEST_MAX], uint32_t device)
 {
-    uint8_t data[4] = {(uint8_t)device, (uint8_t)(device >> 8), (uint8_t)(device >> 16), (uint8_t)(device >> 24)};
+    uint8_t data[4];
 
+    le_put(data, sizeof(data), device);
     return request(buf, CMD_GET_DEVICE_MEMORY, data, sizeof(data));
 }
 
@@ -81,7 +74,7 @@ bool rpc_device_count_answer(const struct rpc_reply *reply, uint32_t *ret)
 {
     if (reply->n_bytes != 4)
         return false;
-    *ret = (uint32_t)read_le(reply->data, 4);
+    *ret = (uint32_t)le_get(reply->data, 4);
     return *ret > 0 && *ret <= RPC_DEVICES_MAX;
 }
 
@@ -89,8 +82,8 @@ bool rpc_device_memory_answer(const struct rpc_reply *reply, uint64_t *ret_free_
 {
     if (reply->n_bytes != 16)
         return false;
-    *ret_free_bytes = read_le(reply->data, 8);
-    *ret_total_bytes = read_le(reply->data + 8, 8);
+    *ret_free_bytes = le_get(reply->data, 8);
+    *ret_total_bytes = le_get(reply->data + 8, 8);
     return true;
 }
 
