@@ -209,18 +209,9 @@ uint64_t neighbours_due_ms(const struct cluster *c)
 
 /* ---- relays ----------------------------------------------------------------------------------------------------- */
 
-static struct node *find_key(const struct cluster *c, const char *key)
-{
-    for (size_t k = 0; k < c->nodes.n; k++) {
-        if (!strcmp(CLUSTER_NODE(c, k)->key, key))
-            return CLUSTER_NODE(c, k);
-    }
-    return NULL;
-}
-
 const struct node *neighbours_carrier(const struct cluster *c, const char *key)
 {
-    const struct node *n = find_key(c, key);
+    const struct node *n = node_by_key(c, key);
 
     return n && !id128_is_zero(&n->via) ? node_find(c, &n->via) : NULL;
 }
@@ -247,7 +238,7 @@ static bool is_outrun(const struct step *s, const struct node *n, const struct h
  * key's, or nobody's yet. Should it be false, its owner takes it back by a hello of its own link (hello.c). */
 static int relayed_hello(struct step *s, const struct node *carrier, const char *key, struct message *m)
 {
-    const struct node *n = find_key(s->c, key);
+    const struct node *n = node_by_key(s->c, key);
     struct cluster_ev ev = {.kind = CLUSTER_EV_HELLO, .node = n ? n->id : m->hello.node, .message = m};
 
     if (n && is_outrun(s, n, &m->hello))
@@ -259,7 +250,7 @@ static int relayed_hello(struct step *s, const struct node *carrier, const char 
 int neighbours_relayed(struct step *s, struct node *carrier, const struct message *m)
 {
     struct message *inner = m->relay.inner;
-    struct node *n = find_key(s->c, m->relay.key);
+    struct node *n = node_by_key(s->c, m->relay.key);
     int r;
 
     if (!inner || !carrier->joined || carrier->state == NODE_RETIRED || n == carrier)

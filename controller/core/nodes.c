@@ -39,6 +39,15 @@ struct node *node_find(const struct cluster *c, const struct id128 *id)
     return i < c->nodes.n && id128_equal(&CLUSTER_NODE(c, i)->id, id) ? CLUSTER_NODE(c, i) : NULL;
 }
 
+struct node *node_by_key(const struct cluster *c, const char *key)
+{
+    for (size_t k = 0; k < c->nodes.n; k++) {
+        if (!strcmp(CLUSTER_NODE(c, k)->key, key))
+            return CLUSTER_NODE(c, k);
+    }
+    return NULL;
+}
+
 /* Whether who has not come since we began has had his time. */
 static bool settled(const struct cluster *c, uint64_t now_ms)
 {

@@ -5,6 +5,7 @@
 #include "controller/core/state.h"
 
 struct node *node_find(const struct cluster *c, const struct id128 *id); /* NULL: none */
+struct node *node_by_key(const struct cluster *c, const char *key);      /* the same */
 
 /* Nothing can be asked of it, and nothing is expected from it: lost, stuck, evicted, retired, not come back in time after
  * a restart of the controller, or called lost by every knock and only kept from it by the brake. */

@@ -49,15 +49,6 @@ struct node *retire_target(const struct cluster *c, const char *target, char *wh
 
 /* ---- a node's key and nothing else ---------------------------------------------------------------------------- */
 
-static struct node *node_by_key(const struct cluster *c, const char *key)
-{
-    for (size_t k = 0; k < c->nodes.n; k++) {
-        if (!strcmp(CLUSTER_NODE(c, k)->key, key))
-            return CLUSTER_NODE(c, k);
-    }
-    return NULL;
-}
-
 /* By the key or the beginning of it, or by the name that it was let in under. */
 static bool is_meant(const char *key, const char *name, const char *target)
 {
