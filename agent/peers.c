@@ -303,15 +303,6 @@ void peers_allow_controller(struct peers *p, const uint8_t key[CRYPTO_KEY_BYTES]
     allow(p, key);
 }
 
-static bool same_place(const struct peer_facts *a, const struct peer_facts *b)
-{
-    bool same = a->port == b->port && a->n_addrs == b->n_addrs;
-
-    for (size_t i = 0; same && i < a->n_addrs; i++)
-        same = !strcmp(a->addr[i], b->addr[i]);
-    return same;
-}
-
 static const struct peer_facts *peer_in(const struct neighbours *list, const char *key)
 {
     for (size_t i = 0; i < list->n_peers; i++)
@@ -386,7 +377,7 @@ static void set_one(struct peers *p, const char *key, const struct peer_facts *a
     if (!n)
         return;
     allow(p, n->key_bytes); /* also again: memory may have been short */
-    if (!same_place(&n->facts, at))
+    if (!peer_same_place(&n->facts, at))
         place(n, at);
 }
 

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-void report_clear(struct report *r)
+static void report_clear(struct report *r)
 {
     if (r->model) {
         for (size_t i = 0; i < r->n_models; i++)
@@ -68,6 +68,15 @@ void message_destroy(struct message **m)
     message_clear(*m);
     free(*m);
     *m = NULL;
+}
+
+bool peer_same_place(const struct peer_facts *a, const struct peer_facts *b)
+{
+    bool same = a->port == b->port && a->n_addrs == b->n_addrs;
+
+    for (size_t i = 0; same && i < a->n_addrs; i++)
+        same = !strcmp(a->addr[i], b->addr[i]);
+    return same;
 }
 
 const char *unit_state_name(enum unit_state s)

@@ -354,7 +354,9 @@ struct message {
 void message_clear(struct message *m);
 /* For messages on the heap: CLEANUP(message_destroy) struct message *m = NULL; */
 void message_destroy(struct message **m);
-void report_clear(struct report *r);
+
+/* The same port and addresses, in the same order: nobody has to dial anew. */
+bool peer_same_place(const struct peer_facts *a, const struct peer_facts *b);
 
 /* Words for people and JSON; "unknown" for anything else. */
 const char *unit_state_name(enum unit_state s);

@@ -186,15 +186,6 @@ static void take_hello(struct step *s, struct node *n, const struct cluster_ev *
     node_set_carrier(s, n, carrier);
 }
 
-static bool same_door(const struct peer_facts *a, const struct peer_facts *b)
-{
-    bool same = a->port == b->port && a->n_addrs == b->n_addrs;
-
-    for (size_t k = 0; same && k < a->n_addrs; k++)
-        same = !strcmp(a->addr[k], b->addr[k]);
-    return same;
-}
-
 int hello_heard(struct step *s, const struct cluster_ev *ev, const struct node *carrier)
 {
     struct node *n = node_find(s->c, &ev->node);
@@ -210,7 +201,7 @@ int hello_heard(struct step *s, const struct cluster_ev *ev, const struct node *
         return err_fold(r);
     node_peer(n, &before);
     take_hello(s, n, ev, carrier);
-    if (node_peer(n, &after) && !same_door(&before, &after)) {
+    if (node_peer(n, &after) && !peer_same_place(&before, &after)) {
         r = neighbours_moved(s, n);
         if (r)
             return err_fold(r);

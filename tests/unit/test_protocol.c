@@ -1,4 +1,4 @@
-/* Words for people, and that clearing a message frees all that it owns (LeakSanitizer is the judge). */
+/* Words for people, who is where, and that clearing a message frees all that it owns (LeakSanitizer is the judge). */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -31,6 +31,23 @@ static void test_every_value_has_a_word(void **state)
     assert_string_equal(device_kind_name(DEVICE_UNIFIED), "unified");
 }
 
+static void test_same_place(void **state)
+{
+    const struct peer_facts a = {.name = "a", .port = 7431, .n_addrs = 2, .addr = {"10.0.0.1", "fd00::1"}};
+    struct peer_facts b = a;
+
+    (void)state;
+    strcpy(b.name, "b"); /* what it is called says nothing of where it is */
+    assert_true(peer_same_place(&a, &b));
+    strcpy(b.addr[1], "fd00::2");
+    assert_false(peer_same_place(&a, &b));
+    b.n_addrs = 1;
+    assert_false(peer_same_place(&a, &b));
+    b = a;
+    b.port++;
+    assert_false(peer_same_place(&a, &b));
+}
+
 static void test_clear_leaves_nothing(void **state)
 {
     static const struct message zero;
@@ -53,6 +70,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_value_has_a_word),
+        cmocka_unit_test(test_same_place),
         cmocka_unit_test(test_clear_leaves_nothing),
     };
 
