@@ -39,12 +39,6 @@ struct inventory_cache {
     uint64_t n_headers;
 };
 
-static void close_dir(DIR **d)
-{
-    if (*d)
-        closedir(*d);
-}
-
 static void entry_destroy(struct entry **e)
 {
     if (!*e)
@@ -190,7 +184,7 @@ static int take_file(struct inventory_cache *c, size_t dir, const char *name)
 
 static int look_into(struct inventory_cache *c, size_t dir)
 {
-    CLEANUP(close_dir) DIR *d = opendir(c->dir[dir]);
+    CLEANUP(cleanup_closedir) DIR *d = opendir(c->dir[dir]);
     struct dirent *e;
 
     while (d && (e = readdir(d))) {

@@ -20,12 +20,6 @@
 
 enum { HOLDERS_SHOWN = 4 };
 
-static void close_dir(DIR **d)
-{
-    if (*d)
-        closedir(*d);
-}
-
 struct holder_scan {
     uint16_t port;
     struct port_holder *holder;
@@ -69,7 +63,7 @@ static void read_command(const char *pid, struct port_holder *h)
 /* Looks whether the process has one of the sockets open. What may not be read is passed over. */
 static void ask_process(const char *pid, struct holder_scan *scan)
 {
-    CLEANUP(close_dir) DIR *dir = NULL;
+    CLEANUP(cleanup_closedir) DIR *dir = NULL;
     char path[300], link[64], wanted[64];
     struct dirent *e;
     ssize_t n;
@@ -93,7 +87,7 @@ static void ask_process(const char *pid, struct holder_scan *scan)
 
 static void find_processes(struct holder_scan *scan)
 {
-    CLEANUP(close_dir) DIR *dir = opendir("/proc");
+    CLEANUP(cleanup_closedir) DIR *dir = opendir("/proc");
     struct dirent *e;
 
     while (dir && (e = readdir(dir)))

@@ -18,12 +18,6 @@
 #define PIDFD_SIGNAL_PROCESS_GROUP (1U << 2) /* Linux 6.9 */
 #endif
 
-static void close_dir(DIR **d)
-{
-    if (*d)
-        closedir(*d);
-}
-
 int unit_path(char buf[UNIT_PATH_MAX], const char *state_dir, const char *id, const char *name)
 {
     int n = snprintf(buf, UNIT_PATH_MAX, "%s/units/%s%s%s", state_dir, id, name ? "/" : "", name ? name : "");
@@ -105,7 +99,7 @@ int unit_write_file(const char *state_dir, const char *id, const char *name, con
 
 int unit_remove(const char *state_dir, const char *id)
 {
-    CLEANUP(close_dir) DIR *dir = NULL;
+    CLEANUP(cleanup_closedir) DIR *dir = NULL;
     char path[UNIT_PATH_MAX];
     struct dirent *e;
     int r = unit_path(path, state_dir, id, NULL);
@@ -123,7 +117,7 @@ int unit_remove(const char *state_dir, const char *id)
 
 int unit_each(const char *state_dir, void (*visit)(void *ctx, const char *id), void *ctx)
 {
-    CLEANUP(close_dir) DIR *dir = NULL;
+    CLEANUP(cleanup_closedir) DIR *dir = NULL;
     char path[UNIT_PATH_MAX];
     struct dirent *e;
     int r = unit_path(path, state_dir, "", NULL);

@@ -3,6 +3,7 @@
 #ifndef CARAVAN_COMMON_CLEANUP_H
 #define CARAVAN_COMMON_CLEANUP_H
 
+#include <dirent.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -20,6 +21,14 @@ static inline void cleanup_close(int *fd)
     if (*fd >= 0)
         close(*fd);
     *fd = -1;
+}
+
+/* NULL is nothing. */
+static inline void cleanup_closedir(DIR **d)
+{
+    if (*d)
+        closedir(*d);
+    *d = NULL;
 }
 
 #endif

@@ -158,15 +158,9 @@ static bool add_rule(const struct landlock *l, const char *rule)
     return false;
 }
 
-static void close_dir(DIR **d)
-{
-    if (*d)
-        closedir(*d);
-}
-
 static bool add_gpus(const struct landlock *l)
 {
-    CLEANUP(close_dir) DIR *dev = opendir("/dev");
+    CLEANUP(cleanup_closedir) DIR *dev = opendir("/dev");
     struct dirent *e;
     char path[300];
 
