@@ -201,15 +201,21 @@ static void name_key(struct view_key *v, const char *key, const char *name)
         text_format(v->name, sizeof(v->name), "%s", ACCESS_SHORT(key));
 }
 
-int access_add(struct step *s, const char *key, const char *name)
+/* As what it is from the next commit on. */
+static int write_as(struct step *s, const char *key, const char *name, enum key_scope as)
 {
     struct access_key *k = access_find(&s->c->keys, key);
-    struct view_key view = {.scope = KEY_NODE};
+    struct view_key view = {.scope = as};
 
     if (k)
-        return err_fold(key_write(s, k, KEY_NODE));
+        return err_fold(key_write(s, k, as));
     name_key(&view, key, name);
-    return err_fold(access_key_new(s, &s->c->keys, &view, KEY_NODE));
+    return err_fold(access_key_new(s, &s->c->keys, &view, as));
+}
+
+int access_add(struct step *s, const char *key, const char *name)
+{
+    return err_fold(write_as(s, key, name, KEY_NODE));
 }
 
 static int approve(struct step *s, uint64_t request_id, const char *key, const char *name,
@@ -269,13 +275,7 @@ int access_allowed(struct step *s, const struct pending *p, bool ok)
 
 int access_take(struct step *s, const char *key, const char *name)
 {
-    struct access_key *k = access_find(&s->c->keys, key);
-    struct view_key view = {.scope = KEY_REVOKED};
-
-    if (k)
-        return err_fold(key_write(s, k, KEY_REVOKED));
-    name_key(&view, key, name);
-    return err_fold(access_key_new(s, &s->c->keys, &view, KEY_REVOKED));
+    return err_fold(write_as(s, key, name, KEY_REVOKED));
 }
 
 static int keep_out(struct step *s, const struct access_key *k, enum key_scope before, const char *event)
