@@ -269,8 +269,3 @@ bool procfs_load_parse(const char *text, size_t n_bytes, uint32_t *ret_permille)
     *ret_permille = (uint32_t)value;
     return true;
 }
-
-bool procfs_uptime_parse(const char *text, size_t n_bytes, uint64_t *ret_ms)
-{
-    return thousandths(text, n_bytes, ret_ms);
-}

@@ -74,9 +74,6 @@ bool procfs_memory_parse(const char *text, size_t n_bytes, struct procfs_memory 
 /* /proc/loadavg: the one-minute load in thousandths. */
 bool procfs_load_parse(const char *text, size_t n_bytes, uint32_t *ret_permille);
 
-/* /proc/uptime */
-bool procfs_uptime_parse(const char *text, size_t n_bytes, uint64_t *ret_ms);
-
 /* Reads decimal digits at *p, up to end. false: none, or over UINT64_MAX; *p is then where it was. */
 bool procfs_uint(const char **p, const char *end, uint64_t *ret);
 

@@ -45,7 +45,6 @@ void fuzz_one(const uint8_t *data, size_t size)
         FUZZ_CHECK(stat.state >= 'A' && stat.state <= 'z');
     procfs_memory_parse(text, size, &memory);
     procfs_load_parse(text, size, &load);
-    procfs_uptime_parse(text, size, &n);
     if (procfs_uint(&p, text + size, &n))
         FUZZ_CHECK(p > text && p <= text + size);
     check_sockets(text, size);
