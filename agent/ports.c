@@ -20,6 +20,16 @@
 
 enum { HOLDERS_SHOWN = 4 };
 
+/* Somebody who listens on a port. */
+struct port_holder {
+    char addr[PROTO_ADDR_MAX];
+    uint16_t port;
+    uint32_t uid;
+    uint64_t inode;
+    int32_t pid; /* 0: may not be known */
+    char command[160];
+};
+
 struct holder_scan {
     uint16_t port;
     struct port_holder *holder;
@@ -95,7 +105,9 @@ static void find_processes(struct holder_scan *scan)
             ask_process(e->d_name, scan);
 }
 
-int port_holders(uint16_t port, struct port_holder *ret, size_t max)
+/* Who listens on port, on any address: at most max, the number found. pid and command by /proc/PID/fd, as far as that
+ * is permitted. Negative errno where /proc cannot be read. */
+static int find_holders(uint16_t port, struct port_holder *ret, size_t max)
 {
     struct holder_scan scan = {.port = port, .holder = ret, .max = max};
     int r = sockets_each(0, SOCKETS_LISTENING, true, take_holder, &scan);
@@ -110,7 +122,7 @@ int port_holders(uint16_t port, struct port_holder *ret, size_t max)
 static void tell_clash(const struct port_request *req, uint16_t port)
 {
     struct port_holder holder[HOLDERS_SHOWN];
-    int n = port_holders(port, holder, HOLDERS_SHOWN);
+    int n = find_holders(port, holder, HOLDERS_SHOWN);
     char text[PROTO_TEXT_MAX];
     int used = snprintf(text, sizeof(text), "port %u is taken", (unsigned)port);
 

@@ -11,16 +11,6 @@
 
 enum { PORTS_E_NONE = 1 /* every port of the range is held */, PORTS_E_BAD_ADDR /* the address is not ours */ };
 
-/* Somebody who listens on a port. */
-struct port_holder {
-    char addr[PROTO_ADDR_MAX];
-    uint16_t port;
-    uint32_t uid;
-    uint64_t inode;
-    int32_t pid; /* 0: may not be known */
-    char command[160];
-};
-
 enum { PORTS_CLASHES_TOLD = 4 };
 
 struct port_request {
@@ -37,9 +27,5 @@ struct port_request {
 
 /* 0, PORTS_E_NONE, PORTS_E_BAD_ADDR, negative errno. */
 int port_pick(const struct port_request *req, uint16_t *ret);
-
-/* Who listens on port, on any address: at most max, the number found. pid and command by /proc/PID/fd, as far as that
- * is permitted. Negative errno where /proc cannot be read. */
-int port_holders(uint16_t port, struct port_holder *ret, size_t max);
 
 #endif

@@ -4,7 +4,7 @@
 
 #include "controller/plan_json.h"
 
-void front_planned_clear(struct front_planned *p)
+static void planned_clear(struct front_planned *p)
 {
     free(p->plan);
     free(p->other);
@@ -17,7 +17,7 @@ void front_note_destroy(struct front_note **n)
     if (*n) {
         view_unref(&(*n)->view);
         backends_unref(&(*n)->backends);
-        front_planned_clear(&(*n)->planned);
+        planned_clear(&(*n)->planned);
         free(*n);
     }
     *n = NULL;

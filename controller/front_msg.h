@@ -78,7 +78,6 @@ struct front_order {
     struct view_api_key api_key;
 };
 
-void front_planned_clear(struct front_planned *p);
 void front_note_destroy(struct front_note **n);
 void front_order_destroy(struct front_order **o);
 /* For the actor's drops. */

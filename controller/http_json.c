@@ -24,7 +24,8 @@ void http_reply_json(struct http_exchange *x, int status, json_t *body)
         http_reply(x, 500, JSON_TYPE, short_of_memory, sizeof(short_of_memory) - 1);
 }
 
-const char *http_openai_type(int status)
+/* As OpenAI names them. */
+static const char *openai_type(int status)
 {
     switch (status) {
     case 401:
@@ -47,8 +48,7 @@ json_t *http_openai_error(int status, const char *message)
 {
     json_t *text = json_text(message);
 
-    return text ? json_pack("{s:{s:i,s:o,s:s}}", "error", "code", status, "message", text, "type",
-                            http_openai_type(status))
+    return text ? json_pack("{s:{s:i,s:o,s:s}}", "error", "code", status, "message", text, "type", openai_type(status))
                 : NULL;
 }
 

@@ -15,8 +15,6 @@ void http_reply_json(struct http_exchange *x, int status, json_t *body);
  * ({"error":{"code":"unknown_model","message":...}}). code: a stable word. */
 void http_reply_error(struct http_exchange *x, int status, const char *code, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
-/* "not_found_error", ... */
-const char *http_openai_type(int status);
 /* The OpenAI shape as a value; NULL: no memory. */
 json_t *http_openai_error(int status, const char *message);
 

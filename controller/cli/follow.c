@@ -204,7 +204,7 @@ static enum cli_exit follow_to_end(const struct cli *c, struct follow *f, const 
     }
 }
 
-enum cli_exit follow_task(const struct cli *c, uint64_t task_id)
+static enum cli_exit follow_task(const struct cli *c, uint64_t task_id)
 {
     struct follow f = {.json = c->json, .tty = term_is_tty()};
     char target[64];

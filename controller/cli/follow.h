@@ -7,10 +7,9 @@
 
 #include "controller/cli/cli.h"
 
-/* Returns when the task has ended: CLI_DONE, CLI_FAILED or CLI_REFUSED with its reason said. With --json nothing is shown
+/* What the controller has accepted: followed to its end, or its number told at once. What needed no task is done. Followed,
+ * it returns when the task has ended: CLI_DONE, CLI_FAILED or CLI_REFUSED with its reason said. With --json nothing is shown
  * meanwhile and the last {"task":..., "instance":...} is printed. A controller that goes away is given 30 s to come back. */
-enum cli_exit follow_task(const struct cli *c, uint64_t task_id);
-/* What the controller has accepted: followed to its end, or its number told at once. What needed no task is done. */
 enum cli_exit follow_accepted(const struct cli *c, const json_t *answer, bool wait);
 
 #endif

@@ -52,7 +52,7 @@ const char *access_short(const char *key, char buf[ID128_SHORT_TEXT])
 
 /* ---- the tables -------------------------------------------------------------------------------------------------- */
 
-size_t access_index(const struct table *t, const char *key)
+static size_t index_of(const struct table *t, const char *key)
 {
     size_t low = 0, high = t->n;
 
@@ -69,7 +69,7 @@ size_t access_index(const struct table *t, const char *key)
 
 struct access_key *access_find(const struct table *t, const char *key)
 {
-    size_t i = access_index(t, key);
+    size_t i = index_of(t, key);
 
     return i < t->n && !strcmp(TABLE_KEY(t, i)->view.key, key) ? TABLE_KEY(t, i) : NULL;
 }
@@ -83,7 +83,7 @@ static int key_add(struct step *s, struct table *t, const struct view_key *view,
         return err_raise(-ENOMEM);
     k->view = *view;
     k->expires_ms = UINT64_MAX;
-    r = journal_add(&s->journal, t, access_index(t, view->key), k, free);
+    r = journal_add(&s->journal, t, index_of(t, view->key), k, free);
     if (r)
         return err_fold(r);
     s->changed = true;

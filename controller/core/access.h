@@ -45,7 +45,6 @@ int access_view(const struct cluster *c, struct view *v);
 
 /* Of a table sorted by key; NULL: none. */
 struct access_key *access_find(const struct table *t, const char *key);
-size_t access_index(const struct table *t, const char *key);
 /* 64 hex digits, in lower case; false: it is no key, and ret is empty. */
 bool access_key_read(const char *text, char ret[PROTO_KEY_MAX]);
 /* At least 8 of them and at most 64. */

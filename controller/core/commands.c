@@ -53,7 +53,8 @@ void plan_share(const struct plan *p, const struct id128 *node, struct share *re
     }
 }
 
-struct call *run_call(struct run *r, enum command_kind kind, size_t index)
+/* index: of the member (LEASE, STOP) or the rank (START_WORKER); 0 for the coordinator. */
+static struct call *call_of(struct run *r, enum command_kind kind, size_t index)
 {
     switch (kind) {
     case COMMAND_LEASE:
@@ -83,7 +84,7 @@ bool run_call_at(struct run *r, size_t at, enum command_kind *kind, size_t *inde
     } else {
         return false;
     }
-    *ret = run_call(r, *kind, *index);
+    *ret = call_of(r, *kind, *index);
     return true;
 }
 
@@ -207,7 +208,7 @@ static size_t call_member(const struct instance *i, enum command_kind kind, size
 int command_send(struct step *s, struct instance *i, enum command_kind kind, size_t index, uint64_t wait_ms)
 {
     CLEANUP(message_destroy) struct message *m = NULL;
-    struct call *call = run_call(&i->run, kind, index);
+    struct call *call = call_of(&i->run, kind, index);
     struct member *member = &i->run.member[call_member(i, kind, index)];
     const struct node *n = node_find(s->c, &member->node);
     int r;

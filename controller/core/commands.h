@@ -15,9 +15,6 @@ struct share {
 };
 void plan_share(const struct plan *p, const struct id128 *node, struct share *ret);
 
-/* index: of the member (LEASE, STOP) or the rank (START_WORKER); 0 for the coordinator. */
-struct call *run_call(struct run *r, enum command_kind kind, size_t index);
-
 /* The at-th call of a run; false: there are no more. */
 bool run_call_at(struct run *r, size_t at, enum command_kind *kind, size_t *index, struct call **ret);
 

@@ -77,7 +77,7 @@ bool run_member(const struct run *r, const struct id128 *node, size_t *ret)
     return false;
 }
 
-void run_clear(struct run *r)
+static void run_clear(struct run *r)
 {
     *r = (struct run){0};
     r->stall_ms = r->proof_ms = r->warm_ms = r->release_ms = UINT64_MAX;

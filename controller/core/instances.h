@@ -15,7 +15,6 @@ bool run_member(const struct run *r, const struct id128 *node, size_t *ret);
 
 /* Makes the run of i->plan: members in id order, ranks; nothing of it promised yet. */
 void run_begin(struct run *r, const struct plan *p);
-void run_clear(struct run *r);
 
 /* All return 0 or -ENOMEM. */
 int instance_add(struct step *s, const struct id128 *id, const char *name, const struct place_request *request,
