@@ -1,4 +1,4 @@
-/* What actor.c and wire.c share of ZeroMQ: the process-wide context, and a socket on a libevent loop.
+/* What actor.c and wire_*.c share of ZeroMQ: the process-wide context, and a socket on a libevent loop.
  *
  * ZMQ_FD is edge-triggered and says only "look at ZMQ_EVENTS": messages may wait while the fd is silent, and any call on
  * the socket, a send too, may swallow the edge. That is dealt with here and nowhere else. */

@@ -170,10 +170,10 @@ struct cluster_ev {
 };
 
 enum cluster_fx_kind {
-    CLUSTER_FX_SEND =
-        1, /* key, message (to a node behind a cut: a RELAY to the neighbour that carries for it). coordinator.api_key is filled in by the shell: epoch_key(instance, epoch).
-                              addr: with WELCOME the peer_addr of the hello that it answers (a refused copy of a node has
-                              the same key on another link); else empty */
+    /* key, message (to a node behind a cut: a RELAY to the neighbour that carries for it). The shell fills in
+     * coordinator.api_key: upstream_key. addr: with WELCOME the peer_addr of the hello that it answers (a refused copy of a
+     * node has the same key on another link); else empty */
+    CLUSTER_FX_SEND = 1,
     CLUSTER_FX_COMMIT,     /* token, records: durable, then CLUSTER_EV_COMMITTED. All records of a step in one, the last
                               of its effects but CHANGED. Audit alone has token 0 */
     CLUSTER_FX_WARM_UP,    /* instance, epoch, addr, port, name: one token -> CLUSTER_EV_WARMED */

@@ -89,7 +89,7 @@ uint64_t llama_device_bytes(const struct process *p, size_t device);
 /* ---- requests, as a gateway or a warm-up makes them ---- */
 
 enum asked {
-    ASKED_TAKEN,     /* llama_request_done is called some time, or never */
+    ASKED_TAKEN,     /* `done` is called some time, or never */
     ASKED_REFUSED,   /* nobody listens there */
     ASKED_UNREACHED, /* nobody answers at all */
     ASKED_500
