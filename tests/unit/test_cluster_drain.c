@@ -547,7 +547,8 @@ static void test_a_move_goes_on_under_another_controller(void **state)
 /* The end of the first could not be written: without this it would be `running` for ever. */
 static void test_of_two_drains_in_the_store_the_newer_one_goes_on(void **state)
 {
-    struct record task = {.kind = RECORD_TASK, .task = {.kind = TASK_DRAIN, .state = TASK_RUNNING, .instance = id_of(2)}};
+    struct record task = {.kind = RECORD_TASK,
+                          .task = {.kind = TASK_DRAIN, .state = TASK_RUNNING, .instance = id_of(2)}};
 
     world_teardown(state);
     world_open();
@@ -555,9 +556,10 @@ static void test_of_two_drains_in_the_store_the_newer_one_goes_on(void **state)
     for (task.task.id = 1; task.task.id <= 2; task.task.id++)
         step(&(struct cluster_ev){.kind = CLUSTER_EV_RESTORE, .record = &task});
     begin();
-    EXPECT("task 1 running -> failed (fail): how it ended could not be written down, and the controller was restarted; the "
-           "node was drained again\n"
-           "commit 1: task 1 failed\n");
+    EXPECT(
+        "task 1 running -> failed (fail): how it ended could not be written down, and the controller was restarted; the "
+        "node was drained again\n"
+        "commit 1: task 1 failed\n");
     commit();
     hello(2);
     quiet();
