@@ -19,6 +19,15 @@ struct httpc_secure {
     void *ctx;
 };
 
+/* Makes the connection in place of TCP to host and port: the rank tunnel has one. */
+struct httpc_dialer {
+    /* Calls done once from the loop, never before it returns: fd (the request's then) or a negative errno. handle: for
+     * cancel. 0 or negative errno (done is then not called). */
+    int (*dial)(void *ctx, struct event_base *base, void (*done)(void *arg, int fd_or_errno), void *arg, void **handle);
+    void (*cancel)(void *ctx, void *handle); /* before done */
+    void *ctx;
+};
+
 struct httpc_header {
     const char *name;
     const char *value;
@@ -30,6 +39,7 @@ struct httpc_spec {
     const char
         *unix_path; /* a socket in the file system in place of host and port, which are then named only; or NULL */
     const struct httpc_secure *secure; /* borrowed for the request's life; NULL: plain */
+    const struct httpc_dialer *dialer; /* borrowed until done was called or it was cancelled; NULL: TCP, or unix_path */
     const char *method;
     const char *target;                /* path and query */
     const struct httpc_header *header; /* Host, Content-Length and Connection are made here */

@@ -44,7 +44,7 @@
 /* Enums go over the wire as they are. */
 #define SAME_ENUM(theirs, ours) _Static_assert((int)CARAVAN__##theirs == (int)(ours), #theirs " is another number")
 SAME_ENUM(DEVICE_KIND__DEVICE_KIND_UNIFIED, DEVICE_UNIFIED);
-SAME_ENUM(UNIT_ROLE__UNIT_ROLE_COORDINATOR, UNIT_COORDINATOR);
+SAME_ENUM(UNIT_ROLE__UNIT_ROLE_CARRIER, UNIT_CARRIER);
 SAME_ENUM(UNIT_STATE__UNIT_STATE_FAILED, UNIT_FAILED);
 SAME_ENUM(RESULT_CODE__RESULT_CODE_FAILED, RESULT_FAILED);
 SAME_ENUM(EVENT_KIND__EVENT_KIND_PORT_CLASH, AGENT_EVENT_PORT_CLASH);
@@ -113,7 +113,7 @@ static MAP(exit, exit_fields);
 #define S struct unit_facts
 static const struct field unit_fields[] = {
     {TEXT(id)},
-    {ENUM(role, UNIT_COORDINATOR)},
+    {ENUM(role, UNIT_CARRIER)},
     {ENUM(state, UNIT_FAILED)},
     {BOOL(standing)},
     {ID(instance)},
@@ -149,6 +149,33 @@ static MAP(lease, lease_fields);
 #undef P
 #undef S
 
+#define P Caravan__RankFlow
+#define S struct rank_flow
+static const struct field rank_flow_fields[] = {
+    {ID(instance)},
+    {U64(epoch)},
+    {U32(rank)},
+    {BOOL(at_worker)},
+    {U32(n_streams)},
+    {U64(request_bytes)},
+    {U64(answer_bytes)},
+    {U64(n_requests)},
+    {U64(n_answers)},
+    {U64(tensor_bytes)},
+    {U64(fed_bytes)},
+    {U64(n_round_trips)},
+    {U64(n_graphs)},
+    {U64(graph_ms)},
+    {TEXT(oldest)},
+    {U64(oldest_ms)},
+    {U64(held_bytes)},
+    {U64(held_ms)},
+    {TEXT(blind)},
+};
+static MAP(rank_flow, rank_flow_fields);
+#undef P
+#undef S
+
 #define P Caravan__Report
 #define S struct report
 static const struct field report_fields[] = {
@@ -164,6 +191,7 @@ static const struct field report_fields[] = {
     {LIST(device, n_devices, device)},
     {LIST(unit, n_units, unit)},
     {LIST(lease, n_leases, lease)},
+    {LIST(flow, n_flows, rank_flow)},
 };
 MAP(report, report_fields);
 #undef P
@@ -218,8 +246,17 @@ MAP(take_lease, take_lease_fields);
 
 #define P Caravan__StartWorker
 #define S __typeof__(((struct command *)0)->worker)
-static const struct field start_worker_fields[] = {{I32(rank, 0, PROTO_RANKS_MAX - 1)}, {TEXTS(device, n_devices)}};
+static const struct field start_worker_fields[] = {
+    {I32(rank, 0, PROTO_RANKS_MAX - 1)}, {TEXTS(device, n_devices)}, {TEXT(peer)}, {TEXT(model)}, {U64(header_hash)},
+};
 MAP(start_worker, start_worker_fields);
+#undef P
+#undef S
+
+#define P Caravan__RankRoute
+#define S struct rank_route
+static const struct field rank_route_fields[] = {{I32(rank, 0, PROTO_RANKS_MAX - 1)}, {TEXT(peer)}};
+static MAP(rank_route, rank_route_fields);
 #undef P
 #undef S
 
@@ -238,6 +275,8 @@ static const struct field start_coordinator_fields[] = {
     {U32(ubatch)},
     {TEXT(kv_type)},
     {TEXT(api_key)},
+    {TEXTS(gateway, n_gateways)},
+    {LIST(route, n_routes, rank_route)},
 };
 MAP(start_coordinator, start_coordinator_fields);
 #undef P

@@ -15,6 +15,7 @@ enum { UPSTREAM_FIELDS_MAX = 8 };
 struct upstream_target {
     char addr[PROTO_ADDR_MAX];
     uint16_t port;
+    char key[PROTO_KEY_MAX]; /* of the node whose carrier that is; empty: it is the coordinator's own port */
     struct id128 instance;
     uint64_t epoch;
 };

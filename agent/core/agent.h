@@ -36,7 +36,8 @@ enum {
 struct agent;
 
 struct agent_config {
-    char addr[PROTO_ADDR_MAX]; /* the node's chosen address: workers and coordinators bind it (transport direct) */
+    char addr[PROTO_ADDR_MAX]; /* workers and coordinators bind it: with carriers loopback, else the node's chosen one */
+    char carrier_addr[PROTO_ADDR_MAX]; /* carriers bind it: the chosen one; empty: transport is direct, there are none */
     bool standing;             /* keep one standing worker */
     size_t n_devices;          /* what a worker exposes: CPU, or the GPUs that llama.cpp lists */
     char device[PROTO_DEVICES_MAX][PROTO_DEVICE_MAX];
@@ -57,6 +58,28 @@ struct agent_epoch {
     uint64_t lease_bytes;
 };
 
+/* What a carrier is started with. */
+struct carrier_spec {
+    /* The rank whose worker is here, and who may reach it; -1: none. */
+    int32_t rank;
+    char worker[PROTO_NAME_MAX]; /* its unit: started before, so the shell knows its port */
+    char peer[PROTO_KEY_MAX];
+    char model[PROTO_MODEL_MAX]; /* of which the worker is fed what this node has */
+    uint64_t header_hash;
+    /* The coordinator that is here, and to whom its streams go; empty: it is elsewhere. Its SPAWN follows in the same step:
+     * the shell chooses its port beforehand, starts it when the carrier answers, and gives it the carrier's own ports in
+     * place of these endpoints; what its log says of those goes to the core with these again. */
+    char coordinator[PROTO_NAME_MAX];
+    size_t n_routes;
+    struct carrier_route {
+        int32_t rank;
+        char endpoint[PROTO_ADDR_MAX + 8];
+        char peer[PROTO_KEY_MAX]; /* empty: a worker of this node, dialled as it is */
+    } route[PROTO_RANKS_MAX];
+    size_t n_gateways;
+    char gateway[PROTO_GATEWAYS_MAX][PROTO_KEY_MAX];
+};
+
 enum agent_ev_kind {
     AGENT_EV_ADOPT = 1, /* at start, one per record on disk: unit (state RUNNING, or EXITED with exit) */
     AGENT_EV_BEGIN,     /* all records were told: start what is missing */
@@ -66,7 +89,8 @@ enum agent_ev_kind {
     AGENT_EV_PERSISTED,    /* token, ok: of PERSIST_EPOCH or ASSIGN */
     AGENT_EV_SPAWNED,      /* unit_id, pid, addr, port */
     AGENT_EV_SPAWN_FAILED, /* unit_id, reason (port_clash where every port was held by others; NULL: spawn_failed), text */
-    AGENT_EV_PROBED,       /* unit_id, ok, rpc, device totals: HELLO answered, or did not by the deadline. Never of a
+    AGENT_EV_PROBED,       /* unit_id, ok, rpc, device totals: HELLO (of a carrier: its control socket) answered, or did
+                              not by the deadline. Never of a
                               process that has exited since */
     AGENT_EV_DYING,        /* unit_id */
     AGENT_EV_EXITED,       /* unit_id, exit, text: the last lines of its output that matter */
@@ -95,6 +119,8 @@ struct agent_unit_sample {
 };
 
 struct agent_sample {
+    size_t n_flows; /* of all carriers */
+    struct rank_flow flow[PROTO_FLOWS_MAX];
     uint32_t load_permille;
     uint64_t uptime_ms, host_total_bytes, host_free_bytes;
     size_t n_devices;
@@ -163,6 +189,7 @@ struct agent_fx {
                                ADVERTISE: the worker */
     uint16_t port_hint;     /* SPAWN: first port to try; 0: the first of its range */
     struct coordinator_spec *coordinator; /* SPAWN of a coordinator; owned by the list (with its args) */
+    struct carrier_spec *carrier;         /* SPAWN of a carrier; owned by the list */
     int signal;
     uint64_t deadline_ms;  /* PROBE: how long from now */
     const char *advertise; /* "idle", "leased", "loading"; NULL: withdraw */

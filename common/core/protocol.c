@@ -107,6 +107,8 @@ const char *unit_role_name(enum unit_role r)
         return "worker";
     case UNIT_COORDINATOR:
         return "coordinator";
+    case UNIT_CARRIER:
+        return "carrier";
     }
     return "unknown";
 }

@@ -14,7 +14,7 @@
 #include "common/core/model_shape.h"
 
 /* Major: must be equal on both sides. Minor: a later one may send more; the rest is ignored and counted. */
-enum { PROTOCOL_MAJOR = 1, PROTOCOL_MINOR = 3 };
+enum { PROTOCOL_MAJOR = 1, PROTOCOL_MINOR = 4 };
 
 enum {
     PROTO_NAME_MAX = 64,   /* node and unit names, with NUL */
@@ -29,6 +29,9 @@ enum {
     PROTO_UNITS_MAX = 32,   /* supervised processes per node */
     PROTO_MODELS_MAX = 256, /* per node */
     PROTO_RANKS_MAX = 16,   /* llama.cpp takes at most 16 RPC servers */
+    PROTO_GATEWAYS_MAX = 4, /* who may reach one coordinator through its carrier */
+    PROTO_FLOWS_MAX = 64,   /* ranks whose streams pass through one node */
+    PROTO_WORD_MAX = 24,    /* a stable word, with NUL */
     PROTO_ARGS_MAX = 64,    /* extra llama-server arguments */
     PROTO_ARG_MAX = 1024,
     PROTO_PEERS_MAX = 3,              /* neighbours that an agent dials */
@@ -61,7 +64,11 @@ enum unit_state {
     UNIT_FAILED
 };
 
-enum unit_role { UNIT_WORKER = 1, UNIT_COORDINATOR };
+enum unit_role {
+    UNIT_WORKER = 1,
+    UNIT_COORDINATOR,
+    UNIT_CARRIER /* of an instance's streams, on each of its nodes that has some */
+};
 
 struct exit_facts {
     bool known;     /* false: the process is gone and nobody saw its wait status */
@@ -73,7 +80,7 @@ struct rpc_version {
     uint8_t major, minor, patch; /* 0.0.0: not asked yet */
 };
 
-/* One supervised process: a worker (rpc-server) or a coordinator (llama-server). */
+/* One supervised process: a worker (rpc-server), a coordinator (llama-server) or a carrier (caravan-carrier). */
 struct unit_facts {
     char id[PROTO_NAME_MAX]; /* unique on its node, also over restarts of the agent */
     enum unit_role role;
@@ -81,7 +88,7 @@ struct unit_facts {
     bool standing;         /* the node's standing worker */
     struct id128 instance; /* zero: serves nobody */
     uint64_t epoch;
-    int32_t rank; /* worker: its rank, -1 while it serves nobody; coordinator: -1 */
+    int32_t rank; /* worker: its rank, -1 while it serves nobody; else -1 */
     char addr[PROTO_ADDR_MAX];
     uint16_t port;
     int32_t pid; /* 0: no process */
@@ -103,6 +110,25 @@ struct unit_facts {
     size_t n_devices;
     char device[PROTO_DEVICES_MAX][PROTO_DEVICE_MAX];
     uint64_t device_total_bytes[PROTO_DEVICES_MAX]; /* as the worker itself says */
+};
+
+/* What a carrier has seen pass of one rank, over all streams of its epoch: common/core/rpc_frames.h. The ends of one rank
+ * are on two nodes, and what they say differs by what is on its way. Bytes are plain ones. */
+struct rank_flow {
+    struct id128 instance;
+    uint64_t epoch;
+    uint32_t rank;
+    bool at_worker;     /* the worker's end, by which hangs and loads are judged; else the coordinator's */
+    uint32_t n_streams; /* open now */
+    uint64_t request_bytes, answer_bytes, n_requests, n_answers;
+    uint64_t tensor_bytes; /* came over the stream for the worker, without heads: what a load is made of */
+    uint64_t fed_bytes;    /* did not: they were read from the node's own file */
+    uint64_t n_round_trips;
+    uint64_t n_graphs, graph_ms;  /* the second is the rank's share of the time */
+    char oldest[PROTO_WORD_MAX];  /* the command that has waited longest for its answer, "GET_TENSOR"; empty: none */
+    uint64_t oldest_ms;           /* since its last byte was handed to the worker (or to the network) */
+    uint64_t held_bytes, held_ms; /* came, and the other side takes none of them since then */
+    char blind[PROTO_WORD_MAX];   /* why the stream is carried without being understood; empty: it is */
 };
 
 /* A model file (or set of split files) in one of the node's model directories. */
@@ -144,7 +170,7 @@ struct hello {
     char build[PROTO_NAME_MAX];         /* llama.cpp's, "b11669-0.7.0"; empty: llama.cpp was not found */
     char build_problem[PROTO_TEXT_MAX]; /* why it cannot be used; empty: it can */
     struct rpc_version rpc;
-    char transport[16]; /* "direct" until the tunnel exists */
+    char transport[16]; /* of ranks: "tunnel", "direct" */
     size_t n_addrs;
     char addr[PROTO_ADDRS_MAX][PROTO_ADDR_MAX]; /* [0] is the chosen one */
     bool can_coordinate;                        /* llama-server is there with every flag that Caravan needs */
@@ -179,6 +205,8 @@ struct report {
         uint64_t epoch;
         uint64_t bytes;
     } lease[PROTO_UNITS_MAX];
+    size_t n_flows; /* with has_units */
+    struct rank_flow flow[PROTO_FLOWS_MAX];
 };
 
 enum command_kind {
@@ -216,10 +244,15 @@ struct command {
             uint64_t bytes[PROTO_DEVICES_MAX];
             uint64_t host_bytes; /* on rank 0's node: token embeddings, host buffers */
         } lease;
-        struct {
+        struct worker_spec {
             int32_t rank;
             size_t n_devices;
             char device[PROTO_DEVICES_MAX][PROTO_DEVICE_MAX];
+            /* The node that may open streams to it, through this node's carrier: the result then says where that listens.
+             * Empty: nobody over the network; it is for a coordinator on this node, or transport is direct. */
+            char peer[PROTO_KEY_MAX];
+            char model[PROTO_MODEL_MAX]; /* what this node has of that, the worker need not get; empty: nothing */
+            uint64_t header_hash;
         } worker;
         struct coordinator_spec {
             char model[PROTO_MODEL_MAX]; /* resolved by the agent among its own models, never a path from outside */
@@ -227,6 +260,16 @@ struct command {
             char alias[PROTO_MODEL_MAX];
             size_t n_ranks;                                     /* 0: no RPC at all, local devices only */
             char endpoint[PROTO_RANKS_MAX][PROTO_ADDR_MAX + 8]; /* addr:port in rank order */
+            /* Who may reach the coordinator through this node's carrier: the result then says where that listens. None:
+             * transport is direct, and there is no carrier. */
+            size_t n_gateways;
+            char gateway[PROTO_GATEWAYS_MAX][PROTO_KEY_MAX];
+            size_t n_routes; /* with a carrier as many as endpoints, else 0 */
+            struct rank_route {
+                int32_t rank;
+                char peer
+                    [PROTO_KEY_MAX]; /* whose carrier the endpoint is; empty: a worker's own port, dialled as it is */
+            } route[PROTO_RANKS_MAX];
             size_t n_devices;                                   /* over all ranks, in rank and device order */
             char device[PROTO_RANKS_MAX * 2][PROTO_DEVICE_MAX]; /* RPC0, RPC1 ... or local names */
             uint32_t layers[PROTO_RANKS_MAX * 2];               /* -ts; sums to n_layer + 1 */
@@ -255,7 +298,7 @@ struct result {
     enum result_code code;
     char reason[PROTO_NAME_MAX]; /* "stale_epoch", "no_memory", "port_taken", "worker_exited", ... */
     char text[PROTO_TEXT_MAX];
-    char addr[PROTO_ADDR_MAX]; /* START_WORKER, START_COORDINATOR: where it listens */
+    char addr[PROTO_ADDR_MAX]; /* START_WORKER, START_COORDINATOR: where it, or its carrier, listens */
     uint16_t port;
     char unit[PROTO_NAME_MAX];
     struct rpc_version rpc;

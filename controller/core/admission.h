@@ -66,6 +66,7 @@ struct admission_decision {
     uint64_t epoch;
     char addr[PROTO_ADDR_MAX];
     uint16_t port;
+    char key[PROTO_KEY_MAX]; /* of the node whose carrier that is; empty: it is the coordinator's own port */
 };
 
 /* For the control loop: CLUSTER_EV_TRAFFIC or CLUSTER_EV_UPSTREAM. */

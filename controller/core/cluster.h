@@ -24,6 +24,8 @@ struct cluster_config {
     char name[PROTO_NAME_MAX];
     uint64_t term;
     bool trust_open;
+    bool tunnel; /* rank_transport: ranks and coordinators are reached through carriers */
+    char key[PROTO_KEY_MAX]; /* our own: with the tunnel, carriers let us in by it */
     uint64_t silent_ms;      /* report silence until suspect; 1000 */
     uint64_t evict_after_ms; /* from the last sign of life until a lost node's units are recovered elsewhere; 0: by the
                                      time that they take to load (design, "Lost is not evicted") */
@@ -176,7 +178,8 @@ enum cluster_fx_kind {
     CLUSTER_FX_SEND = 1,
     CLUSTER_FX_COMMIT,     /* token, records: durable, then CLUSTER_EV_COMMITTED. All records of a step in one, the last
                               of its effects but CHANGED. Audit alone has token 0 */
-    CLUSTER_FX_WARM_UP,    /* instance, epoch, addr, port, name: one token -> CLUSTER_EV_WARMED */
+    CLUSTER_FX_WARM_UP,    /* instance, epoch, addr, port, key (of the node whose carrier that is; empty: it is the
+                              coordinator's own port), name: one token -> CLUSTER_EV_WARMED */
     CLUSTER_FX_ANSWER,     /* request_id: the outcome of DEPLOY or STOP (accepted: task id; refused: code, text) */
     CLUSTER_FX_TRANSITION, /* for log, audit and /api/events */
     CLUSTER_FX_CHANGED,    /* the view is out of date */

@@ -22,7 +22,7 @@ static void test_every_value_has_a_word(void **state)
 {
     (void)state;
     ASSERT_WORDS(unit_state_name, unit_state, UNIT_FAILED);
-    ASSERT_WORDS(unit_role_name, unit_role, UNIT_COORDINATOR);
+    ASSERT_WORDS(unit_role_name, unit_role, UNIT_CARRIER);
     ASSERT_WORDS(device_kind_name, device_kind, DEVICE_UNIFIED);
     ASSERT_WORDS(command_kind_name, command_kind, COMMAND_KNOCK);
     ASSERT_WORDS(knock_outcome_name, knock_outcome, KNOCK_NO_CARRIER);

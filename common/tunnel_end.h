@@ -1,0 +1,79 @@
+/* The two ends of a stream of the rank tunnel until it stands: connect or accept, then the handshake of
+ * common/tunnel_handshake.h. What comes out goes to common/relay.h. On the caller's loop; reads never take a byte more than
+ * the handshake's, so that whatever follows is still in the socket.
+ *
+ * Both bound what a stranger can hold: a handshake has TUNNEL_DEADLINE_MS, and of unfinished ones there are at most
+ * TUNNEL_HALF_OPEN_MAX, TUNNEL_HALF_OPEN_PER_ADDR of one address; the oldest of the address that has most goes for a new
+ * one. */
+#ifndef CARAVAN_COMMON_TUNNEL_END_H
+#define CARAVAN_COMMON_TUNNEL_END_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/core/protocol.h"
+#include "common/core/tunnel_claim.h"
+#include "common/crypto.h"
+#include "common/seal.h"
+
+struct event_base;
+
+enum { TUNNEL_DEADLINE_MS = 2000, TUNNEL_HALF_OPEN_MAX = 256, TUNNEL_HALF_OPEN_PER_ADDR = 32 };
+
+/* A stream that stands: for struct relay_sockets. Owned. */
+struct tunnel_end {
+    int fd;
+    struct seal *seal, *open;
+};
+void tunnel_end_clear(struct tunnel_end *end);
+
+/* What makes a healed link carry again within a second, and keeps a dead one for user_timeout_ms: TCP_USER_TIMEOUT and, where
+ * the kernel has it, TCP_RTO_MAX_MS = 1000; TCP_NODELAY. */
+enum { TUNNEL_USER_TIMEOUT_MS = 15 * 60 * 1000 };
+void tunnel_socket_prepare(int fd);
+
+/* ---- dialling ---------------------------------------------------------------------------------------------------- */
+
+struct tunnel_dial;
+struct tunnel_dial_spec {
+    const struct identity *own; /* borrowed until done */
+    uint8_t peer[CRYPTO_KEY_BYTES];
+    struct tunnel_claim claim;
+    char addr[PROTO_ADDR_MAX];
+    uint16_t port;
+    uint32_t timeout_ms; /* for all of it; 0: 5000 */
+};
+/* Once, from the loop, never before tunnel_dial_start returns; the dial is gone then. r: 0, end is the callee's; negative
+ * errno: -ECONNREFUSED, -ETIMEDOUT, ...; -EACCES: verdict says why; -EPROTO: whoever listens there is not the peer, or of
+ * another version. */
+typedef void tunnel_dialled(void *ctx, int r, struct tunnel_end *end, enum tunnel_verdict verdict);
+/* ret: borrowed until done. 0; negative errno. */
+int tunnel_dial_start(struct event_base *base, const struct tunnel_dial_spec *spec, tunnel_dialled *done, void *ctx,
+                      struct tunnel_dial **ret);
+void tunnel_dial_cancel(struct tunnel_dial **d); /* before done; NULL is fine */
+
+/* ---- accepting --------------------------------------------------------------------------------------------------- */
+
+struct tunnel_door;
+struct tunnel_door_calls {
+    /* May peer have what it claims? Once per handshake whose first message is sound. */
+    enum tunnel_verdict (*asked)(void *ctx, const struct tunnel_claim *claim, const uint8_t peer[CRYPTO_KEY_BYTES]);
+    /* It was granted, and has proven that it is who it says: end is the callee's. */
+    void (*opened)(void *ctx, const struct tunnel_claim *claim, const uint8_t peer[CRYPTO_KEY_BYTES],
+                   struct tunnel_end *end);
+    void *ctx;
+};
+struct tunnel_door_counts {
+    uint64_t n_accepted, n_opened, n_half_open;
+    uint64_t n_refused[TUNNEL_VERDICT_N];
+    uint64_t n_bad;     /* no handshake of ours, changed bytes, another version, cut off */
+    uint64_t n_slow;    /* the deadline */
+    uint64_t n_dropped; /* for a newer one */
+};
+/* Listens at once. own: borrowed. port 0: any; *ret_port says which. ret: owned. 0; negative errno. */
+int tunnel_door_new(struct event_base *base, const struct identity *own, const char *addr, uint16_t port,
+                    const struct tunnel_door_calls *calls, uint16_t *ret_port, struct tunnel_door **ret);
+void tunnel_door_counts(const struct tunnel_door *d, struct tunnel_door_counts *ret);
+void tunnel_door_destroy(struct tunnel_door **d);
+
+#endif
