@@ -285,6 +285,13 @@ static int read_message(struct tunnel_handshake *h)
     return h->outcome;
 }
 
+size_t tunnel_handshake_wanted(const struct tunnel_handshake *h)
+{
+    size_t n_wanted = wanted(h);
+
+    return n_wanted ? n_wanted - h->n_in : 0;
+}
+
 int tunnel_handshake_feed(struct tunnel_handshake *h, const uint8_t *bytes, size_t n, size_t *ret_taken)
 {
     size_t n_wanted = wanted(h), n_taken;

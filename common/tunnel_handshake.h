@@ -59,6 +59,10 @@ void tunnel_handshake_destroy(struct tunnel_handshake **h);
  * outcome from above. After an outcome nothing is taken any more, and the same is said again. */
 int tunnel_handshake_feed(struct tunnel_handshake *h, const uint8_t *bytes, size_t n, size_t *ret_taken);
 
+/* How many more bytes it would take now: whoever reads no more of them leaves what follows where it is. 0: it is not the
+ * peer's turn. */
+size_t tunnel_handshake_wanted(const struct tunnel_handshake *h);
+
 /* What is to be sent, once: borrowed until the next call; *ret_n is 0 where there is nothing. */
 const uint8_t *tunnel_handshake_take(struct tunnel_handshake *h, size_t *ret_n);
 
