@@ -86,19 +86,31 @@ int tunnel_write(int fd, struct tunnel_handshake *h)
     return n == (ssize_t)n_bytes ? 0 : err_raise(-ENOBUFS);
 }
 
+static size_t data_max(enum tunnel_direction direction)
+{
+    switch (direction) {
+    case TUNNEL_TO_RANK:
+        return TUNNEL_RANK_DATA_MAX;
+    case TUNNEL_TO_COORDINATOR:
+        break;
+    }
+    return TUNNEL_COORDINATOR_DATA_MAX;
+}
+
 int tunnel_end_make(struct tunnel_handshake *h, int *fd, struct tunnel_end *ret)
 {
+    const size_t max = data_max(tunnel_handshake_claim(h)->direction);
     CLEANUP(tunnel_keys_clear) struct tunnel_keys keys;
     CLEANUP(tunnel_end_clear) struct tunnel_end end = {.fd = -1};
     int r;
 
     tunnel_handshake_keys(h, &keys);
-    r = seal_new((enum seal_cipher)keys.cipher, keys.send, TUNNEL_DATA_MAX, &end.seal);
+    r = seal_new((enum seal_cipher)keys.cipher, keys.send, max, &end.seal);
     if (r == 0)
-        r = seal_new((enum seal_cipher)keys.cipher, keys.receive, TUNNEL_DATA_MAX, &end.open);
+        r = seal_new((enum seal_cipher)keys.cipher, keys.receive, max, &end.open);
     if (r < 0)
         return err_pass(r);
-    *ret = (struct tunnel_end){.fd = *fd, .seal = end.seal, .open = end.open};
+    *ret = (struct tunnel_end){.fd = *fd, .seal = end.seal, .open = end.open, .data_max = max};
     end = (struct tunnel_end){.fd = -1};
     *fd = -1;
     return 0;

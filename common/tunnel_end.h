@@ -20,12 +20,16 @@ struct event_base;
 
 enum { TUNNEL_DEADLINE_MS = 2000, TUNNEL_HALF_OPEN_MAX = 256, TUNNEL_HALF_OPEN_PER_ADDR = 32 };
 
+/* Bytes in a record, by what the stream is for, at both ends: part of the version. Ranks move weights over a few streams; what
+ * a coordinator is asked is small, and of requests there may be thousands. */
+enum { TUNNEL_RANK_DATA_MAX = SEAL_DATA_MAX, TUNNEL_COORDINATOR_DATA_MAX = 16 * 1024 };
+
 /* A stream that stands: far, seal, open and data_max of struct relay_sockets. Owned. The socket is non-blocking and prepared
  * as below. */
-enum { TUNNEL_DATA_MAX = SEAL_DATA_MAX }; /* of both seals, at both ends: part of the version */
 struct tunnel_end {
     int fd; /* -1: none */
     struct seal *seal, *open;
+    size_t data_max;
 };
 /* With a reset, as whoever has it not carried to its end has cut it. */
 void tunnel_end_clear(struct tunnel_end *end);

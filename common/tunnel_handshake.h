@@ -66,7 +66,8 @@ size_t tunnel_handshake_wanted(const struct tunnel_handshake *h);
 /* What is to be sent, once: borrowed until the next call; *ret_n is 0 where there is nothing. */
 const uint8_t *tunnel_handshake_take(struct tunnel_handshake *h, size_t *ret_n);
 
-/* Responder, from TUNNEL_ASKED on: the key that message 1 names, what it claims and the ciphers that it offers. */
+/* Responder, from TUNNEL_ASKED on: the key that message 1 names, what it claims and the ciphers that it offers. An
+ * initiator's claim is its own. */
 const uint8_t *tunnel_handshake_peer(const struct tunnel_handshake *h);
 const struct tunnel_claim *tunnel_handshake_claim(const struct tunnel_handshake *h);
 uint8_t tunnel_handshake_ciphers(const struct tunnel_handshake *h);
