@@ -33,7 +33,7 @@ void tunnel_dial_cancel(struct tunnel_dial **d)
 }
 
 /* Last in its callers: d is gone. */
-static void finish(struct tunnel_dial *d, int r, struct tunnel_end *end, enum tunnel_verdict verdict)
+static void dial_finish(struct tunnel_dial *d, int r, struct tunnel_end *end, enum tunnel_verdict verdict)
 {
     tunnel_dialled *done = d->done;
     void *ctx = d->ctx;
@@ -42,9 +42,9 @@ static void finish(struct tunnel_dial *d, int r, struct tunnel_end *end, enum tu
     done(ctx, r, end, verdict);
 }
 
-static void fail(struct tunnel_dial *d, int r)
+static void dial_fail(struct tunnel_dial *d, int r)
 {
-    finish(d, r, NULL, TUNNEL_GRANTED);
+    dial_finish(d, r, NULL, TUNNEL_GRANTED);
 }
 
 /* The peer has said yes. What it hears of us now is the proof that we are who we say. */
@@ -56,9 +56,9 @@ static void dial_stand(struct tunnel_dial *d)
     if (r == 0)
         r = tunnel_end_make(d->handshake, &d->fd, &end);
     if (r < 0)
-        fail(d, err_pass(r));
+        dial_fail(d, err_pass(r));
     else
-        finish(d, 0, &end, TUNNEL_GRANTED);
+        dial_finish(d, 0, &end, TUNNEL_GRANTED);
 }
 
 static void dial_readable(evutil_socket_t fd, short what, void *arg)
@@ -72,9 +72,9 @@ static void dial_readable(evutil_socket_t fd, short what, void *arg)
     if (r == TUNNEL_DONE)
         dial_stand(d);
     else if (r == TUNNEL_REFUSED)
-        finish(d, err_raise(-EACCES), NULL, tunnel_handshake_verdict(d->handshake));
+        dial_finish(d, err_raise(-EACCES), NULL, tunnel_handshake_verdict(d->handshake));
     else
-        fail(d, r < 0 ? err_pass(r) : err_raise(-EPROTO));
+        dial_fail(d, r < 0 ? err_pass(r) : err_raise(-EPROTO));
 }
 
 static void dial_connected(evutil_socket_t fd, short what, void *arg)
@@ -90,14 +90,14 @@ static void dial_connected(evutil_socket_t fd, short what, void *arg)
     if (r == 0 && event_add(d->on_readable, NULL) < 0)
         r = err_raise(-ENOMEM);
     if (r < 0)
-        fail(d, err_pass(r));
+        dial_fail(d, err_pass(r));
 }
 
 static void dial_late(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd;
     (void)what;
-    fail(arg, err_raise(-ETIMEDOUT));
+    dial_fail(arg, err_raise(-ETIMEDOUT));
 }
 
 static int begin_connect(struct tunnel_dial *d, const char *addr, uint16_t port)

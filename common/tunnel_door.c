@@ -166,7 +166,7 @@ static void half_stand(struct half *h)
 }
 
 /* It has been told so; with FIN behind it, since a reset might overtake it. */
-static void refuse(struct half *h)
+static void half_refuse(struct half *h)
 {
     h->door->counts.n_refused[tunnel_handshake_verdict(h->handshake)]++;
     tunnel_event_free(&h->on_readable);
@@ -199,7 +199,7 @@ static void half_readable(evutil_socket_t fd, short what, void *arg)
     if (r == TUNNEL_DONE)
         half_stand(h);
     else if (r == TUNNEL_REFUSED)
-        refuse(h);
+        half_refuse(h);
     else
         give_up(h, &h->door->counts.n_bad, r < 0 ? "cut_off" : r == TUNNEL_E_VERSION ? "version" : "not_ours");
 }

@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <event2/event.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -70,6 +71,12 @@ static inline void too_late(evutil_socket_t fd, short what, void *arg)
     *(bool *)arg = true;
 }
 
+/* (an assertion that failed in a callback has left the loop in the middle, and it never goes on) */
+static inline void turn(void)
+{
+    assert_int_equal(event_base_loop(base, EVLOOP_ONCE), 0);
+}
+
 /* Turns the loop until done says so. */
 static inline void run_until(bool (*done)(void *), void *arg)
 {
@@ -79,7 +86,7 @@ static inline void run_until(bool (*done)(void *), void *arg)
 
     evtimer_add(late, &limit);
     while (!is_late && !done(arg))
-        event_base_loop(base, EVLOOP_ONCE);
+        turn();
     event_free(late);
     assert_false(is_late);
 }
@@ -94,6 +101,23 @@ static inline size_t count_fds(void)
         n++;
     closedir(dir);
     return n;
+}
+
+/* Each test ends with as many descriptors as it began with; memory is the sanitizers' business. */
+#define NOTHING_LEFT(test) cmocka_unit_test_setup_teardown(test, fds_before, fds_after)
+static size_t n_fds_before;
+
+static int fds_before(void **state)
+{
+    (void)state;
+    n_fds_before = count_fds();
+    return 0;
+}
+
+static int fds_after(void **state)
+{
+    (void)state;
+    return count_fds() == n_fds_before ? 0 : -1;
 }
 
 /* ---- the door ----------------------------------------------------------------------------------------------------- */
@@ -161,6 +185,17 @@ static inline void lab_end(struct lab *lab)
 static inline bool none_half_open(void *arg)
 {
     return lab_counts(arg)->n_half_open == 0;
+}
+
+static inline void wait_accepted(struct lab *lab, size_t n)
+{
+    while (lab_counts(lab)->n_accepted < n)
+        turn();
+}
+
+static inline bool was_asked(void *arg)
+{
+    return ((struct lab *)arg)->n_asked > 0;
 }
 
 /* ---- dials -------------------------------------------------------------------------------------------------------- */
@@ -292,6 +327,18 @@ static inline int connect_from(const char *from, uint16_t port)
 static inline void say(int fd, const uint8_t *bytes, size_t n)
 {
     assert_int_equal(send(fd, bytes, n, MSG_NOSIGNAL), (ssize_t)n);
+}
+
+static inline int listen_anywhere(uint16_t *ret_port)
+{
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    socklen_t n = sizeof(at);
+
+    assert_true(bind(fd, (struct sockaddr *)&at, n) == 0 && listen(fd, 8) == 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&at, &n), 0);
+    *ret_port = ntohs(at.sin_port);
+    return fd;
 }
 
 /* All that came until the other side ended: at most max. */
