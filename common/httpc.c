@@ -15,13 +15,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include "common/cleanup.h"
 #include "common/core/err.h"
 #include "common/core/http_parse.h"
+#include "common/httpc_head.h"
 
 enum { CONNECT_TIMEOUT_MS = 5000 };
 
@@ -330,48 +330,6 @@ static int connect_next(struct httpc_request *r)
 
 /* ---- the request ------------------------------------------------------------------------------------------------ */
 
-static bool is_ours(const char *name)
-{
-    static const char *const ours[] = {"Host", "Content-Length", "Connection", "Transfer-Encoding"};
-
-    for (size_t i = 0; i < sizeof(ours) / sizeof(ours[0]); i++)
-        if (strcasecmp(name, ours[i]) == 0)
-            return true;
-    return false;
-}
-
-static bool spec_is_valid(const struct httpc_spec *spec)
-{
-    if (!http_is_token(spec->method) || !http_is_target(spec->target) || !http_is_target(spec->host))
-        return false;
-    for (size_t i = 0; i < spec->n_headers; i++)
-        if (!http_is_token(spec->header[i].name) || !http_is_field_value(spec->header[i].value))
-            return false;
-    return true;
-}
-
-static int write_head(struct evbuffer *out, const struct httpc_spec *spec)
-{
-    const char *const format = strchr(spec->host, ':') ? "%s %s HTTP/1.1\r\nHost: [%s]:%u\r\nConnection: close\r\n"
-                                                       : "%s %s HTTP/1.1\r\nHost: %s:%u\r\nConnection: close\r\n";
-    const bool has_body = spec->n_body_bytes || strcmp(spec->method, "POST") == 0 || strcmp(spec->method, "PUT") == 0;
-    int failed = 0;
-
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wformat-nonliteral"
-    failed |= evbuffer_add_printf(out, format, spec->method, spec->target, spec->host, spec->port) < 0;
-#pragma GCC diagnostic pop
-    if (has_body)
-        failed |= evbuffer_add_printf(out, "Content-Length: %zu\r\n", spec->n_body_bytes) < 0;
-    for (size_t i = 0; i < spec->n_headers; i++)
-        if (!is_ours(spec->header[i].name))
-            failed |= evbuffer_add_printf(out, "%s: %s\r\n", spec->header[i].name, spec->header[i].value) < 0;
-    failed |= evbuffer_add(out, "\r\n", 2) < 0;
-    if (spec->n_body_bytes)
-        failed |= evbuffer_add(out, spec->body, spec->n_body_bytes) < 0;
-    return failed ? err_raise(-ENOMEM) : 0;
-}
-
 static int look_up(const struct httpc_spec *spec, struct addrinfo **ret)
 {
     const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
@@ -416,7 +374,7 @@ int httpc_start(struct event_base *base, const struct httpc_spec *spec, const st
     CLEANUP(request_free) struct httpc_request *request = NULL;
     int r;
 
-    if (!spec_is_valid(spec))
+    if (!httpc_head_is_valid(spec))
         return err_raise(-EINVAL);
     request = calloc(1, sizeof(*request));
     if (!request)
@@ -435,7 +393,7 @@ int httpc_start(struct event_base *base, const struct httpc_spec *spec, const st
     r = http_parser_new(strcmp(spec->method, "HEAD") == 0, &request->parser);
     if (r < 0)
         return err_pass(r);
-    r = write_head(request->head, spec);
+    r = httpc_head_write(request->head, spec);
     if (r < 0)
         return err_pass(r);
     r = connect_first(request, spec);
