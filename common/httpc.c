@@ -33,9 +33,11 @@ struct httpc_request {
     struct bufferevent *bev;
     const struct httpc_secure *secure; /* NULL: plain */
     char *host;                        /* whom that must prove */
-    bool secured;                      /* bev is what it has made */
-    struct evbuffer *head;             /* what is sent, kept until a connection stands */
-    struct event *timer;               /* connect, then idle */
+    struct httpc_dialer dialer;
+    void *dialled;         /* its handle; NULL: we connect ourselves */
+    bool secured;          /* bev is what it has made */
+    struct evbuffer *head; /* what is sent, kept until a connection stands */
+    struct event *timer;   /* connect, then idle */
     struct http_parser *parser;
     uint32_t connect_timeout_ms, idle_timeout_ms;
     size_t max_body_bytes, n_body_bytes;
@@ -55,6 +57,8 @@ static void request_free(struct httpc_request **request)
         *r->gone = true;
     if (r->bev)
         bufferevent_free(r->bev);
+    if (r->dialled)
+        r->dialer.close(r->dialled);
     if (r->head)
         evbuffer_free(r->head);
     if (r->timer)
@@ -251,6 +255,11 @@ static void on_connected(struct httpc_request *r)
     }
 }
 
+static int dial_failure(const struct httpc_request *r)
+{
+    return r->dialled ? r->dialer.failure(r->dialled) : 0;
+}
+
 /* The connection is over, in good order or not. */
 static void on_end(struct httpc_request *r, int result)
 {
@@ -265,7 +274,7 @@ static void on_end(struct httpc_request *r, int result)
 static void on_event(struct bufferevent *bev, short what, void *arg)
 {
     struct httpc_request *r = arg;
-    int error = EVUTIL_SOCKET_ERROR();
+    int error = EVUTIL_SOCKET_ERROR(), result;
 
     if (what & BEV_EVENT_CONNECTED) {
         on_connected(r);
@@ -280,10 +289,10 @@ static void on_event(struct bufferevent *bev, short what, void *arg)
         evbuffer_drain(bufferevent_get_output(bev), evbuffer_get_length(bufferevent_get_output(bev)));
         return;
     }
-    if (what & BEV_EVENT_EOF)
-        on_end(r, 0);
-    else
-        on_end(r, error ? -error : -ECONNRESET);
+    result = dial_failure(r);
+    if (!result && !(what & BEV_EVENT_EOF))
+        result = error ? -error : -ECONNRESET;
+    on_end(r, result);
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *arg)
@@ -355,10 +364,44 @@ static int connect_unix(struct httpc_request *r, const char *path)
     return result < 0 ? err_pass(result) : 0;
 }
 
+static void on_dialled(void *arg, int fd)
+{
+    struct httpc_request *r = arg;
+
+    if (fd < 0) {
+        finish(r, err_pass(fd));
+        return;
+    }
+    r->bev = bufferevent_socket_new(r->base, fd, BEV_OPT_CLOSE_ON_FREE | BEV_OPT_DEFER_CALLBACKS);
+    if (!r->bev) {
+        close(fd);
+        finish(r, err_raise(-ENOMEM));
+        return;
+    }
+    bufferevent_setcb(r->bev, on_readable, NULL, on_event, r);
+    on_connected(r);
+}
+
+static int dial(struct httpc_request *r, const struct httpc_dialer *dialer)
+{
+    int result;
+
+    r->dialer = *dialer;
+    result = dialer->dial(dialer->ctx, r->base, on_dialled, r, &r->dialled);
+    if (result < 0) {
+        r->dialled = NULL; /* whatever it has set it to */
+        return err_pass(result);
+    }
+    arm_timer(r, r->connect_timeout_ms);
+    return 0;
+}
+
 static int connect_first(struct httpc_request *r, const struct httpc_spec *spec)
 {
     int result;
 
+    if (spec->dialer)
+        return err_fold(dial(r, spec->dialer));
     if (spec->unix_path)
         return err_fold(connect_unix(r, spec->unix_path));
     result = look_up(spec, &r->addresses);

@@ -21,10 +21,15 @@ struct httpc_secure {
 
 /* Makes the connection in place of TCP to host and port: the rank tunnel has one. */
 struct httpc_dialer {
-    /* Calls done once from the loop, never before it returns: fd (the request's then) or a negative errno. handle: for
-     * cancel. 0 or negative errno (done is then not called). */
+    /* Calls done once from the loop, never before it returns: fd (the request's then) or a negative errno. ctx: borrowed for
+     * this call. handle: not NULL, valid until close. 0 or negative errno (neither done nor close is then called). */
     int (*dial)(void *ctx, struct event_base *base, void (*done)(void *arg, int fd_or_errno), void *arg, void **handle);
-    void (*cancel)(void *ctx, void *handle); /* before done */
+    /* When the connection has ended: the negative errno of its failure, 0: what the socket says is all. A pair of sockets
+     * cannot be reset, so only this tells an answer that was cut from one that is whole. */
+    int (*failure)(void *handle);
+    /* The request is over, behind its socket: once, whatever became of it; also from inside done, and before it, which is
+     * then not called. */
+    void (*close)(void *handle);
     void *ctx;
 };
 
@@ -39,14 +44,14 @@ struct httpc_spec {
     const char
         *unix_path; /* a socket in the file system in place of host and port, which are then named only; or NULL */
     const struct httpc_secure *secure; /* borrowed for the request's life; NULL: plain */
-    const struct httpc_dialer *dialer; /* borrowed until done was called or it was cancelled; NULL: TCP, or unix_path */
+    const struct httpc_dialer *dialer; /* borrowed during httpc_start; NULL: TCP, or unix_path */
     const char *method;
     const char *target;                /* path and query */
     const struct httpc_header *header; /* Host, Content-Length and Connection are made here */
     size_t n_headers;
     const void *body; /* borrowed during httpc_start */
     size_t n_body_bytes;
-    uint32_t connect_timeout_ms; /* 0: 5000 */
+    uint32_t connect_timeout_ms; /* for each address, or the whole of a dial; 0: 5000 */
     uint32_t idle_timeout_ms;    /* no byte for so long; 0: never */
     size_t max_body_bytes;       /* of the answer, where it is not streamed to `data`; 0: 16 MiB */
 };

@@ -13,6 +13,7 @@
 #include <event2/event.h>
 #include <event2/listener.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -85,15 +86,19 @@ static void peer_event(struct bufferevent *bev, short what, void *arg)
     p->bev = NULL;
 }
 
-static void peer_accept(struct evconnlistener *l, evutil_socket_t fd, struct sockaddr *sa, int n, void *arg)
+/* The newest connection. */
+static void peer_take(struct peer *p, int fd)
 {
-    struct peer *p = arg;
-
-    (void)l, (void)sa, (void)n;
     p->n_connections++;
     p->bev = bufferevent_socket_new(base, fd, BEV_OPT_CLOSE_ON_FREE);
     bufferevent_setcb(p->bev, peer_readable, peer_sent, peer_event, p);
     bufferevent_enable(p->bev, EV_READ | EV_WRITE);
+}
+
+static void peer_accept(struct evconnlistener *l, evutil_socket_t fd, struct sockaddr *sa, int n, void *arg)
+{
+    (void)l, (void)sa, (void)n;
+    peer_take(arg, fd);
 }
 
 static void peer_start(struct peer *p, const char *answer, enum then then)
@@ -113,7 +118,8 @@ static void peer_end(struct peer *p)
 {
     if (p->bev)
         bufferevent_free(p->bev);
-    evconnlistener_free(p->listener);
+    if (p->listener)
+        evconnlistener_free(p->listener);
 }
 
 /* ---- our end ---- */
@@ -180,6 +186,90 @@ static void ask_with(struct answer *a, const struct httpc_spec *spec)
 static struct httpc_spec get(const struct peer *p)
 {
     return (struct httpc_spec){.host = "127.0.0.1", .port = p->port, .method = "GET", .target = "/"};
+}
+
+/* ---- a connection that is made for us ---- */
+
+/* One dial: a pair of sockets, whose other end is the peer's. */
+struct pair {
+    struct peer *peer;
+    int refusal; /* of dial; negative errno, 0: it goes on */
+    int verdict; /* of done; negative errno, 0: the socket */
+    int failure;
+    bool waits; /* done is left to the test */
+    int n_dials, n_closed;
+    bool done_called, asked_after_close;
+    struct event *turn;
+    void (*done)(void *arg, int fd_or_errno);
+    void *arg;
+};
+
+static void pair_done(struct pair *d)
+{
+    int fd[2];
+
+    d->done_called = true;
+    if (d->verdict) {
+        d->done(d->arg, d->verdict);
+        return;
+    }
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fd), 0);
+    peer_take(d->peer, fd[1]);
+    d->done(d->arg, fd[0]);
+}
+
+static void pair_turn(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    pair_done(arg);
+}
+
+static int pair_dial(void *ctx, struct event_base *on, void (*done)(void *arg, int fd_or_errno), void *arg,
+                     void **handle)
+{
+    struct pair *d = ctx;
+
+    assert_ptr_equal(on, base);
+    d->n_dials++;
+    *handle = d;
+    if (d->refusal)
+        return d->refusal;
+    d->done = done;
+    d->arg = arg;
+    d->turn = event_new(base, -1, 0, pair_turn, d);
+    if (!d->waits)
+        event_active(d->turn, EV_TIMEOUT, 0);
+    return 0;
+}
+
+static int pair_failure(void *handle)
+{
+    struct pair *d = handle;
+
+    d->asked_after_close |= d->n_closed > 0;
+    return d->failure;
+}
+
+static void pair_close(void *handle)
+{
+    struct pair *d = handle;
+
+    d->n_closed++;
+    event_free(d->turn); /* done is not called from here on */
+    d->turn = NULL;
+}
+
+static struct httpc_spec get_dialled(struct pair *d, struct httpc_dialer *dialer, struct peer *p, const char *answer,
+                                     enum then then)
+{
+    struct httpc_spec spec;
+
+    *p = (struct peer){.answer = answer, .n_answer_times = 1, .then = then, .port = 18080};
+    d->peer = p;
+    *dialer = (struct httpc_dialer){pair_dial, pair_failure, pair_close, d};
+    spec = get(p);
+    spec.dialer = dialer;
+    return spec;
 }
 
 #define AWAIT(condition)                        \
@@ -576,6 +666,135 @@ static void test_an_answer_to_half_a_request(void **state)
     peer_end(&p);
 }
 
+/* ---- through a dialler ---- */
+
+static void test_a_dialled_connection_ends_in_every_way(void **state)
+{
+    static const struct {
+        const char *answer;
+        enum then then;
+        int failure, result;
+        const char *body;
+    } cases[] = {
+        {OK "Content-Length: 5\r\n\r\nhello", THEN_STAY, 0, 0, "hello"},
+        {OK "Content-Length: 5\r\n\r\nhello", THEN_CLOSE, -ECONNRESET, 0, "hello"}, /* whole by itself */
+        {CHUNKED "5\r\nhello\r\n", THEN_CLOSE, 0, -ECONNRESET, "hello"},
+        {CHUNKED "5\r\nhello\r\n", THEN_CLOSE, -ETIMEDOUT, -ETIMEDOUT, "hello"},
+        /* its end is all that says where it ends: the socket's is the same, whether it was cut or not */
+        {OK "\r\nhello", THEN_CLOSE, 0, 0, "hello"},
+        {OK "\r\nhello", THEN_CLOSE, -ECONNRESET, -ECONNRESET, "hello"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct pair d = {.failure = cases[i].failure};
+        struct httpc_dialer dialer;
+        struct answer a = {0};
+        struct peer p;
+        struct httpc_spec spec = get_dialled(&d, &dialer, &p, cases[i].answer, cases[i].then);
+
+        ask_with(&a, &spec);
+        dialer = (struct httpc_dialer){.dial = NULL}; /* it was borrowed no longer than that */
+        AWAIT(a.n_done);
+        if (a.result != cases[i].result || strcmp(a.body, cases[i].body) != 0)
+            fail_msg("case %zu: %d \"%s\"", i, a.result, a.body);
+        assert_non_null(strstr(p.request, "Host: 127.0.0.1:18080\r\n"));
+        assert_int_equal(d.n_closed, 1);
+        assert_false(d.asked_after_close);
+        peer_end(&p);
+    }
+}
+
+static void test_a_dial_that_fails(void **state)
+{
+    struct pair at_once = {.refusal = -ENETUNREACH}, later = {.verdict = -ECONNREFUSED}, never = {.waits = true};
+    struct httpc_dialer dialer;
+    struct answer a = {0};
+    const struct httpc_callbacks cb = {on_head, on_data, on_done, &a};
+    struct peer p;
+    struct httpc_spec spec = get_dialled(&at_once, &dialer, &p, "", THEN_STAY);
+
+    (void)state;
+    assert_int_equal(httpc_start(base, &spec, &cb, &a.request), -ENETUNREACH);
+    assert_int_equal(at_once.n_dials, 1);
+    assert_int_equal(at_once.n_closed, 0);
+    assert_int_equal(a.n_done, 0);
+
+    spec = get_dialled(&later, &dialer, &p, "", THEN_STAY);
+    ask_with(&a, &spec);
+    AWAIT(a.n_done);
+    assert_int_equal(a.result, -ECONNREFUSED);
+    assert_int_equal(later.n_closed, 1);
+
+    a = (struct answer){0};
+    spec = get_dialled(&never, &dialer, &p, "", THEN_STAY);
+    spec.connect_timeout_ms = 20;
+    ask_with(&a, &spec);
+    AWAIT(a.n_done);
+    assert_int_equal(a.result, -ETIMEDOUT);
+    assert_int_equal(never.n_closed, 1);
+    assert_false(never.done_called);
+}
+
+/* In each stage: it is closed once, and its socket is closed by then. */
+static void test_a_dialled_connection_is_given_up(void **state)
+{
+    enum { BEFORE_DONE, BEFORE_HEAD, IN_HEAD, IN_DATA, STAGES };
+
+    (void)state;
+    for (int stage = 0; stage < STAGES; stage++) {
+        struct pair d = {.waits = stage == BEFORE_DONE};
+        struct httpc_dialer dialer;
+        struct answer a = {.act = stage == IN_HEAD ? ACT_CANCEL_IN_HEAD : stage == IN_DATA ? ACT_CANCEL_IN_DATA : 0};
+        struct peer p;
+        struct httpc_spec spec = get_dialled(&d, &dialer, &p, CHUNKED "1\r\na\r\n1\r\nb\r\n", THEN_STAY);
+
+        if (stage == BEFORE_HEAD)
+            p.answer = NULL;
+        ask_with(&a, &spec);
+        if (stage == BEFORE_HEAD)
+            AWAIT(*p.request);
+        if (stage <= BEFORE_HEAD)
+            httpc_cancel(&a.request);
+        else
+            AWAIT(!a.request);
+        assert_int_equal(d.n_closed, 1);
+        if (stage != BEFORE_DONE)
+            AWAIT(p.n_closed);
+        assert_int_equal(a.n_done, 0);
+        assert_int_equal(d.done_called, stage != BEFORE_DONE);
+        peer_end(&p);
+    }
+}
+
+/* Paused before it stands, and behind its end: what came before that is still handed on, then how it ended. */
+static void test_a_dialled_connection_is_paused(void **state)
+{
+    struct pair d = {.waits = true, .failure = -ECONNRESET};
+    struct httpc_dialer dialer;
+    struct answer a = {.act = ACT_PAUSE_IN_HEAD};
+    struct peer p;
+    struct httpc_spec spec = get_dialled(&d, &dialer, &p, OK "\r\nabc", THEN_CLOSE);
+
+    (void)state;
+    ask_with(&a, &spec);
+    httpc_pause(a.request);
+    pair_done(&d);
+    AWAIT(*p.request && !p.bev);
+    event_base_loop(base, EVLOOP_NONBLOCK);
+    assert_int_equal(a.n_heads, 0);
+    httpc_resume(a.request);
+    AWAIT(a.n_heads);
+    event_base_loop(base, EVLOOP_NONBLOCK);
+    assert_int_equal(a.n_data + a.n_done, 0);
+    httpc_resume(a.request);
+    AWAIT(a.n_done);
+    assert_string_equal(a.body, "abc");
+    assert_int_equal(a.result, -ECONNRESET);
+    assert_int_equal(d.n_closed, 1);
+    peer_end(&p);
+}
+
 static int make_base(void **state)
 {
     (void)state;
@@ -608,6 +827,10 @@ int main(void)
         TEST(test_pause_before_it_is_connected),
         TEST(test_a_pause_holds_the_sender),
         TEST(test_an_answer_to_half_a_request),
+        TEST(test_a_dialled_connection_ends_in_every_way),
+        TEST(test_a_dial_that_fails),
+        TEST(test_a_dialled_connection_is_given_up),
+        TEST(test_a_dialled_connection_is_paused),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
