@@ -193,6 +193,7 @@ static void fill_decision(struct admission_ticket *t, struct admission_decision 
     ret->verdict = ADMISSION_GO;
     memcpy(ret->addr, t->unit->addr, sizeof(ret->addr));
     ret->port = t->unit->port;
+    memcpy(ret->key, t->unit->key, sizeof(ret->key));
 }
 
 bool admission_next(struct admission *a, struct admission_decision *ret)

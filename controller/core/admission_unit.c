@@ -44,6 +44,7 @@ bool admission_unit_learn(struct admission_unit *u, const struct view_instance *
     u->serving = serves(in);
     memcpy(u->addr, in->coordinator_addr, sizeof(u->addr));
     u->port = in->coordinator_port;
+    memcpy(u->key, in->coordinator_key, sizeof(u->key));
     return ended;
 }
 

@@ -13,6 +13,7 @@ struct admission_unit {
     bool listed;    /* in the newest view */
     char addr[PROTO_ADDR_MAX];
     uint16_t port;
+    char key[PROTO_KEY_MAX];
     uint64_t doubt_ms; /* nothing is sent before */
 
     size_t n_sent;

@@ -106,6 +106,7 @@ static void check_go(struct world *w, const struct place *p, const struct admiss
     assert_true(p->state != FREE && !p->committed && p->deliveries < 2);
     assert_true(d->epoch == k->shown.epoch && d->epoch > k->over && k->served);
     assert_int_equal(d->port, k->shown.coordinator_port);
+    assert_string_equal(d->key, k->shown.coordinator_key);
 }
 
 static void pull(struct world *w)
@@ -227,6 +228,7 @@ static void world_open(struct world *w, uint64_t seed, const struct admission_co
         in->state = INSTANCE_LOADING;
         in->epoch = 1;
         in->coordinator_port = (uint16_t)(1000 + k);
+        in->coordinator_key[0] = (char)('a' + k);
     }
     show(w);
     pull(w);

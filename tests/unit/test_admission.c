@@ -51,6 +51,7 @@ static void pull(struct lab *lab)
 
         if (d.verdict == ADMISSION_GO) {
             assert_int_equal(d.port, 18080 + d.epoch);
+            assert_int_equal(d.key[0], 'a' + (int)(d.epoch % 26)); /* whose carrier that is goes with the port */
             say(lab, "%ld>%" PRIu64 " ", k, d.epoch);
         } else if (d.verdict == ADMISSION_WAIT)
             say(lab, "%ld waits ", k);
@@ -87,6 +88,7 @@ static struct view_instance *look(struct lab *lab, enum instance_state state, ui
     view_unref(&lab->view);
     lab->view = lab_view(state, (uint16_t)(18080 + epoch));
     lab->view->instance[0].epoch = epoch;
+    lab->view->instance[0].coordinator_key[0] = (char)('a' + (int)(epoch % 26));
     return &lab->view->instance[0];
 }
 
@@ -308,6 +310,7 @@ static void test_successor(void **state)
     both[0].follows = in->id;
     both[0].epoch = 1;
     both[0].coordinator_port = 18081;
+    both[0].coordinator_key[0] = 'b';
     both[0].plan = NULL;
     both[0].state = INSTANCE_LOADING;
     free(lab.view->instance);
