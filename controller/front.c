@@ -191,13 +191,17 @@ static void world_clear(struct world *w)
     w->base = NULL;
 }
 
-static int make_rooms(struct world *w, const uint8_t secret[CRYPTO_KEY_BYTES], uint64_t wait_ms)
+static int make_rooms(struct world *w, const struct front_config *config)
 {
     const struct http_errors errors = {.refuse = refuse, .before = before, .ctx = w};
     const struct http_limits limits = {.connections = FRONT_CONNECTIONS_MAX, .per_address = FRONT_ADDRESS_MAX};
     const struct api_deps deps = {.base = w->base, .submit = submit, .ctx = w};
-    struct gateway_deps gateway_deps = {
-        .base = w->base, .secret = secret, .wait_ms = wait_ms, .submit = submit, .ctx = w};
+    struct gateway_deps gateway_deps = {.base = w->base,
+                                        .secret = config->secret,
+                                        .identity = config->identity,
+                                        .wait_ms = config->wait_ms,
+                                        .submit = submit,
+                                        .ctx = w};
     int r = http_server_new(w->base, &limits, &errors, &w->server);
 
     if (!r)
@@ -239,8 +243,7 @@ static int open_doors(struct world *w, const int *fds, size_t n_fds)
     return r;
 }
 
-int front_new(struct event_base *base, const int *fds, size_t n_fds, const uint8_t secret[CRYPTO_KEY_BYTES],
-              uint64_t wait_ms, const struct http_settings *settings, const struct front_callbacks *cb,
+int front_new(struct event_base *base, const struct front_config *config, const struct front_callbacks *cb,
               struct front **ret)
 {
     static const struct http_settings defaults = {.tls = NULL};
@@ -250,13 +253,13 @@ int front_new(struct event_base *base, const int *fds, size_t n_fds, const uint8
     if (!f)
         return err_raise(-ENOMEM);
     f->cb = *cb;
-    f->world.settings = settings ? settings : &defaults;
+    f->world.settings = config->settings ? config->settings : &defaults;
     f->world.base = event_base_new();
     if (!f->world.base)
         return err_raise(-ENOMEM);
-    r = make_rooms(&f->world, secret, wait_ms);
+    r = make_rooms(&f->world, config);
     if (!r)
-        r = open_doors(&f->world, fds, n_fds);
+        r = open_doors(&f->world, config->fds, config->n_fds);
     if (!r)
         r = actor_new(base, run, &f->world, take_order, f, front_note_drop, front_order_drop, &f->actor);
     if (r < 0)

@@ -19,10 +19,17 @@ struct front_callbacks {
     void *ctx;
 };
 
-/* fds: bound sockets, consumed on success. wait_ms: how long a request waits for its model. settings: borrowed for the
- * front's life; NULL: as the options' defaults are. cb: copied. 0 or negative errno. */
-int front_new(struct event_base *base, const int *fds, size_t n_fds, const uint8_t secret[CRYPTO_KEY_BYTES],
-              uint64_t wait_ms, const struct http_settings *settings, const struct front_callbacks *cb,
+struct front_config {
+    const int *fds; /* bound sockets, consumed on success */
+    size_t n_fds;
+    const uint8_t *secret;                /* CRYPTO_KEY_BYTES; copied */
+    const struct identity *identity;      /* with which carriers know us; borrowed for the front's life */
+    uint64_t wait_ms;                     /* how long a request waits for its model */
+    const struct http_settings *settings; /* borrowed for the front's life; NULL: as the options' defaults are */
+};
+
+/* config, cb: copied. 0 or negative errno. */
+int front_new(struct event_base *base, const struct front_config *config, const struct front_callbacks *cb,
               struct front **ret);
 /* Every route that is served. */
 void front_routes(bool metrics_open, const struct http_route *ret[FRONT_TABLES]);

@@ -34,7 +34,7 @@ static struct front_order *make_order(const struct admission_word *w)
 static void log_word(const struct admission_word *w)
 {
     static const char *const found[] = {
-        [UPSTREAM_REFUSED] = "the coordinator's port refused or reset a connection",
+        [UPSTREAM_REFUSED] = "the port of the coordinator, or of its carrier, refused or reset a connection",
         [UPSTREAM_BROKEN] = "the coordinator answered that it is broken",
         [UPSTREAM_POISON] = "one request made the coordinator abort twice: that one is refused from now on"};
 
@@ -203,6 +203,8 @@ const struct http_route *gateway_routes(void)
 
 /* ---- its life ---- */
 
+_Static_assert((int)TUNNELS_MAX >= (int)GATEWAY_REQUESTS_MAX, "each request may need a stream");
+
 void gateway_destroy(struct gateway **g)
 {
     if (!*g)
@@ -211,6 +213,7 @@ void gateway_destroy(struct gateway **g)
     if ((*g)->timer)
         event_free((*g)->timer);
     view_unref(&(*g)->view);
+    tunnels_destroy(&(*g)->tunnels);
     explicit_bzero((*g)->secret, sizeof((*g)->secret));
     free(*g);
     *g = NULL;
@@ -231,6 +234,9 @@ int gateway_new(const struct gateway_deps *deps, struct gateway **ret)
     g->timer = evtimer_new(deps->base, on_timer, g);
     if (!g->timer)
         return err_raise(-ENOMEM);
+    r = tunnels_new(deps->base, deps->identity, &g->tunnels);
+    if (r < 0)
+        return err_pass(r);
     r = admission_new(&config, &g->admission);
     if (r < 0)
         return err_pass(r);

@@ -16,7 +16,9 @@ struct gateway;
 
 struct gateway_deps {
     struct event_base *base;
-    const uint8_t *secret;   /* CRYPTO_KEY_BYTES; copied */
+    const uint8_t *secret; /* CRYPTO_KEY_BYTES; copied */
+    const struct identity
+        *identity;           /* with which carriers know us; borrowed for the gateway's life. NULL: there are none */
     struct metrics *metrics; /* borrowed for the gateway's life */
     uint64_t wait_ms;        /* how long a request waits for its model to be ready */
     /* To the control loop; order: consumed. 0 or negative errno. */

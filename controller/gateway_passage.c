@@ -228,6 +228,11 @@ static int how_broken(int r, bool answered)
     case ENETUNREACH:
     case ENETDOWN:
     case ENXIO:
+    case ESTALE: /* what a carrier says, or who else answers there, proves no exit: its agent knows better */
+    case EBUSY:
+    case ENOLINK:
+    case EKEYREJECTED:
+    case EBADMSG:
         return answered ? ADMISSION_BROKEN : ADMISSION_UNREACHED;
     case ECONNRESET:
     case ECONNABORTED:
@@ -277,6 +282,7 @@ static void on_done(void *ctx, int r)
 /* Path, query and the fields that a coordinator understands; framing is made anew. */
 static int start_upstream(struct passage *p, const struct upstream_target *to)
 {
+    const struct upstream up = {p->gateway->deps.base, p->gateway->secret, p->gateway->tunnels};
     const struct http_head *head = http_head(p->x);
     const char *type = http_head_field(head, "Content-Type"), *accept = http_head_field(head, "Accept");
     struct httpc_callbacks cb = {.head = on_head, .data = on_data, .done = on_done, .ctx = p};
@@ -294,7 +300,7 @@ static int start_upstream(struct passage *p, const struct upstream_target *to)
         header[spec.n_headers++] = (struct httpc_header){"Accept", accept};
     spec.target = target;
     spec.body = http_body(p->x, &spec.n_body_bytes);
-    return upstream_start(p->gateway->deps.base, p->gateway->secret, to, &spec, &cb, &p->upstream);
+    return upstream_start(&up, to, &spec, &cb, &p->upstream);
 }
 
 static void go(struct passage *p, const struct admission_decision *d)
@@ -303,6 +309,7 @@ static void go(struct passage *p, const struct admission_decision *d)
     int r;
 
     memcpy(to.addr, d->addr, sizeof(to.addr));
+    memcpy(to.key, d->key, sizeof(to.key));
     r = start_upstream(p, &to);
     if (r < 0)
         sending_failed(p, r);

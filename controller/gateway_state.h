@@ -4,6 +4,7 @@
 
 #include "controller/core/admission.h"
 #include "controller/gateway.h"
+#include "controller/tunnels.h"
 #include "controller/upstream.h"
 
 struct event;
@@ -11,6 +12,7 @@ struct event;
 struct gateway {
     struct gateway_deps deps;
     uint8_t secret[CRYPTO_KEY_BYTES];
+    struct tunnels *tunnels;
     struct view *view;
     struct admission *admission;
     struct event *timer;

@@ -111,13 +111,15 @@ static void on_warmed(void *ctx, const struct upstream_target *target, bool ok, 
 
 static void warm_up(struct shell *s, const struct cluster_fx *fx)
 {
+    const struct upstream up = {s->base, s->secret, s->tunnels};
     struct upstream_target target = {.port = fx->port, .instance = fx->instance, .epoch = fx->epoch};
     struct warming *w = calloc(1, sizeof(*w));
     int r = w ? 0 : err_raise(-ENOMEM);
 
     memcpy(target.addr, fx->addr, sizeof(target.addr));
+    memcpy(target.key, fx->key, sizeof(target.key));
     if (!r)
-        r = warm_up_start(s->base, s->secret, &target, s->warm_up_ms, on_warmed, w, &w->warm_up);
+        r = warm_up_start(&up, &target, s->warm_up_ms, on_warmed, w, &w->warm_up);
     if (!r) {
         w->shell = s;
         LIST_INSERT_HEAD(&s->warming, w, link);

@@ -205,6 +205,8 @@ static int open_world(struct shell *s)
     if (!r)
         r = host_watch_new(s->base, shell_on_host, s, &s->host);
     if (!r)
+        r = tunnels_new(s->base, &s->identity, &s->tunnels);
+    if (!r)
         r = snapshots_new(s->base, SNAPSHOTS_ROUND_MS, shell_send_snapshot, s, &s->snapshots);
     return r < 0 ? err_pass(r) : r;
 }
@@ -230,6 +232,12 @@ static int begin(struct shell *s)
 static int start(struct shell *s, const struct shell_config *c, char *why, size_t why_size)
 {
     const struct front_callbacks cb = {.order = shell_on_order, .ctx = s};
+    const struct front_config front = {.fds = c->http_fds,
+                                       .n_fds = c->n_http_fds,
+                                       .secret = s->secret,
+                                       .identity = &s->identity,
+                                       .wait_ms = c->gateway_wait_ms,
+                                       .settings = c->http};
     struct cluster_config config = {.term = 0};
     int r = make_timers(s);
 
@@ -250,7 +258,7 @@ static int start(struct shell *s, const struct shell_config *c, char *why, size_
     if (!r)
         r = open_world(s);
     if (!r)
-        r = front_new(s->base, c->http_fds, c->n_http_fds, s->secret, c->gateway_wait_ms, c->http, &cb, &s->front);
+        r = front_new(s->base, &front, &cb, &s->front);
     if (!r)
         r = begin(s);
     if (!r)
@@ -323,6 +331,7 @@ void shell_destroy(struct shell **shell)
     knocking_destroy(&s->knocking);
     link_destroy(&s->link);
     cancel_warming(s);
+    tunnels_destroy(&s->tunnels);
     if (s->store && s->audit_due)
         shell_audit_flush(s);
     store_close(&s->store);

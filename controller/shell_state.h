@@ -18,6 +18,7 @@
 #include "controller/shell.h"
 #include "controller/snapshots.h"
 #include "controller/store.h"
+#include "controller/tunnels.h"
 #include "controller/upstream.h"
 
 struct event;
@@ -76,6 +77,7 @@ struct shell {
     const struct models_conf *models;
     struct boot *boot; /* one per section */
     uint8_t secret[CRYPTO_KEY_BYTES];
+    struct tunnels *tunnels; /* of this thread: warm-ups' */
     uint64_t warm_up_ms;
     char listen[PROTO_ADDR_MAX];
     struct door door;

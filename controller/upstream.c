@@ -11,6 +11,7 @@
 #include "common/cleanup.h"
 #include "common/core/err.h"
 #include "common/core/le.h"
+#include "controller/tunnels.h"
 
 enum { CONNECT_MS = 3000, WARM_UP_ANSWER_MAX = 2048 };
 
@@ -25,17 +26,18 @@ char *upstream_key(const uint8_t secret[CRYPTO_KEY_BYTES], const struct id128 *i
     return crypto_key_format(key, buf);
 }
 
-int upstream_start(struct event_base *base, const uint8_t secret[CRYPTO_KEY_BYTES],
-                   const struct upstream_target *target, const struct httpc_spec *spec,
+int upstream_start(const struct upstream *up, const struct upstream_target *target, const struct httpc_spec *spec,
                    const struct httpc_callbacks *cb, struct httpc_request **ret)
 {
+    struct tunnels_way way = {.tunnels = up->tunnels, .target = target};
+    struct httpc_dialer dialer = tunnels_dialer;
     struct httpc_header header[UPSTREAM_FIELDS_MAX];
     struct httpc_spec full = *spec;
     char key[PROTO_KEY_MAX], bearer[PROTO_KEY_MAX + 8];
     int r;
 
     assert(spec->n_headers < UPSTREAM_FIELDS_MAX);
-    snprintf(bearer, sizeof(bearer), "Bearer %s", upstream_key(secret, &target->instance, target->epoch, key));
+    snprintf(bearer, sizeof(bearer), "Bearer %s", upstream_key(up->secret, &target->instance, target->epoch, key));
     if (spec->n_headers)
         memcpy(header, spec->header, spec->n_headers * sizeof(header[0]));
     header[spec->n_headers] = (struct httpc_header){"Authorization", bearer};
@@ -43,8 +45,10 @@ int upstream_start(struct event_base *base, const uint8_t secret[CRYPTO_KEY_BYTE
     full.n_headers = spec->n_headers + 1;
     full.host = target->addr;
     full.port = target->port;
+    dialer.ctx = &way;
+    full.dialer = *target->key ? &dialer : NULL;
     full.connect_timeout_ms = CONNECT_MS;
-    r = httpc_start(base, &full, cb, ret);
+    r = httpc_start(up->base, &full, cb, ret);
     return r < 0 ? err_pass(r) : r;
 }
 
@@ -99,6 +103,18 @@ const char *upstream_failure_text(int r)
         return "its node cannot be reached";
     case EPROTO:
         return "its coordinator's answer is not valid HTTP";
+    case ESTALE:
+        return "its node lets us through to no such epoch";
+    case EBUSY:
+        return "its node has too many streams open";
+    case EOPNOTSUPP:
+        return "its node and this controller have no cipher in common";
+    case ENOLINK:
+        return "its node hung up before the connection stood";
+    case EKEYREJECTED:
+        return "somebody else answers in its node's place";
+    case EBADMSG:
+        return "the connection to its node was tampered with";
     default:
         text = strerrordesc_np(-r);
         return text ? text : "unknown error";
@@ -187,8 +203,8 @@ static void on_deadline(evutil_socket_t fd, short what, void *ctx)
     end(w, false, text);
 }
 
-int warm_up_start(struct event_base *base, const uint8_t secret[CRYPTO_KEY_BYTES], const struct upstream_target *target,
-                  uint64_t deadline_ms, warm_up_done *done, void *ctx, struct warm_up **ret)
+int warm_up_start(const struct upstream *up, const struct upstream_target *target, uint64_t deadline_ms,
+                  warm_up_done *done, void *ctx, struct warm_up **ret)
 {
     /* A completion, not a chat: it needs no template. Nothing of it may stay in the prompt cache. */
     static const char body[] = "{\"prompt\":\"hi\",\"max_tokens\":1,\"temperature\":0,\"cache_prompt\":false}";
@@ -209,10 +225,10 @@ int warm_up_start(struct event_base *base, const uint8_t secret[CRYPTO_KEY_BYTES
     w->target = *target;
     w->done = done;
     w->ctx = ctx;
-    w->deadline = evtimer_new(base, on_deadline, w);
+    w->deadline = evtimer_new(up->base, on_deadline, w);
     if (!w->deadline || event_add(w->deadline, &tv) < 0)
         return err_raise(-ENOMEM);
-    r = upstream_start(base, secret, target, &spec, &cb, &w->request);
+    r = upstream_start(up, target, &spec, &cb, &w->request);
     if (r < 0)
         return err_pass(r);
     *ret = w;

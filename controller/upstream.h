@@ -1,5 +1,5 @@
-/* Requests to a coordinator: its address, its key of this epoch, and the one token that proves it before anybody is routed
- * there. */
+/* Requests to a coordinator: its address, or the way through its node's carrier, its key of this epoch, and the one token that
+ * proves it before anybody is routed there. */
 #ifndef CARAVAN_CONTROLLER_UPSTREAM_H
 #define CARAVAN_CONTROLLER_UPSTREAM_H
 
@@ -11,6 +11,16 @@
 #include "common/httpc.h"
 
 enum { UPSTREAM_FIELDS_MAX = 8 };
+
+struct event_base;
+struct tunnels;
+
+/* Who asks; all borrowed. */
+struct upstream {
+    struct event_base *base;
+    const uint8_t *secret; /* CRYPTO_KEY_BYTES */
+    struct tunnels *tunnels;
+};
 
 struct upstream_target {
     char addr[PROTO_ADDR_MAX];
@@ -24,9 +34,9 @@ struct upstream_target {
 char *upstream_key(const uint8_t secret[CRYPTO_KEY_BYTES], const struct id128 *instance, uint64_t epoch,
                    char buf[PROTO_KEY_MAX]);
 
-/* As httpc_start: host, port and Authorization are filled in; at most UPSTREAM_FIELDS_MAX - 1 fields of the caller's. */
-int upstream_start(struct event_base *base, const uint8_t secret[CRYPTO_KEY_BYTES],
-                   const struct upstream_target *target, const struct httpc_spec *spec,
+/* As httpc_start: host, port, dialler and Authorization are filled in; at most UPSTREAM_FIELDS_MAX - 1 fields of the
+ * caller's. Through a carrier it ends with the errors of controller/tunnels.h, too. */
+int upstream_start(const struct upstream *up, const struct upstream_target *target, const struct httpc_spec *spec,
                    const struct httpc_callbacks *cb, struct httpc_request **ret);
 
 /* Is it one that llama-server gives? A redirection is none: whoever follows it takes the API key along. */
@@ -45,8 +55,8 @@ struct warm_up;
 /* text: a sentence where ok is false. Called once, then the warm-up is gone; not after warm_up_cancel. */
 typedef void warm_up_done(void *ctx, const struct upstream_target *target, bool ok, const char *text);
 /* One token from the coordinator, within deadline_ms. ret: borrowed until done. 0 or negative errno. */
-int warm_up_start(struct event_base *base, const uint8_t secret[CRYPTO_KEY_BYTES], const struct upstream_target *target,
-                  uint64_t deadline_ms, warm_up_done *done, void *ctx, struct warm_up **ret);
+int warm_up_start(const struct upstream *up, const struct upstream_target *target, uint64_t deadline_ms,
+                  warm_up_done *done, void *ctx, struct warm_up **ret);
 void warm_up_cancel(struct warm_up **w);
 
 #endif

@@ -46,11 +46,12 @@ static void lab_open(struct lab *lab)
     const struct front_callbacks cb = {.order = on_order, .ctx = lab};
     struct front_note *n = note(FRONT_NOTE_VIEW);
     int fd;
+    const struct front_config config = {.fds = &fd, .n_fds = 1, .secret = secret};
 
     memset(lab, 0, sizeof(*lab));
     lab->base = event_base_new();
     fd = lab_listen(&lab->port);
-    assert_int_equal(front_new(lab->base, &fd, 1, secret, 0, NULL, &cb, &lab->front), 0);
+    assert_int_equal(front_new(lab->base, &config, &cb, &lab->front), 0);
     n->view = lab_view(INSTANCE_LOADING, 18080);
     n->control.messages_malformed = 5;
     assert_int_equal(front_send(lab->front, n), 0);

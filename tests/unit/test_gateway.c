@@ -1,9 +1,11 @@
-/* The gateway between a raw client and a stand-in coordinator: bytes pass unchanged, every way to end is told rightly. */
+/* The gateway between a raw client and a stand-in coordinator: bytes pass unchanged, every way to end is told rightly; all of it
+ * twice, with the coordinator at a port of its own, and behind a carrier. */
 #include <event2/buffer.h>
 #include <event2/event.h>
 #include <event2/http.h>
 #include <event2/keyvalq_struct.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -18,12 +20,19 @@
 
 #include "controller/gateway.h"
 #include "controller/http_json.h"
+#include "controller/tunnels.h"
 #include "controller/upstream.h"
+#include "tests/lib/carrier_lab.h"
 #include "tests/lib/http_lab.h"
 #include "tests/lib/view_lab.h"
 
+static bool through_carrier;
+
 struct lab {
     struct event_base *base;
+    struct identity own;
+    struct carrier_lab carrier;
+    struct tunnels *tunnels; /* of the first token */
     struct http_server *server;
     struct gateway *gateway;
     struct metrics *metrics;
@@ -34,6 +43,7 @@ struct lab {
     char *body, *authorization, *type, *key;
     struct evhttp_request *held;
     bool asked, left;
+    size_t n_asked;
 };
 
 static void refuse(void *ctx, struct http_exchange *x, int status, const char *text)
@@ -101,6 +111,7 @@ static void on_question(struct evhttp_request *req, void *ctx)
     lab->key = take_header(req, "X-Api-Key");
     lab->held = req;
     lab->asked = true;
+    lab->n_asked++;
     evhttp_connection_set_closecb(evhttp_request_get_connection(req), on_left, lab);
 }
 
@@ -112,12 +123,34 @@ static int drop_order(void *ctx, struct front_order *order)
     return 0;
 }
 
+/* The view names the carrier, which has the coordinator's port; or that port itself. */
+static void show(struct lab *lab, enum instance_state state, uint16_t coordinator_port)
+{
+    struct view *v = lab_view(state, coordinator_port);
+
+    if (through_carrier) {
+        lab->carrier.coordinator_port = coordinator_port;
+        v->instance[0].coordinator_port = lab->carrier.port;
+        memcpy(v->instance[0].coordinator_key, lab->carrier.key, sizeof(v->instance[0].coordinator_key));
+    }
+    gateway_set_view(lab->gateway, v);
+    view_unref(&v);
+}
+
+static void open_carrier(struct lab *lab)
+{
+    crypto_identity_from_secret((const uint8_t[CRYPTO_KEY_BYTES]){0xc0}, &lab->own);
+    lab->carrier = (struct carrier_lab){.instance = lab_id(0xaa), .epoch = 3, .coordinator_port = lab->upstream_port};
+    memcpy(lab->carrier.gateway, lab->own.public_key, sizeof(lab->carrier.gateway));
+    carrier_lab_open(&lab->carrier, lab->base);
+    assert_int_equal(tunnels_new(lab->base, &lab->own, &lab->tunnels), 0);
+}
+
 static void lab_open(struct lab *lab, enum instance_state state)
 {
     const struct http_limits limits = {.connections = 0};
     const struct http_errors errors = {.refuse = refuse};
-    struct gateway_deps deps = {.secret = lab->secret, .submit = drop_order};
-    struct view *v;
+    struct gateway_deps deps = {.secret = lab->secret, .identity = &lab->own, .submit = drop_order};
     int fd;
 
     memset(lab, 0, sizeof(*lab));
@@ -128,15 +161,14 @@ static void lab_open(struct lab *lab, enum instance_state state)
     fd = lab_listen(&lab->upstream_port);
     assert_int_equal(evhttp_accept_socket(lab->coordinator, fd), 0);
     evhttp_set_gencb(lab->coordinator, on_question, lab);
+    open_carrier(lab);
     assert_int_equal(metrics_new(&lab->metrics), 0);
     deps.metrics = lab->metrics;
     assert_int_equal(gateway_new(&deps, &lab->gateway), 0);
     assert_int_equal(http_server_new(lab->base, &limits, &errors, &lab->server), 0);
     assert_int_equal(http_server_route(lab->server, gateway_routes(), lab->gateway), 0);
     assert_int_equal(http_server_listen_fd(lab->server, lab_listen(&lab->port)), 0);
-    v = lab_view(state, lab->upstream_port);
-    gateway_set_view(lab->gateway, v);
-    view_unref(&v);
+    show(lab, state, lab->upstream_port);
 }
 
 static void lab_shut(struct lab *lab)
@@ -144,6 +176,9 @@ static void lab_shut(struct lab *lab)
     http_server_destroy(&lab->server);
     gateway_destroy(&lab->gateway);
     metrics_destroy(&lab->metrics);
+    tunnels_destroy(&lab->tunnels);
+    assert_int_equal(lab->carrier.n_opened > 0, through_carrier && lab->n_asked > 0);
+    carrier_lab_kill(&lab->carrier);
     evhttp_free(lab->coordinator);
     event_base_free(lab->base);
     forget_question(lab);
@@ -384,21 +419,47 @@ static void test_dead_before_the_first_byte(void **state)
 static void test_nobody_listens(void **state)
 {
     struct lab_client c;
-    struct view *v;
     struct lab lab;
     uint16_t port;
 
     (void)state;
     lab_open(&lab, INSTANCE_READY);
     close(lab_listen(&port));
-    v = lab_view(INSTANCE_READY, port);
-    gateway_set_view(lab.gateway, v);
-    view_unref(&v);
+    carrier_lab_kill(&lab.carrier); /* (what a carrier without a coordinator does is in test_tunnels) */
+    show(&lab, INSTANCE_READY, port);
     ask(&lab, &c, "{\"model\":\"m\"}");
     lab_until(&c, "refused the connection");
     assert_int_equal(strncmp(c.got, "HTTP/1.1 503 ", 13), 0);
     lab_close(&c);
     lab_shut(&lab);
+}
+
+/* A carrier that is there says no: that is told as it is. */
+static void test_not_let_in(void **state)
+{
+    static const struct {
+        enum tunnel_verdict verdict;
+        const char *answer, *text;
+    } cases[] = {
+        {TUNNEL_ENDED, "HTTP/1.1 503 ", "cannot be reached: its node lets us through to no such epoch"},
+        {TUNNEL_BUSY, "HTTP/1.1 503 ", "cannot be reached: its node has too many streams open"},
+        {TUNNEL_NO_CIPHER, "HTTP/1.1 502 ", "failed: its node and this controller have no cipher in common"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct lab_client c;
+        struct lab lab;
+
+        lab_open(&lab, INSTANCE_READY);
+        lab.carrier.verdict = cases[i].verdict;
+        ask(&lab, &c, "{\"model\":\"m\"}");
+        lab_until(&c, "\"}}");
+        assert_int_equal(strncmp(c.got, cases[i].answer, strlen(cases[i].answer)), 0);
+        assert_non_null(strstr(c.got, cases[i].text));
+        lab_close(&c);
+        lab_shut(&lab);
+    }
 }
 
 static void test_client_leaves(void **state)
@@ -538,11 +599,14 @@ static void on_warmed(void *ctx, const struct upstream_target *target, bool ok, 
 
 static void begin_warm_up(struct lab *lab, struct warmed *w, uint64_t deadline_ms, struct warm_up **ret)
 {
+    const struct upstream up = {lab->base, lab->secret, lab->tunnels};
     struct upstream_target target = {.addr = "127.0.0.1", .instance = lab_id(0xaa), .epoch = 3};
 
     *w = (struct warmed){.done = false};
-    target.port = lab->upstream_port;
-    assert_int_equal(warm_up_start(lab->base, lab->secret, &target, deadline_ms, on_warmed, w, ret), 0);
+    target.port = through_carrier ? lab->carrier.port : lab->upstream_port;
+    if (through_carrier)
+        memcpy(target.key, lab->carrier.key, sizeof(target.key));
+    assert_int_equal(warm_up_start(&up, &target, deadline_ms, on_warmed, w, ret), 0);
 }
 
 static void test_warm_up(void **state)
@@ -587,6 +651,22 @@ static void test_warm_up(void **state)
     lab_shut(&lab);
 }
 
+static int go_direct(void **state)
+{
+    (void)state;
+    through_carrier = false;
+    signal(SIGPIPE, SIG_IGN);
+    return crypto_init();
+}
+
+static int go_through_carrier(void **state)
+{
+    (void)state;
+    through_carrier = true;
+    signal(SIGPIPE, SIG_IGN);
+    return crypto_init();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -605,6 +685,11 @@ int main(void)
         cmocka_unit_test(test_models),
         cmocka_unit_test(test_warm_up),
     };
+    const struct CMUnitTest behind_it[] = {
+        cmocka_unit_test(test_not_let_in),
+    };
 
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests_name("direct", tests, go_direct, NULL) +
+           cmocka_run_group_tests_name("through a carrier", tests, go_through_carrier, NULL) +
+           cmocka_run_group_tests_name("what carriers do", behind_it, go_through_carrier, NULL);
 }

@@ -1,9 +1,11 @@
 /* The gateway when coordinators fail: stand-ins that abort, refuse, answer 500 for ever or never, and a leader that starts
- * the next epoch when it is told. The test is that leader: it shows views and hears orders. */
+ * the next epoch when it is told. The test is that leader: it shows views and hears orders. All of it twice, with coordinators
+ * at ports of their own, and behind a carrier each. */
 #include <event2/buffer.h>
 #include <event2/event.h>
 #include <event2/http.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -16,13 +18,18 @@
 
 #include "controller/gateway.h"
 #include "controller/http_json.h"
+#include "tests/lib/carrier_lab.h"
 #include "tests/lib/http_lab.h"
 #include "tests/lib/view_lab.h"
 
 enum { CLIENTS = 100, HELD = 128 };
 
+static bool through_carrier;
+
 struct lab {
     struct event_base *base;
+    struct identity own;
+    struct carrier_lab carrier; /* of this epoch */
     struct http_server *server;
     struct gateway *gateway;
     struct metrics *metrics;
@@ -51,6 +58,10 @@ static void show(struct lab *lab, enum instance_state state, const char *reason)
 {
     struct view *v = lab_view(state, lab->upstream_port);
 
+    if (through_carrier) {
+        v->instance[0].coordinator_port = lab->carrier.port;
+        memcpy(v->instance[0].coordinator_key, lab->carrier.key, sizeof(v->instance[0].coordinator_key));
+    }
     v->instance[0].epoch = lab->epoch;
     snprintf(v->instance[0].reason, sizeof(v->instance[0].reason), "%s", reason);
     if (state == INSTANCE_RECOVERING) {
@@ -133,6 +144,10 @@ static void start_coordinator(struct lab *lab)
     lab->coordinator = evhttp_new(lab->base);
     evhttp_set_gencb(lab->coordinator, on_question, lab);
     assert_int_equal(evhttp_accept_socket(lab->coordinator, lab_listen(&lab->upstream_port)), 0);
+    carrier_lab_kill(&lab->carrier);
+    lab->carrier = (struct carrier_lab){.instance = lab_id(0xaa), .coordinator_port = lab->upstream_port};
+    memcpy(lab->carrier.gateway, lab->own.public_key, sizeof(lab->carrier.gateway));
+    carrier_lab_open(&lab->carrier, lab->base);
 }
 
 static void kill_coordinator(struct lab *lab)
@@ -180,12 +195,14 @@ static void lab_open(struct lab *lab, uint64_t wait_ms)
     static const uint8_t secret[CRYPTO_KEY_BYTES] = {7};
     const struct http_limits limits = {.connections = 0};
     const struct http_errors errors = {.refuse = refuse};
-    struct gateway_deps deps = {.secret = secret, .wait_ms = wait_ms, .submit = on_order, .ctx = lab};
+    struct gateway_deps deps = {
+        .secret = secret, .identity = &lab->own, .wait_ms = wait_ms, .submit = on_order, .ctx = lab};
 
     memset(lab, 0, sizeof(*lab));
     lab->base = deps.base = event_base_new();
     lab->epoch = 3;
     lab->aborts_at_poison = true;
+    crypto_identity_from_secret((const uint8_t[CRYPTO_KEY_BYTES]){0xc0}, &lab->own);
     lab->death = event_new(lab->base, -1, 0, on_abort, lab);
     lab->heir = event_new(lab->base, -1, 0, on_heir, lab);
     start_coordinator(lab);
@@ -203,6 +220,7 @@ static void lab_end(struct lab *lab)
     http_server_destroy(&lab->server);
     gateway_destroy(&lab->gateway);
     metrics_destroy(&lab->metrics);
+    carrier_lab_kill(&lab->carrier);
     if (lab->coordinator)
         evhttp_free(lab->coordinator);
     event_free(lab->death);
@@ -475,6 +493,44 @@ static void test_port_refused(void **state)
     lab_end(&lab);
 }
 
+/* What a carrier refuses is no word about the coordinator: nobody is accused, and the request goes when it may. */
+static void test_not_let_in(void **state)
+{
+    struct lab_client c;
+    struct lab lab;
+
+    (void)state;
+    lab_open(&lab, 30000);
+    lab.carrier.verdict = TUNNEL_NO_GRANT;
+    ask(&lab, &c, "x");
+    while (!lab.carrier.n_asked)
+        event_base_loop(lab.base, EVLOOP_ONCE);
+    lab.carrier.verdict = TUNNEL_GRANTED;
+    expect(&c, 200, "\"x\"");
+    assert_int_equal(lab.n_refused + lab.n_broken + lab.n_poison, 0);
+    assert_int_equal(lab.n_asked, 1);
+    lab_end(&lab);
+}
+
+/* The carrier goes with its epoch, and what was in flight goes to the next. */
+static void test_carrier_dies(void **state)
+{
+    struct lab_client c;
+    struct lab lab;
+
+    (void)state;
+    lab_open(&lab, 30000);
+    lab.hold_until = SIZE_MAX;
+    ask(&lab, &c, "x");
+    lab_until_true(lab.base, &lab.asked);
+    carrier_lab_kill(&lab.carrier);
+    while (!lab.n_refused)
+        event_base_loop(lab.base, EVLOOP_ONCE);
+    on_abort(-1, 0, &lab);
+    expect(&c, 200, "\"x\"");
+    lab_end(&lab);
+}
+
 static void test_500_for_ever(void **state)
 {
     struct lab_client c;
@@ -517,6 +573,22 @@ static void test_end_in_the_midst(void **state)
     lab_end(&lab);
 }
 
+static int go_direct(void **state)
+{
+    (void)state;
+    through_carrier = false;
+    signal(SIGPIPE, SIG_IGN);
+    return crypto_init();
+}
+
+static int go_through_carrier(void **state)
+{
+    (void)state;
+    through_carrier = true;
+    signal(SIGPIPE, SIG_IGN);
+    return crypto_init();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -532,6 +604,12 @@ int main(void)
         cmocka_unit_test(test_500_for_ever),
         cmocka_unit_test(test_end_in_the_midst),
     };
+    const struct CMUnitTest behind_it[] = {
+        cmocka_unit_test(test_not_let_in),
+        cmocka_unit_test(test_carrier_dies),
+    };
 
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests_name("direct", tests, go_direct, NULL) +
+           cmocka_run_group_tests_name("through a carrier", tests, go_through_carrier, NULL) +
+           cmocka_run_group_tests_name("what carriers do", behind_it, go_through_carrier, NULL);
 }

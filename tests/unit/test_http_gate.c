@@ -76,11 +76,12 @@ static void lab_open(struct lab *lab, int fd)
     static const uint8_t secret[CRYPTO_KEY_BYTES] = {1};
     static const char *const hosts[] = {"chat.example.org"};
     const struct front_callbacks cb = {.order = on_order, .ctx = lab};
+    const struct front_config config = {.fds = &fd, .n_fds = 1, .secret = secret, .settings = &lab->settings};
     bool metrics_open = lab->settings.metrics_open;
 
     lab->settings = (struct http_settings){.names = {.allowed = hosts, .n_allowed = 1}, .metrics_open = metrics_open};
     lab->base = event_base_new();
-    assert_int_equal(front_new(lab->base, &fd, 1, secret, 0, &lab->settings, &cb, &lab->front), 0);
+    assert_int_equal(front_new(lab->base, &config, &cb, &lab->front), 0);
 }
 
 static void lab_shut(struct lab *lab)
