@@ -218,6 +218,19 @@ static void warn_of_trust(const struct options *o)
                  LOG_STR("any agent that reaches this port may join and be given models: only on a trusted network"));
 }
 
+static bool has_tunnel(const struct options *o)
+{
+    return strcmp(options_string(o, CONTROLLER_OPT_RANK_TRANSPORT), "tunnel") == 0;
+}
+
+static void warn_of_transport(const struct options *o)
+{
+    if (!has_tunnel(o))
+        log_warn("controller.rank_transport_direct", "means=%s",
+                 LOG_STR("whoever is on the network can read prompts, answers and models, and use workers and "
+                         "coordinators: only on an isolated network"));
+}
+
 static int run(const struct options *o, const struct identity *id)
 {
     CLEANUP(models_conf_destroy) struct models_conf *models = NULL;
@@ -234,6 +247,7 @@ static int run(const struct options *o, const struct identity *id)
         .http_fds = fds,
         .http = &http,
         .trust_open = strcmp(options_string(o, CONTROLLER_OPT_TRUST), "open") == 0,
+        .tunnel = has_tunnel(o),
         .settle_ms = options_uint(o, CONTROLLER_OPT_SETTLE),
         .silent_ms = options_uint(o, CONTROLLER_OPT_SUSPECT_AFTER),
         .evict_after_ms = options_uint(o, CONTROLLER_OPT_EVICT_AFTER),
@@ -266,6 +280,7 @@ static int run(const struct options *o, const struct identity *id)
     if (r)
         return r;
     warn_of_trust(o);
+    warn_of_transport(o);
     base = event_base_new();
     if (!base)
         return say("out of memory");

@@ -61,6 +61,13 @@ const struct option_def controller_options[] = {
                               .def = "keys",
                               .help = "keys: only agents whose key was let in, by a join token or by name. open: any "
                                       "agent that reaches the port may join, and is given models."},
+    [CONTROLLER_OPT_RANK_TRANSPORT] = {.name = "rank_transport",
+                                       .type = OPTION_CHOICE,
+                                       .choices = "tunnel|direct",
+                                       .def = "direct",
+                                       .help = "How coordinators reach ranks, and requests reach coordinators. tunnel: "
+                                               "encrypted, and only who was granted it. direct: by whoever is on the "
+                                               "network, who can read it, too; for one that is isolated."},
     [CONTROLLER_OPT_MODELS_CONF] = {.name = "models_conf",
                                     .type = OPTION_STRING,
                                     .def = CARAVAN_SYSCONFDIR "/models.conf",

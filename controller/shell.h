@@ -31,6 +31,7 @@ struct shell_config {
     size_t n_http_fds;
     const struct http_settings *http; /* borrowed for the shell's life */
     bool trust_open;
+    bool tunnel; /* rank_transport: ranks and coordinators are behind carriers */
     uint64_t settle_ms, silent_ms, evict_after_ms, brake_hold_ms, graph_max_ms, load_stall_ms, warm_up_ms,
         transition_grace_ms, gateway_wait_ms;
     const struct models_conf *models; /* borrowed for the shell's life */

@@ -128,6 +128,8 @@ static int make_cluster(struct shell *s, const struct shell_config *c, struct cl
     config->controller = crypto_node_id(c->identity->public_key);
     memcpy(config->name, c->name, sizeof(config->name));
     config->trust_open = c->trust_open;
+    config->tunnel = c->tunnel;
+    crypto_key_format(c->identity->public_key, config->key);
     config->settle_ms = c->settle_ms;
     config->silent_ms = c->silent_ms;
     config->evict_after_ms = c->evict_after_ms;
