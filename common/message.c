@@ -66,10 +66,24 @@ static int get_report(const Caravan__Report *wire, struct message *m)
     return r;
 }
 
+/* With a carrier each endpoint has its route, in the order of their ranks; without one there are none. */
+static bool routes_fit(const struct coordinator_spec *c)
+{
+    if (c->n_routes != (c->n_gateways ? c->n_ranks : 0))
+        return false;
+    for (size_t i = 1; i < c->n_routes; i++) {
+        if (c->route[i].rank <= c->route[i - 1].rank)
+            return false;
+    }
+    return true;
+}
+
 static int get_coordinator(const Caravan__StartCoordinator *wire, struct coordinator_spec *own)
 {
     int r = map_get(&message_start_coordinator_map, wire, own);
 
+    if (!r && !routes_fit(own))
+        return MESSAGE_E_MALFORMED;
     if (r || wire->n_arg == 0)
         return r;
     if (wire->n_arg > PROTO_ARGS_MAX)

@@ -154,6 +154,20 @@ static int get_key(const ProtobufCBinaryData *from, char to[PROTO_KEY_MAX])
     return 0;
 }
 
+/* One spelling only: keys are compared as texts. */
+static int get_hex_key(const ProtobufCBinaryData *from, bool may_lack, char to[PROTO_KEY_MAX])
+{
+    uint8_t key[CRYPTO_KEY_BYTES];
+    int r = map_get_text(from, to, PROTO_KEY_MAX);
+
+    if (r || (may_lack && from->len == 0))
+        return r;
+    if (crypto_key_parse(to, key))
+        return MESSAGE_E_MALFORMED;
+    crypto_key_format(key, to);
+    return 0;
+}
+
 /* A number of any type, checked against the bounds of f. */
 static int get_number(const struct field *f, const void *wire, void *own)
 {
@@ -175,7 +189,7 @@ static int get_number(const struct field *f, const void *wire, void *own)
         return u > UINT16_MAX ? MESSAGE_E_MALFORMED : 0;
     case FIELD_U32:
         AT(uint32_t, own, f->own) = u;
-        return 0;
+        return f->max && u > f->max ? MESSAGE_E_MALFORMED : 0;
     case FIELD_U64:
         AT(uint64_t, own, f->own) = AT_CONST(uint64_t, wire, f->wire);
         return 0;
@@ -190,8 +204,10 @@ static int get_number(const struct field *f, const void *wire, void *own)
     case FIELD_TEXT:
     case FIELD_ID:
     case FIELD_KEY:
+    case FIELD_HEX_KEY:
     case FIELD_SUB:
     case FIELD_TEXTS:
+    case FIELD_HEX_KEYS:
     case FIELD_U32S:
     case FIELD_U64S:
     case FIELD_LIST:
@@ -214,6 +230,8 @@ static int get_list(const struct field *f, const void *wire, void *own)
     for (size_t i = 0; i < n && !r; i++) {
         if (f->type == FIELD_TEXTS)
             r = map_get_text((const ProtobufCBinaryData *)from + i, to + i * f->size, f->size);
+        else if (f->type == FIELD_HEX_KEYS)
+            r = get_hex_key((const ProtobufCBinaryData *)from + i, false, to + i * f->size);
         else
             r = map_get(f->sub, ((void *const *)from)[i], to + i * f->size);
     }
@@ -243,10 +261,13 @@ static int get_field(const struct field *f, const void *wire, void *own)
         return get_id(&AT_CONST(ProtobufCBinaryData, wire, f->wire), &AT(struct id128, own, f->own));
     case FIELD_KEY:
         return get_key(&AT_CONST(ProtobufCBinaryData, wire, f->wire), (char *)own + f->own);
+    case FIELD_HEX_KEY:
+        return get_hex_key(&AT_CONST(ProtobufCBinaryData, wire, f->wire), true, (char *)own + f->own);
     case FIELD_SUB:
         sub = AT_CONST(void *, wire, f->wire);
         return sub ? map_get(f->sub, sub, (char *)own + f->own) : 0;
     case FIELD_TEXTS:
+    case FIELD_HEX_KEYS:
     case FIELD_LIST:
         return get_list(f, wire, own);
     case FIELD_U32S:
@@ -351,16 +372,17 @@ static int put_list(struct arena *a, const struct field *f, const void *own, voi
 {
     size_t n = AT_CONST(size_t, own, f->own_n);
     const char *from = (const char *)own + f->own;
+    bool texts = f->type != FIELD_LIST;
     void *to;
 
     assert(n <= (size_t)f->max);
     if (!n)
         return 0;
-    to = arena_take(a, n, f->type == FIELD_TEXTS ? sizeof(ProtobufCBinaryData) : sizeof(void *));
+    to = arena_take(a, n, texts ? sizeof(ProtobufCBinaryData) : sizeof(void *));
     if (!to)
         return err_raise(-ENOMEM);
     for (size_t i = 0; i < n; i++) {
-        if (f->type == FIELD_TEXTS) {
+        if (texts) {
             if (map_put_text(a, from + i * f->size, f->size, (ProtobufCBinaryData *)to + i))
                 return -ENOMEM;
         } else {
@@ -381,6 +403,7 @@ static int put_field(struct arena *a, const struct field *f, const void *own, vo
 
     switch (f->type) {
     case FIELD_TEXT:
+    case FIELD_HEX_KEY:
         return map_put_text(a, (const char *)own + f->own, f->size, &AT(ProtobufCBinaryData, wire, f->wire));
     case FIELD_ID:
         put_id(&AT_CONST(struct id128, own, f->own), &AT(ProtobufCBinaryData, wire, f->wire));
@@ -412,6 +435,7 @@ static int put_field(struct arena *a, const struct field *f, const void *own, vo
         AT(void *, wire, f->wire) = map_put(a, f->sub, (const char *)own + f->own);
         return AT(void *, wire, f->wire) ? 0 : -ENOMEM;
     case FIELD_TEXTS:
+    case FIELD_HEX_KEYS:
     case FIELD_LIST:
         return put_list(a, f, own, wire);
     case FIELD_U32S:

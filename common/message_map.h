@@ -11,20 +11,22 @@ struct ProtobufCMessage;
 struct ProtobufCMessageDescriptor;
 
 enum field_type {
-    FIELD_TEXT, /* bytes <-> char[size] */
-    FIELD_ID,   /* bytes, 16 or none <-> struct id128 */
-    FIELD_KEY,  /* 32 bytes <-> char[PROTO_KEY_MAX], 64 hex digits */
+    FIELD_TEXT,    /* bytes <-> char[size] */
+    FIELD_ID,      /* bytes, 16 or none <-> struct id128 */
+    FIELD_KEY,     /* 32 bytes <-> char[PROTO_KEY_MAX], 64 hex digits */
+    FIELD_HEX_KEY, /* 64 hex digits or none <-> char[PROTO_KEY_MAX] */
     FIELD_BOOL,
     FIELD_CHAR, /* uint32 <-> char, printable ASCII; '?' where there is none */
     FIELD_U8,
     FIELD_U16,
-    FIELD_U32,
+    FIELD_U32, /* up to max, where that is not 0 */
     FIELD_U64,
-    FIELD_I32,   /* min..max */
-    FIELD_ENUM,  /* 1..max */
-    FIELD_SUB,   /* message <-> struct; absent is all zero */
-    FIELD_TEXTS, /* repeated bytes <-> char[max][size] and its count */
-    FIELD_U32S,  /* repeated numbers <-> array that shares the count of a FIELD_TEXTS before it */
+    FIELD_I32,      /* min..max */
+    FIELD_ENUM,     /* 1..max */
+    FIELD_SUB,      /* message <-> struct; absent is all zero */
+    FIELD_TEXTS,    /* repeated bytes <-> char[max][size] and its count */
+    FIELD_HEX_KEYS, /* the same of keys, none of them empty */
+    FIELD_U32S,     /* repeated numbers <-> array that shares the count of a FIELD_TEXTS before it */
     FIELD_U64S,
     FIELD_LIST /* repeated message <-> array of structs and its count */
 };

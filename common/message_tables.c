@@ -15,11 +15,13 @@
 #define TEXT(m)             .type = FIELD_TEXT, WIRE(m, ProtobufCBinaryData), OWN(m, char[]), SIZE(m)
 #define ID(m)               .type = FIELD_ID, WIRE(m, ProtobufCBinaryData), OWN(m, struct id128)
 #define KEY(m)              .type = FIELD_KEY, WIRE(m, ProtobufCBinaryData), OWN(m, char[PROTO_KEY_MAX])
+#define HEX_KEY(m)          .type = FIELD_HEX_KEY, WIRE(m, ProtobufCBinaryData), OWN(m, char[PROTO_KEY_MAX]), SIZE(m)
 #define BOOL(m)             .type = FIELD_BOOL, NUMBER(m, protobuf_c_boolean, bool)
 #define CHAR(m)             .type = FIELD_CHAR, NUMBER(m, uint32_t, char)
 #define U8(m)               .type = FIELD_U8, NUMBER(m, uint32_t, uint8_t)
 #define U16(m)              .type = FIELD_U16, NUMBER(m, uint32_t, uint16_t)
 #define U32(m)              .type = FIELD_U32, NUMBER(m, uint32_t, uint32_t)
+#define RANK(m)             .type = FIELD_U32, NUMBER(m, uint32_t, uint32_t), .max = PROTO_RANKS_MAX - 1
 #define U64(m)              .type = FIELD_U64, NUMBER(m, uint64_t, uint64_t)
 #define I32(m, least, most) .type = FIELD_I32, NUMBER(m, int32_t, int32_t), .min = (least), .max = (most)
 /* C has no one type for enums; both sides must have the size of an int. */
@@ -30,6 +32,8 @@
     .type = FIELD_SUB, .wire = offsetof(P, m), .own = offsetof(S, m), SIZE(m), .sub = &message_##map##_map
 #define TEXTS(m, count) \
     .type = FIELD_TEXTS, WIRE(m, ProtobufCBinaryData *), .own = offsetof(S, m), COUNT(m, count), ELEMENTS(m)
+#define HEX_KEYS(m, count) \
+    .type = FIELD_HEX_KEYS, WIRE(m, ProtobufCBinaryData *), OWN(m, char[][PROTO_KEY_MAX]), COUNT(m, count), ELEMENTS(m)
 #define U32S(m, count) .type = FIELD_U32S, WIRE(m, uint32_t *), OWN(m, uint32_t[]), COUNT(m, count), ELEMENTS(m)
 #define U64S(m, count) .type = FIELD_U64S, WIRE(m, uint64_t *), OWN(m, uint64_t[]), COUNT(m, count), ELEMENTS(m)
 #define LIST(m, count, map)                                                                          \
@@ -152,25 +156,10 @@ static MAP(lease, lease_fields);
 #define P Caravan__RankFlow
 #define S struct rank_flow
 static const struct field rank_flow_fields[] = {
-    {ID(instance)},
-    {U64(epoch)},
-    {U32(rank)},
-    {BOOL(at_worker)},
-    {U32(n_streams)},
-    {U64(request_bytes)},
-    {U64(answer_bytes)},
-    {U64(n_requests)},
-    {U64(n_answers)},
-    {U64(tensor_bytes)},
-    {U64(fed_bytes)},
-    {U64(n_round_trips)},
-    {U64(n_graphs)},
-    {U64(graph_ms)},
-    {TEXT(oldest)},
-    {U64(oldest_ms)},
-    {U64(held_bytes)},
-    {U64(held_ms)},
-    {TEXT(blind)},
+    {ID(instance)},       {U64(epoch)},         {RANK(rank)},      {BOOL(at_worker)}, {U32(n_streams)},
+    {U64(request_bytes)}, {U64(answer_bytes)},  {U64(n_requests)}, {U64(n_answers)},  {U64(tensor_bytes)},
+    {U64(fed_bytes)},     {U64(n_round_trips)}, {U64(n_graphs)},   {U64(graph_ms)},   {TEXT(oldest)},
+    {U64(oldest_ms)},     {U64(held_bytes)},    {U64(held_ms)},    {TEXT(blind)},
 };
 static MAP(rank_flow, rank_flow_fields);
 #undef P
@@ -247,7 +236,7 @@ MAP(take_lease, take_lease_fields);
 #define P Caravan__StartWorker
 #define S __typeof__(((struct command *)0)->worker)
 static const struct field start_worker_fields[] = {
-    {I32(rank, 0, PROTO_RANKS_MAX - 1)}, {TEXTS(device, n_devices)}, {TEXT(peer)}, {TEXT(model)}, {U64(header_hash)},
+    {I32(rank, 0, PROTO_RANKS_MAX - 1)}, {TEXTS(device, n_devices)}, {HEX_KEY(peer)}, {TEXT(model)}, {U64(header_hash)},
 };
 MAP(start_worker, start_worker_fields);
 #undef P
@@ -255,7 +244,7 @@ MAP(start_worker, start_worker_fields);
 
 #define P Caravan__RankRoute
 #define S struct rank_route
-static const struct field rank_route_fields[] = {{I32(rank, 0, PROTO_RANKS_MAX - 1)}, {TEXT(peer)}};
+static const struct field rank_route_fields[] = {{I32(rank, 0, PROTO_RANKS_MAX - 1)}, {HEX_KEY(peer)}};
 static MAP(rank_route, rank_route_fields);
 #undef P
 #undef S
@@ -275,7 +264,7 @@ static const struct field start_coordinator_fields[] = {
     {U32(ubatch)},
     {TEXT(kv_type)},
     {TEXT(api_key)},
-    {TEXTS(gateway, n_gateways)},
+    {HEX_KEYS(gateway, n_gateways)},
     {LIST(route, n_routes, rank_route)},
 };
 MAP(start_coordinator, start_coordinator_fields);

@@ -15,6 +15,8 @@ static void *need(void *p)
 
 /* ---- fixed samples ---- */
 
+#define SAMPLE_KEY "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
+
 static const struct id128 instance_id = {
     {0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88, 0x99, 0xaa, 0xbb, 0xcc, 0xdd, 0xee, 0xff, 1}};
 
@@ -199,6 +201,53 @@ static void fill_report_watched(struct message *m)
     r->unit[1].http_silent_ms = 2100;
 }
 
+/* A node of an instance whose ranks are reached through carriers. */
+static void fill_report_carried(struct message *m)
+{
+    struct report *r;
+
+    fill_report_quiet(m);
+    r = m->report;
+    r->has_units = true;
+    r->n_units = 1;
+    fill_unit(&r->unit[0]);
+    SET(r->unit[0].id, "x-11223344-4");
+    r->unit[0].role = UNIT_CARRIER;
+    r->unit[0].standing = false;
+    r->unit[0].rank = -1;
+    r->unit[0].port = 7440;
+    r->unit[0].rpc = (struct rpc_version){0};
+    r->unit[0].n_devices = 0;
+    memset(r->unit[0].device, 0, sizeof(r->unit[0].device));
+    memset(r->unit[0].device_total_bytes, 0, sizeof(r->unit[0].device_total_bytes));
+    r->n_flows = 2;
+    r->flow[0] = (struct rank_flow){.instance = instance_id,
+                                    .epoch = 4,
+                                    .rank = 1,
+                                    .at_worker = true,
+                                    .n_streams = 1,
+                                    .request_bytes = 105000000,
+                                    .answer_bytes = 312000,
+                                    .n_requests = 2801,
+                                    .n_answers = 2680,
+                                    .tensor_bytes = 40000000,
+                                    .fed_bytes = 65000000,
+                                    .n_round_trips = 2680,
+                                    .n_graphs = 1300,
+                                    .graph_ms = 9000,
+                                    .oldest = "GET_TENSOR",
+                                    .oldest_ms = 11000,
+                                    .held_bytes = 321,
+                                    .held_ms = 10900};
+    r->flow[1] = (struct rank_flow){.instance = instance_id,
+                                    .epoch = 4,
+                                    .rank = 2,
+                                    .n_streams = 1,
+                                    .request_bytes = 7,
+                                    .answer_bytes = 5,
+                                    .blind = "version"};
+}
+
 static void command(struct message *m, enum command_kind kind)
 {
     m->kind = MESSAGE_COMMAND;
@@ -253,6 +302,28 @@ static void fill_coordinator(struct message *m)
     c->arg = need(calloc(2, sizeof(*c->arg)));
     SET(c->arg[0], "--temp");
     SET(c->arg[1], "0");
+}
+
+static void fill_worker_with_peer(struct message *m)
+{
+    fill_worker(m);
+    SET(m->command.worker.peer, SAMPLE_KEY);
+    SET(m->command.worker.model, "tiny");
+    m->command.worker.header_hash = UINT64_C(0xcbf29ce484222325);
+}
+
+static void fill_coordinator_with_routes(struct message *m)
+{
+    struct coordinator_spec *c = &m->command.coordinator;
+
+    fill_coordinator(m);
+    SET(c->endpoint[0], "127.0.0.1:20052");
+    SET(c->endpoint[1], "10.77.0.12:7440");
+    c->n_gateways = 1;
+    SET(c->gateway[0], "33112233445566778899aabbccddeeff00112233445566778899aabbccddeeff");
+    c->n_routes = 2;
+    c->route[1].rank = 1;
+    SET(c->route[1].peer, SAMPLE_KEY);
 }
 
 static void fill_stop(struct message *m)
@@ -432,9 +503,12 @@ const struct message_sample message_samples[] = {
     {"report_quiet", fill_report_quiet},
     {"report_full", fill_report_full},
     {"report_watched", fill_report_watched},
+    {"report_carried", fill_report_carried},
     {"command_lease", fill_lease},
     {"command_start_worker", fill_worker},
+    {"command_start_worker_with_peer", fill_worker_with_peer},
     {"command_start_coordinator", fill_coordinator},
+    {"command_start_coordinator_with_routes", fill_coordinator_with_routes},
     {"command_stop", fill_stop},
     {"command_stop_at_large", fill_stop_at_large},
     {"command_knock", fill_knock},
@@ -539,7 +613,7 @@ static void random_unit(uint64_t *rng, struct unit_facts *u)
     RANDOM_TEXT(u->id);
     if (!u->id[0])
         SET(u->id, "u");
-    u->role = 1 + (enum unit_role)below(rng, UNIT_COORDINATOR);
+    u->role = 1 + (enum unit_role)below(rng, UNIT_CARRIER);
     u->state = 1 + (enum unit_state)below(rng, UNIT_FAILED);
     u->standing = below(rng, 2);
     random_id(rng, &u->instance);
@@ -590,6 +664,29 @@ static void random_model(uint64_t *rng, struct model_facts *f)
         f->shape->layer[i] = (struct model_layer){number(rng), number(rng), small(rng), small(rng)};
 }
 
+static void random_flow(uint64_t *rng, struct rank_flow *f)
+{
+    random_id(rng, &f->instance);
+    f->epoch = number(rng);
+    f->rank = (uint32_t)below(rng, PROTO_RANKS_MAX);
+    f->at_worker = below(rng, 2);
+    f->n_streams = small(rng);
+    f->request_bytes = number(rng);
+    f->answer_bytes = number(rng);
+    f->n_requests = number(rng);
+    f->n_answers = number(rng);
+    f->tensor_bytes = number(rng);
+    f->fed_bytes = number(rng);
+    f->n_round_trips = number(rng);
+    f->n_graphs = number(rng);
+    f->graph_ms = number(rng);
+    RANDOM_TEXT(f->oldest);
+    f->oldest_ms = number(rng);
+    f->held_bytes = number(rng);
+    f->held_ms = number(rng);
+    RANDOM_TEXT(f->blind);
+}
+
 static void random_report(uint64_t *rng, struct message *m)
 {
     struct report *r = m->report = need(calloc(1, sizeof(*r)));
@@ -618,10 +715,20 @@ static void random_report(uint64_t *rng, struct message *m)
         r->lease[i].epoch = number(rng);
         r->lease[i].bytes = number(rng);
     }
+    r->n_flows = count(rng, PROTO_FLOWS_MAX);
+    for (size_t i = 0; i < r->n_flows; i++)
+        random_flow(rng, &r->flow[i]);
     r->n_models = below(rng, 16) ? below(rng, 4) : PROTO_MODELS_MAX;
     r->model = r->n_models ? need(calloc(r->n_models, sizeof(*r->model))) : NULL;
     for (size_t i = 0; i < r->n_models; i++)
         random_model(rng, &r->model[i]);
+}
+
+static void random_route(uint64_t *rng, struct rank_route *r, int32_t rank)
+{
+    r->rank = rank;
+    if (below(rng, 2))
+        random_key(rng, r->peer);
 }
 
 static void random_coordinator(uint64_t *rng, struct coordinator_spec *c)
@@ -643,6 +750,12 @@ static void random_coordinator(uint64_t *rng, struct coordinator_spec *c)
     c->ubatch = small(rng);
     RANDOM_TEXT(c->kv_type);
     RANDOM_TEXT(c->api_key);
+    c->n_gateways = below(rng, PROTO_GATEWAYS_MAX + 1);
+    for (size_t i = 0; i < c->n_gateways; i++)
+        random_key(rng, c->gateway[i]);
+    c->n_routes = c->n_gateways ? c->n_ranks : 0;
+    for (size_t i = 0; i < c->n_routes; i++)
+        random_route(rng, &c->route[i], (int32_t)i);
     c->n_args = count(rng, PROTO_ARGS_MAX);
     c->arg = c->n_args ? need(calloc(c->n_args, sizeof(*c->arg))) : NULL;
     for (size_t i = 0; i < c->n_args; i++)
@@ -677,6 +790,10 @@ static void random_command(uint64_t *rng, struct command *c)
         c->worker.n_devices = count(rng, PROTO_DEVICES_MAX);
         for (size_t i = 0; i < c->worker.n_devices; i++)
             RANDOM_TEXT(c->worker.device[i]);
+        if (below(rng, 2))
+            random_key(rng, c->worker.peer);
+        RANDOM_TEXT(c->worker.model);
+        c->worker.header_hash = next(rng);
         break;
     case COMMAND_START_COORDINATOR:
         random_coordinator(rng, &c->coordinator);

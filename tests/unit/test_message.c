@@ -18,6 +18,8 @@
 #include "common/message.h"
 #include "tests/lib/messages.h"
 
+#define SAMPLE_KEY "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
+
 struct bytes {
     uint8_t *data;
     size_t n;
@@ -277,8 +279,8 @@ static void test_numbers_are_checked(void **state)
     } row[] = {
         {2, 0, MESSAGE_E_MALFORMED},
         {2, 1, 0},
-        {2, 2, 0},
-        {2, 3, MESSAGE_E_MALFORMED},
+        {2, 3, 0},
+        {2, 4, MESSAGE_E_MALFORMED},
         {3, 7, 0},
         {3, 8, MESSAGE_E_MALFORMED},
         {3, UINT64_MAX, MESSAGE_E_MALFORMED}, /* -1 */
@@ -355,9 +357,13 @@ static void test_counts_are_bounded(void **state)
         const struct wire *element;
         size_t max;
     } row[] = {
-        {HELLO, 9, &empty, PROTO_ADDRS_MAX},   {REPORT, 10, &device, PROTO_DEVICES_MAX},
-        {REPORT, 11, &unit, PROTO_UNITS_MAX},  {REPORT, 12, &empty, PROTO_MODELS_MAX},
-        {REPORT, 13, &empty, PROTO_UNITS_MAX}, {EVENT, 4, &empty, 0},
+        {HELLO, 9, &empty, PROTO_ADDRS_MAX},
+        {REPORT, 10, &device, PROTO_DEVICES_MAX},
+        {REPORT, 11, &unit, PROTO_UNITS_MAX},
+        {REPORT, 12, &empty, PROTO_MODELS_MAX},
+        {REPORT, 13, &empty, PROTO_UNITS_MAX},
+        {REPORT, 14, &empty, PROTO_FLOWS_MAX},
+        {EVENT, 4, &empty, 0},
     };
 
     (void)state;
@@ -439,6 +445,104 @@ static void test_keys_are_bytes(void **state)
     assert_int_equal(message_unpack(w.data, w.n, &m), 0);
     assert_string_equal(m->join.key, "00ff800000000000000000000000000000000000000000000000000000000000");
     assert_string_equal(m->join.name, "n1");
+}
+
+/* A worker's peer and a route's may be absent, a gateway may not; each is 64 hex digits, and is read in one spelling. */
+static void test_keys_of_grants_are_hex(void **state)
+{
+    static const struct {
+        const char *key;
+        int peer, gateway;
+    } row[] = {
+        {"", 0, MESSAGE_E_MALFORMED},
+        {SAMPLE_KEY, 0, 0},
+        {"00112233445566778899AABBCCDDEEFF00112233445566778899AABBCCDDEEFF", 0, 0},
+        {SAMPLE_KEY "0", MESSAGE_E_MALFORMED, MESSAGE_E_MALFORMED},
+        {SAMPLE_KEY + 1, MESSAGE_E_MALFORMED, MESSAGE_E_MALFORMED},
+        {"g0112233445566778899aabbccddeeff00112233445566778899aabbccddeeff", MESSAGE_E_MALFORMED, MESSAGE_E_MALFORMED},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(row) / sizeof(row[0]); i++) {
+        struct wire worker = {0}, coordinator = {0}, command[2] = {{.n = 0}, {.n = 0}};
+
+        put_bytes(&worker, 3, row[i].key, strlen(row[i].key));
+        put_bytes(&coordinator, 14, row[i].key, strlen(row[i].key));
+        put_wire(&command[0], 2, &worker);
+        put_wire(&command[1], 3, &coordinator);
+        assert_int_equal(unpack_kind(COMMAND, &command[0]), row[i].peer);
+        assert_int_equal(unpack_kind(COMMAND, &command[1]), row[i].gateway);
+    }
+}
+
+static void test_a_key_is_read_in_one_spelling(void **state)
+{
+    static const char upper[] = "00112233445566778899AABBCCDDEEFF00112233445566778899AABBCCDDEEFF";
+    CLEANUP(message_destroy) struct message *m = NULL;
+    struct wire worker = {0}, command = {0}, w = {0};
+
+    (void)state;
+    put_bytes(&worker, 3, upper, strlen(upper));
+    put_wire(&command, 2, &worker);
+    put_number(&w, 1, PROTOCOL_MAJOR);
+    put_wire(&w, COMMAND, &command);
+    assert_int_equal(message_unpack(w.data, w.n, &m), 0);
+    assert_string_equal(m->command.worker.peer, SAMPLE_KEY);
+}
+
+/* What a coordinator is told of its way to its ranks: gateways, endpoints, and the rank of each route or -1 at the end. */
+static void test_routes_match_endpoints(void **state)
+{
+    static const struct {
+        size_t n_gateways, n_endpoints;
+        int rank[4];
+        int want;
+    } row[] = {
+        {0, 0, {-1}, 0},
+        {0, 2, {-1}, 0},
+        {1, 0, {-1}, 0},
+        {1, 2, {0, 1, -1}, 0},
+        {PROTO_GATEWAYS_MAX, 2, {1, 3, -1}, 0},
+        {PROTO_GATEWAYS_MAX + 1, 2, {0, 1, -1}, MESSAGE_E_MALFORMED},
+        {1, 2, {-1}, MESSAGE_E_MALFORMED},
+        {1, 2, {0, -1}, MESSAGE_E_MALFORMED},
+        {1, 2, {0, 1, 2, -1}, MESSAGE_E_MALFORMED},
+        {1, 2, {1, 1, -1}, MESSAGE_E_MALFORMED},
+        {1, 2, {1, 0, -1}, MESSAGE_E_MALFORMED},
+        {1, 2, {0, PROTO_RANKS_MAX, -1}, MESSAGE_E_MALFORMED},
+        {0, 2, {0, 1, -1}, MESSAGE_E_MALFORMED},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(row) / sizeof(row[0]); i++) {
+        struct wire coordinator = {0}, command = {0};
+
+        for (size_t k = 0; k < row[i].n_endpoints; k++)
+            put_bytes(&coordinator, 4, "10.77.0.11:20052", 16);
+        for (size_t k = 0; k < row[i].n_gateways; k++)
+            put_bytes(&coordinator, 14, SAMPLE_KEY, 64);
+        for (size_t k = 0; row[i].rank[k] >= 0; k++) {
+            struct wire route = {0};
+
+            put_number(&route, 1, zigzag(row[i].rank[k]));
+            put_wire(&coordinator, 15, &route);
+        }
+        put_wire(&command, 3, &coordinator);
+        if (unpack_kind(COMMAND, &command) != row[i].want)
+            fail_msg("row %zu", i);
+    }
+}
+
+static void test_the_rank_of_a_flow_is_one(void **state)
+{
+    (void)state;
+    for (uint64_t rank = 0; rank <= PROTO_RANKS_MAX; rank++) {
+        struct wire flow = {0}, report = {0};
+
+        put_number(&flow, 3, rank);
+        put_wire(&report, 14, &flow);
+        assert_int_equal(unpack_kind(REPORT, &report), rank < PROTO_RANKS_MAX ? 0 : MESSAGE_E_MALFORMED);
+    }
 }
 
 static void test_peers_are_bounded(void **state)
@@ -865,6 +969,10 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_columns_are_equally_long),
         cmocka_unit_test(test_layers_are_bounded_and_equally_many),
         cmocka_unit_test(test_keys_are_bytes),
+        cmocka_unit_test(test_keys_of_grants_are_hex),
+        cmocka_unit_test(test_a_key_is_read_in_one_spelling),
+        cmocka_unit_test(test_routes_match_endpoints),
+        cmocka_unit_test(test_the_rank_of_a_flow_is_one),
         cmocka_unit_test(test_peers_are_bounded),
         cmocka_unit_test(test_snapshots_are_bounded),
         cmocka_unit_test(test_a_snapshot_is_utf8),
