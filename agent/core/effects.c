@@ -63,7 +63,7 @@ struct agent_fx *effects_add(struct effects *e, enum agent_fx_kind kind)
     return fx;
 }
 
-/* Of a heartbeat's 32 KB most is room for lists: it is not touched. What a count covers is written by whoever sets it. */
+/* Of a heartbeat's 45 KB most is room for lists: it is not touched. What a count covers is written by whoever sets it. */
 static struct report *new_report(void)
 {
     struct report *r = malloc(sizeof(*r));
@@ -71,7 +71,7 @@ static struct report *new_report(void)
     if (!r)
         return NULL;
     memset(r, 0, offsetof(struct report, device));
-    r->n_units = r->n_models = r->n_leases = 0;
+    r->n_units = r->n_models = r->n_leases = r->n_flows = 0;
     r->model = NULL;
     return r;
 }
