@@ -19,6 +19,11 @@ static const char *policy_word(int v)
     return place_policy_name((enum place_policy)v);
 }
 
+static const char *transport_word(int v)
+{
+    return place_transport_name((enum place_transport)v);
+}
+
 static const char *rank0_word(int v)
 {
     switch ((enum place_rank0)v) {
@@ -57,6 +62,11 @@ static const struct json_field plan_fields[] = {
      .word = policy_word,
      .n_words = POLICY_SPREAD,
      JSON_AT(plan, policy)},
+    {.key = "transport",
+     .type = JSON_FIELD_WORD, /* not required: earlier versions kept plans without it */
+     .word = transport_word,
+     .n_words = TRANSPORT_TUNNEL,
+     JSON_AT(plan, transport)},
     U32(plan, band, PROTO_RANKS_MAX),
     U32(plan, wanted_nodes, PROTO_RANKS_MAX),
     TEXT(plan, build),

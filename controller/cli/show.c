@@ -163,8 +163,9 @@ static void plan_head(const json_t *plan)
               json_text_of(plan, "model", "?"), SCREEN_BYTES(json_uint_of(plan, "model_bytes", 0)),
               json_uint_of(plan, "n_layer", 0), json_uint_of(plan, "ctx", 0), json_uint_of(plan, "slots", 0),
               json_uint_of(plan, "slots", 0) == 1 ? "" : "s", json_text_of(plan, "kv_type", "?"));
-    show_line("ranks: %zu, by policy %s and %s; llama.cpp %s", json_array_size(json_object_get(plan, "ranks")),
-              json_text_of(plan, "policy", "?"), why, json_text_of(plan, "build", "?"));
+    show_line("ranks: %zu, by policy %s and %s; transport %s; llama.cpp %s",
+              json_array_size(json_object_get(plan, "ranks")), json_text_of(plan, "policy", "?"), why,
+              json_text_of(plan, "transport", "direct"), json_text_of(plan, "build", "?"));
 }
 
 static char *layer_range(const json_t *device, char *buf, size_t size)

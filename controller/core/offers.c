@@ -146,6 +146,17 @@ static void fill_memory(const struct cluster *c, const struct node *n, struct pl
     }
 }
 
+/* An agent that does not know the tunnel says "direct" too. */
+static const char *transport_problem(const struct cluster *c, const struct node *n)
+{
+    bool tunnel = strcmp(n->hello.transport, "tunnel") == 0;
+
+    if (tunnel == c->config.tunnel)
+        return NULL;
+    return tunnel ? "rank_transport is tunnel there and direct here: set it alike"
+                  : "rank_transport is direct there and tunnel here: set it alike";
+}
+
 static void fill_node(const struct cluster *c, const struct node *n, const struct model_facts *model,
                       struct place_node *p)
 {
@@ -160,6 +171,7 @@ static void fill_node(const struct cluster *c, const struct node *n, const struc
     p->can_coordinate = n->hello.can_coordinate;
     p->standing_idle = standing_idle(n);
     p->has_model = holds_model(n, model);
+    p->transport_problem = transport_problem(c, n);
     fill_memory(c, n, p);
 }
 

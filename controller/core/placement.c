@@ -465,6 +465,17 @@ int place_compute(const struct place_request *req, const struct model_facts *mod
     return r;
 }
 
+const char *place_transport_name(enum place_transport t)
+{
+    switch (t) {
+    case TRANSPORT_DIRECT:
+        return "direct";
+    case TRANSPORT_TUNNEL:
+        return "tunnel";
+    }
+    return "unknown";
+}
+
 const char *place_policy_name(enum place_policy p)
 {
     switch (p) {

@@ -11,6 +11,8 @@
 
 enum place_policy { POLICY_FIT = 1, POLICY_SPREAD };
 enum place_rank0 { RANK0_AUTO = 1, RANK0_LOCAL, RANK0_RPC };
+/* How ranks and coordinators are reached: a whole cluster's setting, which a plan only tells. */
+enum place_transport { TRANSPORT_DIRECT = 1, TRANSPORT_TUNNEL };
 
 enum { PLACE_NOTES_MAX = 48, PLACE_PLAN_DEVICES = PROTO_RANKS_MAX * 2 };
 
@@ -54,6 +56,7 @@ struct place_node {
     uint32_t link_mbit;   /* 0: not measured */
     /* Nodes excluded for this instance (the same step failed there twice); the sentence says so. */
     bool excluded;
+    const char *transport_problem; /* static: why its ranks are not reached as the cluster's are; NULL: they are */
 };
 
 struct plan_device {
@@ -83,8 +86,9 @@ struct plan {
     uint32_t ctx, slots, batch, ubatch;
     char kv_type[16];
     enum place_policy policy;
-    uint32_t band;         /* ceiling by size: 1, 2 or 4 */
-    uint32_t wanted_nodes; /* --nodes; 0: not said */
+    enum place_transport transport; /* 0: the plan is an earlier version's, and direct; or not placed yet */
+    uint32_t band;                  /* ceiling by size: 1, 2 or 4 */
+    uint32_t wanted_nodes;          /* --nodes; 0: not said */
     char build[PROTO_NAME_MAX];
     uint64_t host_bytes; /* on rank 0's node, beside its rank */
     size_t n_ranks;
@@ -93,6 +97,11 @@ struct plan {
     size_t n_notes;         /* the reasons, in order, one sentence each */
     char note[PLACE_NOTES_MAX][192];
 };
+
+static inline bool plan_is_tunnel(const struct plan *p)
+{
+    return p->transport == TRANSPORT_TUNNEL;
+}
 
 enum {
     PLACE_E_NO_FIT = 1, /* no set of nodes holds it: *ret is a plan without ranks that says why, and missing_bytes */
@@ -117,6 +126,7 @@ int place_check(const struct plan *plan, const struct model_facts *model, const 
  * name, or NULL. */
 const char *place_owned_flag(const char *arg);
 
-const char *place_policy_name(enum place_policy p); /* "fit", "spread" */
+const char *place_policy_name(enum place_policy p);       /* "fit", "spread" */
+const char *place_transport_name(enum place_transport t); /* "direct", "tunnel" */
 
 #endif

@@ -18,6 +18,8 @@ const char *filter_node(const struct place_node *n)
         return "llama.cpp was not found there";
     if (n->draining)
         return "draining";
+    if (n->transport_problem)
+        return n->transport_problem;
     return n->n_devices ? NULL : "no device for a worker";
 }
 

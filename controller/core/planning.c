@@ -227,6 +227,30 @@ static void note_taken_all_the_same(const struct instance *i, struct plan *p)
     }
 }
 
+static void drop_note(struct plan *p, const char *text)
+{
+    size_t n = 0;
+
+    for (size_t k = 0; k < p->n_notes; k++) {
+        if (strcmp(p->note[k], text) != 0)
+            memmove(p->note[n++], p->note[k], sizeof(p->note[0]));
+    }
+    p->n_notes = n;
+}
+
+/* Also into a plan that somebody saved while it was another one: how ranks are reached is no part of a wish. */
+static void tell_transport(const struct cluster *c, struct plan *p)
+{
+    static const char gives_up[] =
+        "rank_transport = direct: what passes between ranks is not encrypted, whoever reaches their ports may use them, and "
+        "hangs and loads are judged without seeing it";
+
+    drop_note(p, gives_up);
+    p->transport = c->config.tunnel ? TRANSPORT_TUNNEL : TRANSPORT_DIRECT;
+    if (!c->config.tunnel && p->n_notes < PLACE_NOTES_MAX)
+        text_format(p->note[p->n_notes++], sizeof(p->note[0]), "%s", gives_up);
+}
+
 /* who: borrowed; NULL: nobody who had a place before. */
 static int compute(const struct cluster *c, const struct place_request *req, const struct instance *who,
                    struct plan **ret, char *why, size_t size)
@@ -256,6 +280,8 @@ static int compute(const struct cluster *c, const struct place_request *req, con
         note_other_files(c, model, *ret);
     if (r == 0 && n_out)
         note_taken_all_the_same(who, *ret);
+    if (r == 0)
+        tell_transport(c, *ret);
     return r < 0 ? err_pass(r) : r;
 }
 

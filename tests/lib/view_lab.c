@@ -51,6 +51,7 @@ struct plan *lab_plan(void)
     p->batch = 512;
     p->ubatch = 512;
     p->policy = POLICY_SPREAD;
+    p->transport = TRANSPORT_DIRECT;
     p->band = 2;
     p->n_ranks = 2;
     fill_rank(&p->rank[0], 0);

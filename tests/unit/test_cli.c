@@ -251,7 +251,7 @@ static void run_cli(struct run *run, const struct stand_in *s)
     "\"offer_bytes\":3221225472}]},{\"rank\":1,\"node_name\":\"node2\",\"addr\":\"10.77.0.12\",\"local\":false,"      \
     "\"devices\":[{\"name\":\"CPU\",\"first_layer\":9,\"n_layers\":7,\"has_output\":true,\"weight_bytes\":104857600," \
     "\"kv_bytes\":1048576,\"compute_bytes\":2097152,\"peak_bytes\":115343360,\"offer_bytes\":3221225472}]}],"         \
-    "\"notes\":[\"node3 left out: draining\"]}"
+    "\"transport\":\"tunnel\",\"notes\":[\"node3 left out: draining\"]}"
 
 #define TASK(state, extra) \
     "{\"id\":7,\"kind\":\"deploy\",\"state\":\"" state "\",\"name\":\"qwen\",\"step\":\"loading\"" extra "}"
@@ -369,7 +369,7 @@ static void test_plan(void **state)
     assert_int_equal(run.code, CLI_DONE);
     assert_string_equal(run.out,
                         "qwen  206 MiB, 16 layers, context 4096 over 4 slots, KV f16\n"
-                        "ranks: 2, by policy fit and size band of 1; llama.cpp b11669\n"
+                        "ranks: 2, by policy fit and size band of 1; transport tunnel; llama.cpp b11669\n"
                         "RANK  NODE   ADDRESS     DEVICE  LAYERS         WEIGHTS       KV  COMPUTE     PEAK       OF\n"
                         "   0  node1  10.77.0.11  CPU     0-8            100 MiB  1.0 MiB  2.0 MiB  110 MiB  3.0 GiB\n"
                         "   1  node2  10.77.0.12  CPU     9-15 + output  100 MiB  1.0 MiB  2.0 MiB  110 MiB  3.0 GiB\n"

@@ -105,6 +105,7 @@ static void test_hostile(void **state)
         {"\"header_hash\":\"fedcba9876543210\"", "\"header_hash\":\"fedcba987654321\"", "16"},
         {"\"header_hash\":\"fedcba9876543210\"", "\"header_hash\":\"FEDCBA9876543210\"", "16"},
         {"\"policy\":\"spread\"", "\"policy\":\"\"", "must be one of fit, spread"},
+        {"\"transport\":\"direct\"", "\"transport\":\"pigeon\"", "must be one of direct, tunnel"},
         {"\"node\":\"01010101010101010101010101010101\"", "\"node\":\"01\"", "32 hex"},
         {"\"ranks\":[", "\"ranks\":7,\"x\":[", "x"},
         {"\"notes\":[", "\"notes\":[1,", "notes"},
@@ -123,6 +124,8 @@ static void test_hostile(void **state)
             fail_msg("case %zu says: %s", i, why);
     }
     assert_int_equal(read_changed("\"format\":1", "\"format\":1", why, sizeof(why)), 0);
+    assert_int_equal(read_changed("\"transport\":\"direct\",", "", why, sizeof(why)), 0); /* an earlier version's */
+    assert_int_equal(read_changed("\"transport\":\"direct\"", "\"transport\":\"tunnel\"", why, sizeof(why)), 0);
 }
 
 static void test_too_many(void **state)
