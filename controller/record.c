@@ -112,6 +112,7 @@ static int write_plan(json_t *o, const char *key, const struct plan *plan)
 static const struct json_field debt_fields[] = {
     JSON_MEMBER(debt, node, JSON_FIELD_ID, true),
     JSON_MEMBER(debt, epoch, JSON_FIELD_U64, true),
+    BOOL(debt, tunnel),
     {.key = NULL},
 };
 

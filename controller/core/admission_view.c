@@ -44,7 +44,7 @@ enum blame { BLAME_UNKNOWN = 0, BLAME_COORDINATOR, BLAME_OTHER };
 
 static enum blame blame(const struct view_try *t)
 {
-    if (strncmp(t->code, "rank_", 5) == 0 || strncmp(t->code, "node_", 5) == 0)
+    if (strncmp(t->code, "rank_", 5) == 0 || strncmp(t->code, "node_", 5) == 0 || strncmp(t->code, "carrier_", 8) == 0)
         return BLAME_OTHER;
     return strcmp(t->code, "coordinator_lost") == 0 || strcmp(t->code, "coordinator_refused") == 0 ? BLAME_COORDINATOR
                                                                                                    : BLAME_UNKNOWN;

@@ -24,8 +24,8 @@ struct cluster_config {
     char name[PROTO_NAME_MAX];
     uint64_t term;
     bool trust_open;
-    bool tunnel; /* rank_transport: ranks and coordinators are reached through carriers */
-    char key[PROTO_KEY_MAX]; /* our own: with the tunnel, carriers let us in by it */
+    bool tunnel;             /* rank_transport: ranks and coordinators are reached through carriers */
+    char key[PROTO_KEY_MAX]; /* our own, not empty: with the tunnel, carriers let us in by it */
     uint64_t silent_ms;      /* report silence until suspect; 1000 */
     uint64_t evict_after_ms; /* from the last sign of life until a lost node's units are recovered elsewhere; 0: by the
                                      time that they take to load (design, "Lost is not evicted") */
@@ -43,6 +43,7 @@ enum { DEBTS_MAX = PROTO_RANKS_MAX };
 struct debt {
     struct id128 node;
     uint64_t epoch;
+    bool tunnel; /* the ranks of that one, and of all that it stands for, were reached through carriers */
 };
 
 /* An epoch that ended in trouble. */

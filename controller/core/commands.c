@@ -99,7 +99,15 @@ static void fill_lease(const struct instance *i, size_t index, struct command *c
     cmd->lease.host_bytes = share.host_bytes;
 }
 
-static void fill_worker(const struct instance *i, size_t index, struct command *cmd)
+/* By which carriers know the node of that rank. */
+static const char *rank_key(const struct cluster *c, const struct instance *i, size_t rank)
+{
+    const struct node *n = node_find(c, &i->plan->rank[rank].node);
+
+    return n ? n->key : "";
+}
+
+static void fill_worker(const struct cluster *c, const struct instance *i, size_t index, struct command *cmd)
 {
     const struct plan_rank *rank = &i->plan->rank[index];
 
@@ -107,9 +115,32 @@ static void fill_worker(const struct instance *i, size_t index, struct command *
     cmd->worker.n_devices = rank->n_devices;
     for (size_t d = 0; d < rank->n_devices; d++)
         memcpy(cmd->worker.device[d], rank->device[d].name, PROTO_DEVICE_MAX);
+    if (!plan_is_tunnel(i->plan) || !run_is_remote(&i->run, index))
+        return;
+    text_format(cmd->worker.peer, sizeof(cmd->worker.peer), "%s", rank_key(c, i, 0));
+    memcpy(cmd->worker.model, i->plan->model, sizeof(cmd->worker.model));
+    cmd->worker.header_hash = i->plan->header_hash;
 }
 
-static int fill_coordinator(const struct instance *i, struct command *cmd)
+/* One for each endpoint, in their order. */
+static void fill_routes(const struct cluster *c, const struct instance *i, struct coordinator_spec *spec)
+{
+    if (!plan_is_tunnel(i->plan))
+        return;
+    text_format(spec->gateway[spec->n_gateways++], sizeof(spec->gateway[0]), "%s", c->config.key);
+    for (size_t r = 0; r < i->run.n_ranks; r++) {
+        struct rank_route *route = &spec->route[spec->n_routes];
+
+        if (i->plan->rank[r].local)
+            continue;
+        route->rank = (int32_t)r;
+        if (run_is_remote(&i->run, r))
+            text_format(route->peer, sizeof(route->peer), "%s", rank_key(c, i, r));
+        spec->n_routes++;
+    }
+}
+
+static int fill_coordinator(const struct cluster *c, const struct instance *i, struct command *cmd)
 {
     struct coordinator_spec *spec = &cmd->coordinator;
     const struct plan *p = i->plan;
@@ -132,6 +163,7 @@ static int fill_coordinator(const struct instance *i, struct command *cmd)
     spec->batch = p->batch;
     spec->ubatch = p->ubatch;
     memcpy(spec->kv_type, p->kv_type, sizeof(spec->kv_type));
+    fill_routes(c, i, spec);
     if (!i->request.n_args)
         return 0;
     spec->arg = malloc(i->request.n_args * sizeof(*spec->arg));
@@ -143,15 +175,18 @@ static int fill_coordinator(const struct instance *i, struct command *cmd)
 }
 
 /* It was asked for, on another node, and that has not said that it ended. As long as it may come into being, or come back
- * from behind a cut, it dials the ports that it was given, and llama.cpp lets in whoever dials. */
+ * from behind a cut, it dials the ports that it was given, and llama.cpp lets in whoever dials. A carrier does not: it knows
+ * one epoch, and ends with it. */
 static bool is_at_large(const struct instance *i, size_t member)
 {
     size_t first = i->run.rank[0].member;
 
-    return member != first && i->run.member[first].told && (i->run.coordinator.id || i->stored);
+    return !plan_is_tunnel(i->plan) && member != first && i->run.member[first].told &&
+           (i->run.coordinator.id || i->stored);
 }
 
-static int fill_command(const struct instance *i, enum command_kind kind, size_t index, struct command *cmd)
+static int fill_command(const struct cluster *c, const struct instance *i, enum command_kind kind, size_t index,
+                        struct command *cmd)
 {
     cmd->kind = kind;
     switch (kind) {
@@ -159,10 +194,10 @@ static int fill_command(const struct instance *i, enum command_kind kind, size_t
         fill_lease(i, index, cmd);
         break;
     case COMMAND_START_WORKER:
-        fill_worker(i, index, cmd);
+        fill_worker(c, i, index, cmd);
         break;
     case COMMAND_START_COORDINATOR:
-        return err_fold(fill_coordinator(i, cmd));
+        return err_fold(fill_coordinator(c, i, cmd));
     case COMMAND_STOP:
         cmd->stop.grace_ms = grace_ms(i);
         cmd->stop.at_large = is_at_large(i, index);
@@ -224,21 +259,22 @@ int command_send(struct step *s, struct instance *i, enum command_kind kind, siz
     m = message_new(s, &i->id, i->epoch, call->id);
     if (!m)
         return err_raise(-ENOMEM);
-    r = fill_command(i, kind, index, &m->command);
+    r = fill_command(s->c, i, kind, index, &m->command);
     if (r)
         return err_fold(r);
     member->told = true;
     return err_fold(fx_send(s, n->key, "", &m));
 }
 
-/* Some other node has not said that what it had of this epoch is over: it may be the coordinator's. */
+/* Some other node has not said that what it had of this epoch is over: it may be the coordinator's, which dials ports that
+ * let in whoever does. */
 static bool is_owed_elsewhere(const struct cluster *c, const struct node *n, const struct id128 *instance,
                               uint64_t epoch)
 {
     const struct instance *i = instance_find(c, instance);
 
     for (size_t d = 0; d < (i ? i->n_debts : 0); d++) {
-        if (i->debt[d].epoch >= epoch && !id128_equal(&i->debt[d].node, &n->id))
+        if (i->debt[d].epoch >= epoch && !i->debt[d].tunnel && !id128_equal(&i->debt[d].node, &n->id))
             return true;
     }
     return false;

@@ -165,8 +165,9 @@ static int refused(struct step *s, struct instance *i, const char *text)
     if (r)
         return err_fold(r);
     return err_fold(lifecycle_trouble(s, i, NULL, "coordinator_refused",
-                                      "coordinator on %s: its port refused or reset a connection%s%s",
-                                      i->plan->rank[0].node_name, text && text[0] ? ": " : "", text ? text : ""));
+                                      "coordinator on %s: its %s refused or reset a connection%s%s",
+                                      i->plan->rank[0].node_name, plan_is_tunnel(i->plan) ? "carrier" : "port",
+                                      text && text[0] ? ": " : "", text ? text : ""));
 }
 
 /* The epoch that a request has killed is over by now, or will be. */

@@ -9,6 +9,7 @@
 #include "common/core/text.h"
 #include "controller/core/access.h"
 #include "controller/core/neighbours.h"
+#include "controller/core/nodes.h"
 
 /* A zeroed effect at the end of the list, or NULL. */
 static struct cluster_fx *fx_new(struct step *s, enum cluster_fx_kind kind)
@@ -130,6 +131,7 @@ int fx_warm_up(struct step *s, const struct instance *i)
     fx->epoch = i->epoch;
     memcpy(fx->addr, i->run.coordinator_addr, sizeof(fx->addr));
     fx->port = i->run.coordinator_port;
+    text_format(fx->key, sizeof(fx->key), "%s", node_carrier_key(s->c, i));
     memcpy(fx->name, i->name, sizeof(fx->name));
     return 0;
 }

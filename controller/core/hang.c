@@ -75,6 +75,12 @@ static const struct unit_facts *coordinator(const struct cluster *c, const struc
     return node_unit(rank_node(c, i, 0), i, UNIT_COORDINATOR, -1);
 }
 
+/* Its sockets to other nodes; NULL: none, or not told of. */
+static const struct unit_facts *carrier(const struct cluster *c, const struct instance *i, size_t k)
+{
+    return node_unit(rank_node(c, i, k), i, UNIT_CARRIER, -1);
+}
+
 uint64_t hang_frozen_ms(const struct cluster *c, const struct instance *i, size_t rank)
 {
     const struct unit_facts *u = worker(c, i, rank);
@@ -89,10 +95,12 @@ static bool is_disturbed(const struct cluster *c, const struct instance *i)
     bool disturbed = u && u->retransmits;
 
     for (size_t k = 0; k < i->run.n_ranks; k++) {
+        const struct unit_facts *between = carrier(c, i, k);
         const struct node *n = rank_node(c, i, k);
 
         u = worker(c, i, k);
-        disturbed |= (u && u->retransmits) || !n || n->state == NODE_SUSPECT || n->state == NODE_LOST;
+        disturbed |= (u && u->retransmits) || (between && between->retransmits) || !n || n->state == NODE_SUSPECT ||
+                     n->state == NODE_LOST;
     }
     return disturbed;
 }

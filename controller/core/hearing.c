@@ -21,6 +21,9 @@
 
 enum { EXIT_SIGABRT = 6 }; /* Linux's, as exit_facts has it */
 
+/* The same whether it served or not: no request makes one exit, and no other step does without it. */
+#define CARRIER_EXITED "carrier_exited"
+
 /* ---- results ---------------------------------------------------------------------------------------------------- */
 
 /* The open call that this result answers; NULL: none. */
@@ -78,9 +81,20 @@ static void describe_exit(const struct unit_facts *u, const char *how, const cha
                  last_lines);
 }
 
-static bool unit_is_ours(const struct instance *i, const struct unit_facts *u)
+/* The rank that it is of: of a coordinator 0, of a carrier that of its node. false: it is none of this run's. */
+static bool unit_rank(const struct instance *i, const struct node *n, const struct unit_facts *u, size_t *ret)
 {
-    return u->role == UNIT_COORDINATOR || (u->role == UNIT_WORKER && u->rank >= 0 && (size_t)u->rank < i->run.n_ranks);
+    switch (u->role) {
+    case UNIT_COORDINATOR:
+        *ret = 0;
+        return true;
+    case UNIT_WORKER:
+        *ret = (size_t)u->rank;
+        return u->rank >= 0 && *ret < i->run.n_ranks;
+    case UNIT_CARRIER:
+        return run_rank_on(&i->run, &n->id, ret);
+    }
+    return false;
 }
 
 static bool serves(const struct instance *i)
@@ -98,42 +112,55 @@ static const char *exit_code(const struct instance *i, const struct unit_facts *
 {
     if (is_final(u, last_lines))
         return RECOVERY_FINAL;
-    if (u->role == UNIT_WORKER)
+    switch (u->role) {
+    case UNIT_WORKER:
         return serves(i) ? "rank_lost" : "worker_exited";
+    case UNIT_CARRIER:
+        return CARRIER_EXITED;
+    case UNIT_COORDINATOR:
+        break;
+    }
     return serves(i) ? "coordinator_lost" : "coordinator_exited";
 }
 
 /* Whose fault it is. A coordinator aborts for the sake of any rank, and while it serves for the sake of a request. */
-static const struct id128 *blamed(const struct instance *i, const struct unit_facts *u)
+static const struct id128 *blamed(const struct instance *i, const struct unit_facts *u, size_t rank)
 {
     bool aborted = u->exit.known && u->exit.signal == EXIT_SIGABRT;
 
-    if (u->role == UNIT_WORKER)
-        return &i->plan->rank[u->rank].node;
-    return serves(i) || aborted ? NULL : &i->plan->rank[0].node;
+    return u->role == UNIT_COORDINATOR && (serves(i) || aborted) ? NULL : &i->plan->rank[rank].node;
 }
 
-static int unit_down(struct step *s, struct instance *i, const struct unit_facts *u, const char *how,
+static int unit_down(struct step *s, struct instance *i, const struct unit_facts *u, size_t rank, const char *how,
                      const char *last_lines)
 {
     char text[PROTO_TEXT_MAX];
 
-    lifecycle_unit_name(i, u->role, (size_t)u->rank, text, sizeof(text));
+    lifecycle_unit_name(i, u->role, rank, text, sizeof(text));
     describe_exit(u, how, last_lines, text, sizeof(text));
-    return err_fold(lifecycle_trouble(s, i, blamed(i, u), exit_code(i, u, last_lines), "%s", text));
+    return err_fold(lifecycle_trouble(s, i, blamed(i, u, rank), exit_code(i, u, last_lines), "%s", text));
 }
 
 /* Of an epoch that is over: perhaps the better reason for that. Its plan may be gone by now, its node is not. */
 static int amend_reason(struct step *s, struct instance *i, const struct node *n, const struct agent_event_facts *ev)
 {
     const struct unit_facts *u = &ev->unit;
-    const char *code = u->role == UNIT_WORKER ? "rank_lost" : "coordinator_lost";
+    const char *code = "coordinator_lost";
     char text[PROTO_TEXT_MAX], how[64];
 
-    if (u->role == UNIT_WORKER)
+    switch (u->role) {
+    case UNIT_WORKER:
+        code = "rank_lost";
         text_format(text, sizeof(text), "rank %" PRId32 " on %s", u->rank, n->hello.name);
-    else
+        break;
+    case UNIT_CARRIER:
+        code = CARRIER_EXITED;
+        text_format(text, sizeof(text), "the carrier on %s", n->hello.name);
+        break;
+    case UNIT_COORDINATOR:
         text_format(text, sizeof(text), "coordinator on %s", n->hello.name);
+        break;
+    }
     sentence_exit(how, sizeof(how), &u->exit);
     describe_exit(u, how, ev->text, text, sizeof(text));
     if (is_final(u, ev->text))
@@ -141,17 +168,17 @@ static int amend_reason(struct step *s, struct instance *i, const struct node *n
     return err_fold(recovery_amend(s, i, u, &(struct cause){.code = code, .text = text, .node = &n->id}));
 }
 
-static int unit_dying(struct step *s, struct instance *i, const struct unit_facts *u)
+static int unit_dying(struct step *s, struct instance *i, const struct unit_facts *u, size_t rank)
 {
     int r = step_instance(s, i);
 
     if (r)
         return err_fold(r);
     memcpy(i->run.dying_unit, u->id, sizeof(i->run.dying_unit));
-    return err_fold(unit_down(s, i, u, "going down", ""));
+    return err_fold(unit_down(s, i, u, rank, "going down", ""));
 }
 
-static int unit_event(struct step *s, struct instance *i, const struct agent_event_facts *ev)
+static int unit_event(struct step *s, struct instance *i, const struct agent_event_facts *ev, size_t rank)
 {
     char how[64];
     int r;
@@ -159,9 +186,9 @@ static int unit_event(struct step *s, struct instance *i, const struct agent_eve
     switch (ev->kind) {
     case AGENT_EVENT_UNIT_EXITED:
         sentence_exit(how, sizeof(how), &ev->unit.exit);
-        return err_fold(unit_down(s, i, &ev->unit, how, ev->text));
+        return err_fold(unit_down(s, i, &ev->unit, rank, how, ev->text));
     case AGENT_EVENT_UNIT_DYING:
-        return err_fold(unit_dying(s, i, &ev->unit));
+        return err_fold(unit_dying(s, i, &ev->unit, rank));
     case AGENT_EVENT_LOADING:
     case AGENT_EVENT_RANK_BUFFERS:
     case AGENT_EVENT_LISTENING:
@@ -181,7 +208,7 @@ static int hear_event(struct step *s, struct node *n, const struct message *m)
     const struct agent_event_facts *ev = m->event;
     const struct id128 *id = id128_is_zero(&ev->unit.instance) ? &m->instance : &ev->unit.instance;
     struct instance *i;
-    size_t member;
+    size_t member, rank;
 
     if (ev->kind == AGENT_EVENT_RESUMED)
         return err_fold(hear_node_disturbed(s, n));
@@ -190,32 +217,32 @@ static int hear_event(struct step *s, struct node *n, const struct message *m)
     i = instance_find(s->c, id);
     if (i && ev->kind == AGENT_EVENT_UNIT_EXITED && recovery_tells_more(i, &ev->unit))
         return err_fold(amend_reason(s, i, n, ev));
-    if (!i || ev->unit.epoch != i->epoch || !run_member(&i->run, &n->id, &member) || !unit_is_ours(i, &ev->unit))
+    if (!i || ev->unit.epoch != i->epoch || !run_member(&i->run, &n->id, &member) || !unit_rank(i, n, &ev->unit, &rank))
         return step_late(s);
     if (i->settle_ms != UINT64_MAX)
         return err_fold(restore_heard(s, i, ev));
     if (!instance_state_runs(i->state))
         return 0; /* it ends because we told it to */
-    return err_fold(unit_event(s, i, ev));
+    return err_fold(unit_event(s, i, ev, rank));
 }
 
 /* ---- reports ---------------------------------------------------------------------------------------------------- */
 
 /* The event of its end may have been lost with the link; the report shows it too. */
-static int check_unit(struct step *s, struct instance *i, const struct node *n, enum unit_role role, int32_t rank)
+static int check_unit(struct step *s, struct instance *i, const struct node *n, enum unit_role role, size_t rank)
 {
-    const struct unit_facts *u = node_unit(n, i, role, rank);
-    const struct unit_facts gone = {.role = role, .rank = rank};
+    const struct unit_facts *u = node_unit(n, i, role, (int32_t)rank);
+    const struct unit_facts gone = {.role = role};
     char how[64];
 
     if (!u)
-        return err_fold(unit_down(s, i, &gone, "not there any more", ""));
+        return err_fold(unit_down(s, i, &gone, rank, "not there any more", ""));
     switch (u->state) {
     case UNIT_EXITED:
     case UNIT_BACKOFF:
     case UNIT_FAILED:
         sentence_exit(how, sizeof(how), &u->exit);
-        return err_fold(unit_down(s, i, u, how, ""));
+        return err_fold(unit_down(s, i, u, rank, how, ""));
     case UNIT_IDLE:
     case UNIT_STARTING:
     case UNIT_RUNNING:
@@ -231,16 +258,29 @@ static int check_unit(struct step *s, struct instance *i, const struct node *n, 
     return 0;
 }
 
+/* What the rank on n consists of: a worker, on rank 0's node the coordinator, and a carrier with that of them which is
+ * reached through it. */
+static int observe_rank(struct step *s, struct instance *i, const struct node *n, size_t k)
+{
+    bool worker = i->run.rank[k].endpoint[0], coordinator = k == 0 && i->run.load_began;
+    bool carrier = plan_is_tunnel(i->plan) && (k == 0 ? coordinator : worker);
+    int r = worker ? check_unit(s, i, n, UNIT_WORKER, k) : 0;
+
+    if (!r && coordinator && instance_state_runs(i->state))
+        r = check_unit(s, i, n, UNIT_COORDINATOR, k);
+    if (!r && carrier && instance_state_runs(i->state))
+        r = check_unit(s, i, n, UNIT_CARRIER, k);
+    return err_fold(r);
+}
+
 static int observe_run(struct step *s, struct instance *i, const struct node *n)
 {
     int r = step_instance(s, i);
 
     for (size_t k = 0; !r && k < i->run.n_ranks && instance_state_runs(i->state); k++) {
-        if (i->run.rank[k].endpoint[0] && id128_equal(&i->plan->rank[k].node, &n->id))
-            r = check_unit(s, i, n, UNIT_WORKER, (int32_t)k);
+        if (id128_equal(&i->plan->rank[k].node, &n->id))
+            r = observe_rank(s, i, n, k);
     }
-    if (!r && i->run.load_began && instance_state_runs(i->state) && id128_equal(&i->plan->rank[0].node, &n->id))
-        r = check_unit(s, i, n, UNIT_COORDINATOR, -1);
     if (!r)
         r = hang_check_ranks(s, i);
     return err_fold(r);

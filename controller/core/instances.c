@@ -77,6 +77,24 @@ bool run_member(const struct run *r, const struct id128 *node, size_t *ret)
     return false;
 }
 
+bool run_rank_on(const struct run *r, const struct id128 *node, size_t *ret)
+{
+    size_t member;
+
+    if (!run_member(r, node, &member))
+        return false;
+    for (*ret = 0; *ret < r->n_ranks; (*ret)++) {
+        if (r->rank[*ret].member == member)
+            return true;
+    }
+    return false;
+}
+
+bool run_is_remote(const struct run *r, size_t rank)
+{
+    return r->rank[rank].member != r->rank[0].member;
+}
+
 static void run_clear(struct run *r)
 {
     *r = (struct run){0};

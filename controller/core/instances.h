@@ -13,6 +13,12 @@ size_t instances_live(const struct cluster *c);
 /* The member that is this node; false: none. */
 bool run_member(const struct run *r, const struct id128 *node, size_t *ret);
 
+/* The rank on that node; false: none. */
+bool run_rank_on(const struct run *r, const struct id128 *node, size_t *ret);
+
+/* Whether it is on another node than the coordinator. */
+bool run_is_remote(const struct run *r, size_t rank);
+
 /* Makes the run of i->plan: members in id order, ranks; nothing of it promised yet. */
 void run_begin(struct run *r, const struct plan *p);
 

@@ -28,10 +28,17 @@ void lifecycle_unit_name(const struct instance *i, enum unit_role role, size_t r
 {
     const struct run *run = &i->run;
 
-    if (role == UNIT_COORDINATOR)
+    switch (role) {
+    case UNIT_COORDINATOR:
         text_format(buf, size, "coordinator on %s", run->member[run->rank[0].member].name);
-    else
-        text_format(buf, size, "rank %zu on %s", rank, run->member[run->rank[rank].member].name);
+        return;
+    case UNIT_CARRIER:
+        text_format(buf, size, "the carrier of rank %zu on %s", rank, run->member[run->rank[rank].member].name);
+        return;
+    case UNIT_WORKER:
+        break;
+    }
+    text_format(buf, size, "rank %zu on %s", rank, run->member[run->rank[rank].member].name);
 }
 
 int lifecycle_trouble(struct step *s, struct instance *i, const struct id128 *node, const char *code,

@@ -31,7 +31,7 @@ int lifecycle_timed_out(struct step *s, struct instance *i, enum command_kind ki
 int lifecycle_trouble(struct step *s, struct instance *i, const struct id128 *node, const char *code,
                       const char *format, ...) __attribute__((format(printf, 5, 6)));
 
-/* "rank 1 on n2", "coordinator on n1". */
+/* "rank 1 on n2", "coordinator on n1", "the carrier of rank 1 on n2". rank: of a coordinator not looked at. */
 void lifecycle_unit_name(const struct instance *i, enum unit_role role, size_t rank, char *buf, size_t size);
 
 #endif

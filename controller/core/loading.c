@@ -178,7 +178,11 @@ int loading_event(struct step *s, struct instance *i, const struct agent_event_f
     if (i->state != INSTANCE_LOADING || run->warming)
         return 0;
     run->coordinator.deadline_ms = UINT64_MAX; /* it lives, though its answer may not have come yet */
-    begin_load(s, i, ev->unit.addr, ev->unit.port);
+    /* behind a carrier only the answer says where that listens */
+    if (plan_is_tunnel(i->plan))
+        begin_load(s, i, "", 0);
+    else
+        begin_load(s, i, ev->unit.addr, ev->unit.port);
     if (ev->kind == AGENT_EVENT_RANK_BUFFERS)
         r = take_buffers(s, i, ev);
     if (!r && ev->kind == AGENT_EVENT_LISTENING && !run->listening) {
@@ -264,7 +268,7 @@ void loading_sample(struct step *s, struct instance *i, const struct unit_facts 
     if (coordinator) {
         rss = &run->coordinator_rss_bytes;
         growth = &run->coordinator_growth_bytes;
-    } else if (u->rank >= 0 && (size_t)u->rank < run->n_ranks) {
+    } else if (u->role == UNIT_WORKER && u->rank >= 0 && (size_t)u->rank < run->n_ranks) {
         rss = &run->rank[u->rank].rss_bytes;
         growth = &run->rank[u->rank].growth_bytes;
     }

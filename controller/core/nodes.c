@@ -84,11 +84,18 @@ const struct unit_facts *node_unit(const struct node *n, const struct instance *
     for (size_t u = 0; u < (n && n->units ? n->units->n : 0); u++) {
         const struct unit_facts *unit = &n->units->unit[u];
 
-        if (unit->role == role && unit->epoch == i->epoch && (role == UNIT_COORDINATOR || unit->rank == rank) &&
+        if (unit->role == role && unit->epoch == i->epoch && (role != UNIT_WORKER || unit->rank == rank) &&
             id128_equal(&unit->instance, &i->id))
             return unit;
     }
     return NULL;
+}
+
+const char *node_carrier_key(const struct cluster *c, const struct instance *i)
+{
+    const struct node *n = i->plan && plan_is_tunnel(i->plan) ? node_find(c, &i->plan->rank[0].node) : NULL;
+
+    return n ? n->key : "";
 }
 
 const char *node_addr(const struct node *n)

@@ -11,8 +11,11 @@ struct node *node_by_key(const struct cluster *c, const char *key);      /* the 
  * a restart of the controller, or called lost by every knock and only kept from it by the brake. */
 bool node_gone(const struct cluster *c, const struct id128 *id, uint64_t now_ms);
 
-/* What n last said of that process of the instance's epoch; NULL: nothing, also where n is NULL. */
+/* What n last said of that process of the instance's epoch; NULL: nothing, also where n is NULL. rank: of a worker. */
 const struct unit_facts *node_unit(const struct node *n, const struct instance *i, enum unit_role role, int32_t rank);
+
+/* Of the node with the coordinator, by which its carrier is known; empty: it is reached without one. */
+const char *node_carrier_key(const struct cluster *c, const struct instance *i);
 
 /* Its chosen address, or else the one that its link comes from. */
 const char *node_addr(const struct node *n);

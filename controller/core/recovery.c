@@ -136,7 +136,7 @@ static size_t find_told(const struct recovery *r, const struct unit_facts *u)
             continue;
         if (a->dying_unit[0] && !strcmp(a->dying_unit, u->id))
             return k;
-        if (u->role == UNIT_WORKER && !strncmp(a->shown.code, COORDINATOR_CODES, strlen(COORDINATOR_CODES)))
+        if (u->role != UNIT_COORDINATOR && !strncmp(a->shown.code, COORDINATOR_CODES, strlen(COORDINATOR_CODES)))
             return k;
     }
     return r->n_tried;

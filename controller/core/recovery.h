@@ -46,7 +46,7 @@ int recovery_on_no_room(struct step *s, struct instance *i, const struct cause *
 int recovery_pardon(struct step *s, struct instance *i, uint64_t epoch);
 
 /* How an epoch ended is sometimes heard after it was noticed that it has: a process that was going down is gone, or a
- * worker had ended before the coordinator that aborted for its sake. Whether that is so of this unit; then its end is the
+ * worker or carrier had ended before the coordinator that aborted for its sake. Whether that is so of this unit; then its end is the
  * reason that is shown, and its node the one to avoid. */
 bool recovery_tells_more(const struct instance *i, const struct unit_facts *u);
 int recovery_amend(struct step *s, struct instance *i, const struct unit_facts *u, const struct cause *cause);

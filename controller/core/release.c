@@ -252,6 +252,7 @@ void release_carry_over(struct instance *i)
 {
     for (size_t m = 0; m < i->run.n_members; m++) {
         const struct member *member = &i->run.member[m];
+        bool tunnel = plan_is_tunnel(i->plan);
         size_t d = 0;
 
         if (!member->told)
@@ -260,8 +261,9 @@ void release_carry_over(struct instance *i)
             d++;
         if (d == DEBTS_MAX)
             continue; /* release_sweep still knows it by its epoch, while the instance is there */
+        tunnel &= d == i->n_debts || i->debt[d].tunnel;
         i->n_debts += d == i->n_debts;
-        i->debt[d] = (struct debt){.node = member->node, .epoch = i->epoch};
+        i->debt[d] = (struct debt){.node = member->node, .epoch = i->epoch, .tunnel = tunnel};
     }
 }
 

@@ -236,38 +236,65 @@ static const struct unit_facts *living_unit(const struct cluster *c, const struc
         const struct unit_facts *unit = &n->units->unit[u];
 
         if (unit->role == role && is_there(unit) && unit->epoch == i->epoch &&
-            (role == UNIT_COORDINATOR || unit->rank == rank) && id128_equal(&unit->instance, &i->id))
+            (role != UNIT_WORKER || unit->rank == rank) && id128_equal(&unit->instance, &i->id))
             return unit;
     }
     return NULL;
 }
 
-/* Names the first unit that is missing; with none missing the run is filled in from what is there. */
-static bool find_units(const struct cluster *c, struct instance *i, char *missing, size_t size)
+/* One of the epoch's processes on the node of rank k; NULL: it is missing, and named. */
+static const struct unit_facts *find_unit(const struct cluster *c, const struct instance *i, enum unit_role role,
+                                          size_t k, char *missing, size_t size)
 {
-    const struct unit_facts *u;
+    const struct unit_facts *u = living_unit(c, i, &i->plan->rank[k].node, role, (int32_t)k);
 
-    for (size_t k = 0; k < i->run.n_ranks; k++) {
-        struct rank *rank = &i->run.rank[k];
-
-        if (i->plan->rank[k].local)
-            continue;
-        u = living_unit(c, i, &i->plan->rank[k].node, UNIT_WORKER, (int32_t)k);
-        if (!u) {
-            lifecycle_unit_name(i, UNIT_WORKER, k, missing, size);
-            return false;
-        }
-        text_format(rank->endpoint, sizeof(rank->endpoint), "%s:%" PRIu16, u->addr, u->port);
-        rank->rss_bytes = u->rss_bytes;
-    }
-    u = i->run.n_ranks ? living_unit(c, i, &i->plan->rank[0].node, UNIT_COORDINATOR, -1) : NULL;
-    if (!u) {
+    if (!u && role == UNIT_COORDINATOR)
         text_format(missing, size, "its coordinator");
+    else if (!u)
+        lifecycle_unit_name(i, role, k, missing, size);
+    return u;
+}
+
+static bool find_worker(const struct cluster *c, struct instance *i, size_t k, char *missing, size_t size)
+{
+    const struct unit_facts *u = find_unit(c, i, UNIT_WORKER, k, missing, size);
+
+    if (!u)
         return false;
-    }
+    i->run.rank[k].rss_bytes = u->rss_bytes;
+    if (plan_is_tunnel(i->plan) && run_is_remote(&i->run, k))
+        u = find_unit(c, i, UNIT_CARRIER, k, missing, size);
+    if (!u)
+        return false;
+    text_format(i->run.rank[k].endpoint, sizeof(i->run.rank[k].endpoint), "%s:%" PRIu16, u->addr, u->port);
+    return true;
+}
+
+static bool find_coordinator(const struct cluster *c, struct instance *i, char *missing, size_t size)
+{
+    const struct unit_facts *u = find_unit(c, i, UNIT_COORDINATOR, 0, missing, size);
+
+    if (u && plan_is_tunnel(i->plan))
+        u = find_unit(c, i, UNIT_CARRIER, 0, missing, size);
+    if (!u)
+        return false;
     memcpy(i->run.coordinator_addr, u->addr, sizeof(i->run.coordinator_addr));
     i->run.coordinator_port = u->port;
     return true;
+}
+
+/* Names the first unit that is missing; with none missing the run is filled in from what is there. */
+static bool find_units(const struct cluster *c, struct instance *i, char *missing, size_t size)
+{
+    if (!i->run.n_ranks) {
+        text_format(missing, size, "its coordinator");
+        return false;
+    }
+    for (size_t k = 0; k < i->run.n_ranks; k++) {
+        if (!i->plan->rank[k].local && !find_worker(c, i, k, missing, size))
+            return false;
+    }
+    return find_coordinator(c, i, missing, size);
 }
 
 static bool is_awaited(const struct cluster *c, const struct member *m)

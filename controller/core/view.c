@@ -7,6 +7,7 @@
 
 #include "common/cleanup.h"
 #include "common/core/err.h"
+#include "common/core/text.h"
 #include "controller/core/access.h"
 #include "controller/core/brake.h"
 #include "controller/core/hang.h"
@@ -116,6 +117,7 @@ static int fill_instance(const struct cluster *c, const struct instance *i, uint
     v->epoch = i->epoch;
     memcpy(v->coordinator_addr, i->run.coordinator_addr, sizeof(v->coordinator_addr));
     v->coordinator_port = i->run.coordinator_port;
+    text_format(v->coordinator_key, sizeof(v->coordinator_key), "%s", node_carrier_key(c, i));
     v->progress_permille = loading_progress(i, now_ms, &v->eta_ms);
     v->state_since_wall_ms = i->state_since_wall_ms;
     v->ready_wall_ms = i->ready_wall_ms;

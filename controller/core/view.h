@@ -93,7 +93,8 @@ struct view_instance {
     const struct plan *plan; /* of the newest epoch; NULL: none yet. Owned by the view */
     char coordinator_addr[PROTO_ADDR_MAX];
     uint16_t coordinator_port; /* 0: none yet */
-    char coordinator_key[PROTO_KEY_MAX]; /* of the node whose carrier that is; empty: it is the coordinator's own port */
+    char
+        coordinator_key[PROTO_KEY_MAX]; /* of the node whose carrier that is; empty: it is the coordinator's own port */
     size_t n_ranks;
     struct view_rank {
         char endpoint[PROTO_ADDR_MAX + 8];

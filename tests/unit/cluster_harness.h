@@ -97,6 +97,22 @@ static inline void expect(const char *text, const char *file, int line)
 
 /* ---- what comes out ---------------------------------------------------------------------------------------------- */
 
+/* " from k1 feeding m"; " | ctl | 0 1=k2". */
+static inline void say_grants(const struct command *c)
+{
+    if (c->kind == COMMAND_START_WORKER && c->worker.peer[0])
+        say(" from %s feeding %s", c->worker.peer, c->worker.model);
+    if (c->kind != COMMAND_START_COORDINATOR || !c->coordinator.n_gateways)
+        return;
+    say(" |");
+    for (size_t i = 0; i < c->coordinator.n_gateways; i++)
+        say(" %s", c->coordinator.gateway[i]);
+    say(" |");
+    for (size_t i = 0; i < c->coordinator.n_routes; i++)
+        say(" %d%s%s", c->coordinator.route[i].rank, c->coordinator.route[i].peer[0] ? "=" : "",
+            c->coordinator.route[i].peer);
+}
+
 static inline void say_command(int node, const struct message *m)
 {
     const struct command *c = &m->command;
@@ -114,6 +130,7 @@ static inline void say_command(int node, const struct message *m)
         say(" rank %d %s", c->worker.rank, c->worker.device[0]);
     for (size_t i = 0; c->kind == COMMAND_START_COORDINATOR && i < c->coordinator.n_ranks; i++)
         say(" %s %s=%u", c->coordinator.endpoint[i], c->coordinator.device[i], c->coordinator.layers[i]);
+    say_grants(c);
     if (c->kind == COMMAND_STOP && c->stop.at_large)
         say(" at large");
     say("%s\n", again ? " again" : "");
@@ -246,7 +263,7 @@ static inline void say_effect(const struct cluster_fx *fx)
         say_commit(fx);
         break;
     case CLUSTER_FX_WARM_UP:
-        say("warm_up %s %s:%u\n", fx->name, fx->addr, fx->port);
+        say("warm_up %s %s:%u%s%s\n", fx->name, fx->addr, fx->port, fx->key[0] ? " by " : "", fx->key);
         break;
     case CLUSTER_FX_ANSWER:
         say_answer(fx);
@@ -332,6 +349,25 @@ static inline int world_setup(void **state)
     return 0;
 }
 
+static inline struct cluster_config tunnel_config(void)
+{
+    struct cluster_config config = world_config();
+
+    config.tunnel = true;
+    strcpy(config.key, "ctl");
+    return config;
+}
+
+static inline int tunnel_setup(void **state)
+{
+    struct cluster_config config = tunnel_config();
+
+    (void)state;
+    world_open_with(&config);
+    begin();
+    return 0;
+}
+
 static inline int world_teardown(void **state)
 {
     (void)state;
@@ -368,7 +404,7 @@ static inline struct message *hello_of(int node)
     snprintf(m->hello.boot_id, sizeof(m->hello.boot_id), "boot%d", node);
     strcpy(m->hello.build, "b11669-0.7.0");
     m->hello.rpc = (struct rpc_version){8, 0, 0};
-    strcpy(m->hello.transport, "direct");
+    strcpy(m->hello.transport, w.c->config.tunnel ? "tunnel" : "direct");
     m->hello.n_addrs = 1;
     snprintf(m->hello.addr[0], sizeof(m->hello.addr[0]), "10.0.0.%d", node);
     m->hello.can_coordinate = true;
@@ -509,18 +545,35 @@ static inline struct unit_facts *unit_at(int node, enum unit_role role)
     return NULL;
 }
 
+/* Whom a start is answered for: it listens for the other nodes. */
+static inline bool has_carrier(const struct asked *a)
+{
+    const struct command *c = &a->m.command;
+
+    return c->kind == COMMAND_START_WORKER ? c->worker.peer[0] != '\0'
+                                           : c->kind == COMMAND_START_COORDINATOR && c->coordinator.n_gateways;
+}
+
+static inline void address_of(const struct asked *a, enum unit_role role, char *buf, size_t size)
+{
+    if (w.c->config.tunnel && role != UNIT_CARRIER)
+        snprintf(buf, size, "127.0.0.1");
+    else
+        snprintf(buf, size, "10.0.0.%d", a->node);
+}
+
 static inline void unit_add(const struct asked *a, enum unit_role role, uint16_t port)
 {
     struct unit_facts *u = &w.unit[a->node][w.n_units[a->node]++];
 
     memset(u, 0, sizeof(*u));
-    snprintf(u->id, sizeof(u->id), "%s-%d", role == UNIT_WORKER ? "worker" : "coordinator", a->node);
+    snprintf(u->id, sizeof(u->id), "%s-%d", unit_role_name(role), a->node);
     u->role = role;
-    u->state = role == UNIT_WORKER ? UNIT_RUNNING : UNIT_STARTING;
+    u->state = role == UNIT_COORDINATOR ? UNIT_STARTING : UNIT_RUNNING;
     u->instance = a->m.instance;
     u->epoch = a->m.epoch;
     u->rank = role == UNIT_WORKER ? a->m.command.worker.rank : -1;
-    snprintf(u->addr, sizeof(u->addr), "10.0.0.%d", a->node);
+    address_of(a, role, u->addr, sizeof(u->addr));
     u->port = port;
     u->pid = 4000 + a->node;
     u->rss_bytes = 6 * 1024 * 1024;
@@ -539,11 +592,13 @@ static inline struct message *result_of(const struct asked *a, enum result_code 
     strcpy(m->result.text, text);
     if (code != RESULT_DONE)
         return m;
-    snprintf(m->result.addr, sizeof(m->result.addr), "10.0.0.%d", a->node);
+    address_of(a, has_carrier(a) ? UNIT_CARRIER : UNIT_WORKER, m->result.addr, sizeof(m->result.addr));
     if (a->m.command.kind == COMMAND_START_WORKER)
         m->result.port = 20052;
     if (a->m.command.kind == COMMAND_START_COORDINATOR)
         m->result.port = 18080;
+    if (has_carrier(a))
+        m->result.port = 7440;
     return m;
 }
 
@@ -553,6 +608,8 @@ static inline void carry_out(const struct asked *a)
         unit_add(a, UNIT_WORKER, 20052);
     if (a->m.command.kind == COMMAND_START_COORDINATOR)
         unit_add(a, UNIT_COORDINATOR, 18080);
+    if (has_carrier(a))
+        unit_add(a, UNIT_CARRIER, 7440);
     if (a->m.command.kind == COMMAND_STOP)
         w.n_units[a->node] = 0;
 }
@@ -619,7 +676,12 @@ static inline void shows_buffers(int node, int wrong, uint64_t other_bytes)
     for (size_t r = 0; r < w.plan.n_ranks; r++) {
         struct rank_buffers *b = &m->event->buffers[m->event->n_buffers++];
 
-        snprintf(b->endpoint, sizeof(b->endpoint), "%s:20052", w.plan.rank[r].addr);
+        if (!w.c->config.tunnel)
+            snprintf(b->endpoint, sizeof(b->endpoint), "%s:20052", w.plan.rank[r].addr);
+        else if (r)
+            snprintf(b->endpoint, sizeof(b->endpoint), "%s:7440", w.plan.rank[r].addr);
+        else
+            snprintf(b->endpoint, sizeof(b->endpoint), "127.0.0.1:20052");
         b->model_bytes = (int)r == wrong ? other_bytes : w.plan.rank[r].device[0].weight_bytes;
         b->kv_bytes = 3 * 1024 * 1024;
     }

@@ -269,7 +269,7 @@ static struct plan restart(void)
 }
 
 /* n2 was away when epoch 1 went on elsewhere, and when the controller that knew of it ended. */
-static void come_back_with_debts(size_t n_debts)
+static void come_back_with_debts(size_t n_debts, bool tunnel)
 {
     struct record rec = {.kind = RECORD_INSTANCE, .instance = id_of(107), .wall_ms = 5};
 
@@ -283,7 +283,7 @@ static void come_back_with_debts(size_t n_debts)
     rec.i.epoch = 2;
     rec.i.n_debts = n_debts;
     rec.i.debt[0] = (struct debt){.node = id_of(2), .epoch = 1};
-    rec.i.debt[1] = (struct debt){.node = id_of(1), .epoch = 1};
+    rec.i.debt[1] = (struct debt){.node = id_of(1), .epoch = 1, .tunnel = tunnel};
     step(&(struct cluster_ev){.kind = CLUSTER_EV_RESTORE, .record = &rec});
     begin();
     pass(70000); /* far longer than an instance that has stopped is shown */
@@ -296,7 +296,7 @@ static void come_back_with_debts(size_t n_debts)
 static void test_a_node_that_was_away_over_a_restart_is_still_told(void **state)
 {
     (void)state;
-    come_back_with_debts(1);
+    come_back_with_debts(1, false);
     assert_non_null(strstr(w.log, "n2 < stop e1\n"));
 }
 
@@ -304,8 +304,16 @@ static void test_a_node_that_was_away_over_a_restart_is_still_told(void **state)
 static void test_and_that_its_coordinator_may_live(void **state)
 {
     (void)state;
-    come_back_with_debts(2);
+    come_back_with_debts(2, false);
     assert_non_null(strstr(w.log, "n2 < stop e1 at large\n"));
+}
+
+/* Its carrier lets in nobody of another epoch. */
+static void test_which_does_not_matter_where_carriers_stood_between(void **state)
+{
+    (void)state;
+    come_back_with_debts(2, true);
+    assert_non_null(strstr(w.log, "n2 < stop e1\n"));
 }
 
 /* n1's first word after it was lost lists what it had before the epoch began there. */
@@ -1000,6 +1008,7 @@ int main(void)
         TEST(test_what_has_ended_is_kept_to_a_bound),
         TEST(test_a_node_that_was_away_over_a_restart_is_still_told),
         TEST(test_and_that_its_coordinator_may_live),
+        TEST(test_which_does_not_matter_where_carriers_stood_between),
         TEST(test_what_a_node_owes_is_not_forgiven_for_a_word_from_before),
         TEST(test_a_ready_instance_is_adopted_when_all_of_it_is_there),
         TEST(test_one_that_is_not_whole_is_ended),

@@ -36,7 +36,7 @@ static void test_instance(void **state)
     r.i.follows = lab_id(4);
     r.i.n_debts = 2;
     r.i.debt[0] = (struct debt){.node = lab_id(7), .epoch = 3};
-    r.i.debt[1] = (struct debt){.node = lab_id(8), .epoch = 1};
+    r.i.debt[1] = (struct debt){.node = lab_id(8), .epoch = 1, .tunnel = true};
     r.i.n_tried = 2;
     r.i.tried = calloc(2, sizeof(*r.i.tried));
     r.i.tried[0] = (struct tried){
