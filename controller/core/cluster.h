@@ -3,9 +3,9 @@
  * Rooms: cluster (the step: who is asked), node_machine, instance_machine, task_machine (the tables), nodes, hello (who
  * joins), knocks (who is lost), brake (when nobody is called so), neighbours (who reaches whom), retire (what operators say
  * of nodes), access, tokens and api_keys (who is let in), detector and hang (what is dead though it lives), wishes (what
- * people ask for), planning, placement, offers (memory), lifecycle (the way to ready), loading (its proof), release (the way
- * down), recovery (what follows trouble), drain and moving (how a node is emptied), hearing (what nodes say), deadlines,
- * restore, tasks, commands, effects, journal (all or nothing), view. */
+ * people ask for), planning, placement, offers (memory), lifecycle (the way to ready), loading (its proof), flows (what
+ * carriers see), release (the way down), recovery (what follows trouble), drain and moving (how a node is emptied), hearing
+ * (what nodes say), deadlines, restore, tasks, commands, effects, journal (all or nothing), view. */
 #ifndef CARAVAN_CONTROLLER_CORE_CLUSTER_H
 #define CARAVAN_CONTROLLER_CORE_CLUSTER_H
 

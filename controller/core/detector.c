@@ -3,9 +3,11 @@
 #include <inttypes.h>
 
 #include "common/core/err.h"
+#include "common/core/sat.h"
 #include "common/core/text.h"
 #include "controller/core/brake.h"
 #include "controller/core/effects.h"
+#include "controller/core/flows.h"
 #include "controller/core/hang.h"
 #include "controller/core/instances.h"
 #include "controller/core/lifecycle.h"
@@ -26,12 +28,18 @@ uint64_t detector_evict_after_ms(const struct cluster *c, const struct instance 
     return quarter < EVICT_MIN_MS ? EVICT_MIN_MS : quarter > EVICT_MAX_MS ? EVICT_MAX_MS : quarter;
 }
 
+/* Its own word, or that of a node to which one of its ranks still sends or from which it still takes. */
+static uint64_t last_sign_ms(const struct cluster *c, const struct node *n)
+{
+    return sat_max(n->last_seen_ms, flows_moved_ms(c, &n->id));
+}
+
 /* When the absence of member m ends this epoch; UINT64_MAX: it does not. */
 static uint64_t absence_due_ms(const struct cluster *c, const struct instance *i, size_t m)
 {
     const struct node *n = node_find(c, &i->run.member[m].node);
 
-    return n && n->state == NODE_LOST ? n->last_seen_ms + detector_evict_after_ms(c, i) : UINT64_MAX;
+    return n && n->state == NODE_LOST ? last_sign_ms(c, n) + detector_evict_after_ms(c, i) : UINT64_MAX;
 }
 
 static int evict_from(struct step *s, struct instance *i, struct node *unused)
@@ -57,7 +65,7 @@ static uint64_t eviction_due_ms(const struct cluster *c, const struct node *n)
 {
     uint64_t after_ms = c->config.evict_after_ms ? c->config.evict_after_ms : EVICT_MAX_MS;
 
-    return n->state == NODE_LOST ? n->last_seen_ms + after_ms : UINT64_MAX;
+    return n->state == NODE_LOST ? last_sign_ms(c, n) + after_ms : UINT64_MAX;
 }
 
 static int evict_nodes(struct step *s)

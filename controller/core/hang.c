@@ -5,6 +5,7 @@
 
 #include "common/core/err.h"
 #include "common/core/text.h"
+#include "controller/core/flows.h"
 #include "controller/core/lifecycle.h"
 #include "controller/core/nodes.h"
 #include "controller/core/sentence.h"
@@ -171,7 +172,66 @@ static bool stepped(const struct cluster *c, struct instance *i)
     return moved || !is_asked(i) || i->state == INSTANCE_LOADING;
 }
 
-/* ---- P1 --------------------------------------------------------------------------------------------------------- */
+/* ---- P1, P3 ------------------------------------------------------------------------------------------------------ */
+
+/* "GET_TENSOR waits for 11 s", behind what buf holds; nothing where no command of it is known to wait. */
+static void say_waits(const struct instance *i, size_t k, const char *before, char *buf, size_t size)
+{
+    const struct rank_flow *f = flows_at_worker(i, k);
+
+    if (f && f->oldest[0])
+        sentence_add(buf, size, "%s%s waits for %" PRIu64 " s", before, f->oldest,
+                     (f->oldest_ms + HANG_EARLY_MS) / 1000);
+}
+
+static int accuse(struct step *s, struct instance *i, size_t k, const struct unit_facts *u, const char *what)
+{
+    return err_fold(lifecycle_trouble(s, i, &i->plan->rank[k].node, "rank_hung", "rank %zu on %s hangs: %s%s", k,
+                                      i->plan->rank[k].node_name, what,
+                                      u->proc_state == 'T' ? "; its process is stopped (state T)" : ""));
+}
+
+static int accuse_frozen(struct step *s, struct instance *i, size_t k, const struct unit_facts *u)
+{
+    char what[PROTO_TEXT_MAX / 2];
+
+    text_format(what, sizeof(what), "for %" PRIu64 " s it has read nothing of what waits for it and used no CPU time",
+                (u->frozen_ms + HANG_EARLY_MS) / 1000);
+    say_waits(i, k, "; ", what, sizeof(what));
+    return err_fold(accuse(s, i, k, u, what));
+}
+
+static int accuse_owing(struct step *s, struct instance *i, size_t k, const struct unit_facts *u)
+{
+    char what[PROTO_TEXT_MAX / 2] = "";
+
+    say_waits(i, k, "", what, sizeof(what));
+    return err_fold(accuse(s, i, k, u, what));
+}
+
+/* Has the worker done nothing since it was last looked at? Asked with each word of its carrier: by samples of our own, a
+ * second apart, the clock would begin late. */
+static bool rests(const struct cluster *c, struct instance *i, size_t k, const struct unit_facts *u)
+{
+    uint64_t before = i->run.hang.rests_cpu_ms[k];
+
+    i->run.hang.rests_cpu_ms[k] = u->cpu_ms;
+    return u->cpu_ms == before && u->proc_state != 'D' && !devices_work(rank_node(c, i, k), &i->plan->rank[k]);
+}
+
+/* Only what is new says that it still waits: of a node whose agent is stuck the last word may be that of a healthy rank. */
+static bool owes_an_answer(struct step *s, struct instance *i, size_t k, const struct unit_facts *u)
+{
+    const struct rank_flow *f = flows_at_worker(i, k);
+    struct hang *h = &i->run.hang;
+
+    if (!u || !f || flows_told_ms(i, k) != s->now_ms)
+        return false;
+    if (!rests(s->c, i, k, u))
+        h->rests_ms[k] = s->now_ms;
+    return f->oldest[0] && f->oldest_ms + HANG_EARLY_MS >= HANG_MS &&
+           s->now_ms - h->rests_ms[k] + HANG_EARLY_MS >= HANG_MS;
+}
 
 int hang_check_ranks(struct step *s, struct instance *i)
 {
@@ -181,16 +241,16 @@ int hang_check_ranks(struct step *s, struct instance *i)
         return 0;
     if (is_disturbed(s->c, i))
         restart(h, s->now_ms);
-    for (size_t k = 0; k < i->run.n_ranks && s->now_ms - h->calm_ms >= HANG_MS; k++) {
+    for (size_t k = 0; k < i->run.n_ranks; k++) {
         const struct unit_facts *u = worker(s->c, i, k);
+        bool owes = owes_an_answer(s, i, k, u);
 
-        if (!u || u->frozen_ms + HANG_EARLY_MS < HANG_MS)
+        if (!u || s->now_ms - h->calm_ms < HANG_MS)
             continue;
-        return err_fold(lifecycle_trouble(s, i, &i->plan->rank[k].node, "rank_hung",
-                                          "rank %zu on %s hangs: for %" PRIu64
-                                          " s it has read nothing of what waits for it and used no CPU time%s",
-                                          k, i->plan->rank[k].node_name, (u->frozen_ms + HANG_EARLY_MS) / 1000,
-                                          u->proc_state == 'T' ? "; its process is stopped (state T)" : ""));
+        if (u->frozen_ms + HANG_EARLY_MS >= HANG_MS)
+            return err_fold(accuse_frozen(s, i, k, u));
+        if (owes)
+            return err_fold(accuse_owing(s, i, k, u));
     }
     return 0;
 }
@@ -210,18 +270,21 @@ static int blame_coordinator(struct step *s, struct instance *i, const struct un
                                       first->node_name, u->http_silent_ms / 1000));
 }
 
-enum suspicion { SUSPECT_NOBODY, SUSPECT_STUCK_NODE, SUSPECT_FROZEN, SUSPECT_STOPPED };
+enum suspicion { SUSPECT_NOBODY, SUSPECT_STUCK_NODE, SUSPECT_OWING, SUSPECT_FROZEN, SUSPECT_STOPPED };
 
-/* By P1's sign, which needs not have stood for its whole time here: that nothing moves is known already. */
+/* By the signs of P1 and P3, which need not have stood for their whole time here: that nothing moves is known already. */
 static enum suspicion suspicion_of(const struct cluster *c, const struct instance *i, size_t k)
 {
     const struct node *n = rank_node(c, i, k);
     const struct unit_facts *u = worker(c, i, k);
+    const struct rank_flow *f = flows_at_worker(i, k);
 
     if (u && u->proc_state == 'T')
         return SUSPECT_STOPPED;
     if (u && u->frozen_ms >= HANG_MS / 2)
         return SUSPECT_FROZEN;
+    if (f && f->oldest[0] && f->oldest_ms >= HANG_MS / 2)
+        return SUSPECT_OWING;
     return n && n->state == NODE_STUCK ? SUSPECT_STUCK_NODE : SUSPECT_NOBODY;
 }
 
@@ -232,6 +295,8 @@ static const char *suspicion_text(enum suspicion suspicion)
         return "its process is stopped (state T)";
     case SUSPECT_FROZEN:
         return "it does not read what waits for it";
+    case SUSPECT_OWING:
+        return "it does not answer";
     case SUSPECT_STUCK_NODE:
         return "its node's agent does not answer";
     case SUSPECT_NOBODY:
@@ -244,6 +309,7 @@ static int trouble_hung(struct step *s, struct instance *i)
 {
     const struct unit_facts *u = coordinator(s->c, i);
     enum suspicion worst = SUSPECT_NOBODY;
+    char waits[PROTO_TEXT_MAX / 2] = "";
     size_t who = 0;
 
     if (u && (u->proc_state == 'T' || u->http_silent_ms >= HANG_HTTP_MS))
@@ -261,9 +327,10 @@ static int trouble_hung(struct step *s, struct instance *i)
                                           "a request stood still for %d s and no process of it did anything; which of "
                                           "them hangs is unknown",
                                           HANG_MS / 1000));
+    say_waits(i, who, "; ", waits, sizeof(waits));
     return err_fold(lifecycle_trouble(s, i, &i->plan->rank[who].node, "instance_hung",
-                                      "a request stood still for %d s: rank %zu on %s hangs, %s", HANG_MS / 1000, who,
-                                      i->plan->rank[who].node_name, suspicion_text(worst)));
+                                      "a request stood still for %d s: rank %zu on %s hangs, %s%s", HANG_MS / 1000, who,
+                                      i->plan->rank[who].node_name, suspicion_text(worst), waits));
 }
 
 /* ---- late, but working ------------------------------------------------------------------------------------------- */

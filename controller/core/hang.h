@@ -1,5 +1,6 @@
 /* Does an instance hang though its processes live? P1 accuses one rank by its unread bytes, P2 the whole instance by its
- * standing still under a request. Source: design, "The rank tunnel"; detection, section 2. */
+ * standing still under a request, P3 one rank by the command that it does not answer. Source: design, "The rank tunnel";
+ * detection, sections 2 and 3. */
 #ifndef CARAVAN_CONTROLLER_CORE_HANG_H
 #define CARAVAN_CONTROLLER_CORE_HANG_H
 
@@ -17,7 +18,8 @@ enum {
 /* Its processes are there to be watched. */
 bool hang_watches(const struct instance *i);
 
-/* P1, by what its nodes have said last. The caller has said step_instance. 0, -ENOMEM. */
+/* P1, by what its nodes have said last, and P3 of the ranks of which carriers have just told. The caller has said
+ * step_instance. 0, -ENOMEM. */
 int hang_check_ranks(struct step *s, struct instance *i);
 
 /* Once a second: P2, and whoever is late. 0, -ENOMEM. */

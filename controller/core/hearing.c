@@ -320,6 +320,8 @@ static int lose_one(struct step *s, struct instance *i, struct node *n)
 
     if (!run_member(&i->run, &n->id, &member))
         return 0;
+    if (i->state == INSTANCE_LOADING && plan_is_tunnel(i->plan))
+        return 0; /* its streams wait for the network, and its eviction for its streams */
     if (i->state == INSTANCE_LEASING || i->state == INSTANCE_STARTING || i->state == INSTANCE_LOADING)
         return err_fold(lifecycle_trouble(s, i, &n->id, "node_lost", "node %s was lost while the instance was %s",
                                           i->run.member[member].name, instance_state_name(i->state)));

@@ -4,8 +4,11 @@
 #include <string.h>
 
 #include "common/core/err.h"
+#include "common/core/sat.h"
 #include "common/core/text.h"
+#include "common/core/units.h"
 #include "controller/core/effects.h"
+#include "controller/core/flows.h"
 #include "controller/core/lifecycle.h"
 #include "controller/core/nodes.h"
 #include "controller/core/sentence.h"
@@ -128,6 +131,11 @@ static int take_buffers(struct step *s, struct instance *i, const struct agent_e
 
 /* ---- the way to ready ------------------------------------------------------------------------------------------- */
 
+static uint64_t resident_bytes(const struct instance *i, size_t r)
+{
+    return i->plan->rank[r].local ? i->run.coordinator_rss_bytes : i->run.rank[r].rss_bytes;
+}
+
 static void begin_load(struct step *s, struct instance *i, const char *addr, uint16_t port)
 {
     struct run *run = &i->run;
@@ -141,8 +149,10 @@ static void begin_load(struct step *s, struct instance *i, const char *addr, uin
     run->load_began = true;
     run->load_began_ms = run->growth_ms = s->now_ms;
     run->stall_ms = s->now_ms + s->c->config.load_stall_ms;
-    for (size_t r = 0; r < run->n_ranks; r++)
-        run->load_began_bytes += loading_loaded_bytes(i, r);
+    for (size_t r = 0; r < run->n_ranks; r++) {
+        run->rank[r].began_bytes = resident_bytes(i, r);
+        flows_loaded(i, r, &run->rank[r].began_got_bytes);
+    }
 }
 
 static int ask_token(struct step *s, struct instance *i)
@@ -239,8 +249,9 @@ int loading_timed_out(struct step *s, struct instance *i)
                                           s->c->config.warm_up_ms / 1000));
     return err_fold(lifecycle_trouble(s, i, NULL, "load_stalled",
                                       "the load has not moved for %" PRIu64
-                                      " s: no rank grew and the coordinator on %s did nothing",
-                                      s->c->config.load_stall_ms / 1000, i->plan->rank[0].node_name));
+                                      " s: no rank %s and the coordinator on %s did nothing",
+                                      s->c->config.load_stall_ms / 1000,
+                                      plan_is_tunnel(i->plan) ? "got anything" : "grew", i->plan->rank[0].node_name));
 }
 
 /* ---- movement --------------------------------------------------------------------------------------------------- */
@@ -259,11 +270,22 @@ static void grew(struct step *s, struct instance *i, uint64_t cpu_ms)
         i->run.stall_ms = s->now_ms + s->c->config.load_stall_ms;
 }
 
+void loading_flow(struct step *s, struct instance *i, size_t rank)
+{
+    struct rank *r = &i->run.rank[rank];
+    uint64_t got;
+
+    if (!flows_loaded(i, rank, &got) || sat_sub(got, r->got_growth_bytes) <= LOAD_GROWTH_BYTES)
+        return; /* let small steps add up */
+    grew(s, i, i->run.growth_cpu_ms);
+    r->got_growth_bytes = got;
+}
+
 void loading_sample(struct step *s, struct instance *i, const struct unit_facts *u)
 {
     struct run *run = &i->run;
     bool coordinator = u->role == UNIT_COORDINATOR;
-    uint64_t *rss = NULL, *growth = NULL;
+    uint64_t *rss = NULL, *growth = NULL, got;
 
     if (coordinator) {
         rss = &run->coordinator_rss_bytes;
@@ -275,6 +297,8 @@ void loading_sample(struct step *s, struct instance *i, const struct unit_facts 
     if (!rss)
         return;
     *rss = u->rss_bytes;
+    if (!coordinator && flows_loaded(i, (size_t)u->rank, &got))
+        return; /* what it holds moves by what it gets, or by nothing of ours */
     if (coordinator && worked(run, u->cpu_ms, s->now_ms))
         grew(s, i, u->cpu_ms);
     else if (u->rss_bytes > *growth + LOAD_GROWTH_BYTES)
@@ -286,15 +310,46 @@ void loading_sample(struct step *s, struct instance *i, const struct unit_facts 
 
 uint64_t loading_loaded_bytes(const struct instance *i, size_t r)
 {
-    uint64_t rss = i->plan->rank[r].local ? i->run.coordinator_rss_bytes : i->run.rank[r].rss_bytes;
-    uint64_t planned = loading_planned_bytes(i, r);
+    uint64_t bytes;
 
-    return rss < planned ? rss : planned;
+    if (i->plan->rank[r].local || !flows_loaded(i, r, &bytes))
+        bytes = resident_bytes(i, r);
+    return sat_min(bytes, loading_planned_bytes(i, r));
+}
+
+/* By the measure that counts for it now. */
+static uint64_t began_bytes(const struct instance *i, size_t r)
+{
+    uint64_t got;
+
+    return i->plan->rank[r].local || !flows_loaded(i, r, &got) ? i->run.rank[r].began_bytes
+                                                               : i->run.rank[r].began_got_bytes;
+}
+
+void loading_text(const struct instance *i, char *buf, size_t size)
+{
+    uint64_t loaded = 0, planned = 0, fed = 0;
+    bool told = false;
+
+    buf[0] = '\0';
+    for (size_t r = 0; r < i->run.n_ranks; r++) {
+        const struct rank_flow *f = flows_at_worker(i, r);
+
+        loaded += loading_loaded_bytes(i, r);
+        planned += loading_planned_bytes(i, r);
+        fed = sat_add(fed, f ? f->fed_bytes : 0);
+        told |= f != NULL;
+    }
+    if (!told)
+        return;
+    text_format(buf, size, "loading: %s of %s", UNITS_MEMORY(loaded), UNITS_MEMORY(planned));
+    if (fed)
+        sentence_add(buf, size, ", %s of it from the nodes' own files", UNITS_MEMORY(sat_min(fed, loaded)));
 }
 
 uint32_t loading_progress(const struct instance *i, uint64_t now_ms, uint64_t *eta_ms)
 {
-    uint64_t loaded = 0, planned = 0, done, took_ms;
+    uint64_t loaded = 0, planned = 0, done = 0, took_ms;
 
     *eta_ms = UINT64_MAX;
     if (i->state == INSTANCE_READY || i->state == INSTANCE_DRAINING) {
@@ -306,8 +361,8 @@ uint32_t loading_progress(const struct instance *i, uint64_t now_ms, uint64_t *e
     for (size_t r = 0; r < i->run.n_ranks; r++) {
         loaded += loading_loaded_bytes(i, r);
         planned += loading_planned_bytes(i, r);
+        done += sat_sub(loading_loaded_bytes(i, r), began_bytes(i, r));
     }
-    done = loaded > i->run.load_began_bytes ? loaded - i->run.load_began_bytes : 0;
     took_ms = now_ms - i->run.load_began_ms;
     if (done)
         *eta_ms = (uint64_t)((double)(planned - loaded) / (double)done * (double)took_ms);

@@ -17,6 +17,8 @@ int loading_started(struct step *s, struct instance *i, const char *addr, uint16
 int loading_event(struct step *s, struct instance *i, const struct agent_event_facts *ev);
 /* A process of the epoch as a report shows it. */
 void loading_sample(struct step *s, struct instance *i, const struct unit_facts *u);
+/* What carriers tell of this rank has changed. */
+void loading_flow(struct step *s, struct instance *i, size_t rank);
 int loading_warmed(struct step *s, struct instance *i, bool ok, const char *text);
 /* One of stall_ms, proof_ms, warm_ms has passed. */
 int loading_timed_out(struct step *s, struct instance *i);
@@ -24,7 +26,10 @@ int loading_timed_out(struct step *s, struct instance *i);
 /* Whether rank r was seen to hold what the plan gives it. */
 bool loading_proven(const struct instance *i, size_t r);
 uint64_t loading_planned_bytes(const struct instance *i, size_t r);
+/* Of what the plan gives it: what came over its flow, else what its process holds. */
 uint64_t loading_loaded_bytes(const struct instance *i, size_t r);
+/* "loading: 103 MiB of 206 MiB, 40 MiB of it from the nodes' own files". Empty where carriers do not tell. */
+void loading_text(const struct instance *i, char *buf, size_t size);
 /* 0..1000, and the time that the rest takes at the rate so far (UINT64_MAX: unknown). */
 uint32_t loading_progress(const struct instance *i, uint64_t now_ms, uint64_t *eta_ms);
 

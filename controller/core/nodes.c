@@ -9,6 +9,7 @@
 #include "common/core/text.h"
 #include "controller/core/brake.h"
 #include "controller/core/effects.h"
+#include "controller/core/flows.h"
 #include "controller/core/hang.h"
 #include "controller/core/hearing.h"
 #include "controller/core/hello.h"
@@ -199,7 +200,8 @@ static int take_report(struct step *s, struct node *n, struct report *report)
     n->n_leases = report->n_leases;
     memcpy(n->lease, report->lease, report->n_leases * sizeof(n->lease[0]));
     n->complete |= report->full;
-    return err_fold(take_lists(s, n, report));
+    r = take_lists(s, n, report);
+    return r ? err_fold(r) : err_fold(flows_hear(s, n, report));
 }
 
 int nodes_report(struct step *s, struct node *n, struct message *m)

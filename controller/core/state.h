@@ -107,12 +107,22 @@ struct member {
     struct call lease, stop;
 };
 
+/* One end of a rank's streams, as its node told of it: flows.h. */
+struct flow_end {
+    struct rank_flow flow;
+    uint64_t told_ms, moved_ms; /* when it was told last, and when other bytes than before; 0: never */
+};
+enum flow_at { FLOW_AT_WORKER, FLOW_AT_COORDINATOR, FLOW_ENDS };
+
 struct rank {
     size_t member;
     struct call start;
     char endpoint[PROTO_ADDR_MAX + 8]; /* empty: not started, or local */
     uint64_t rss_bytes;
-    uint64_t growth_bytes;                   /* resident when it last counted as growth */
+    uint64_t growth_bytes,
+        got_growth_bytes; /* resident, and what had come by its flow, when that last counted as growth */
+    uint64_t began_bytes, began_got_bytes; /* the same when the load began */
+    struct flow_end flow[FLOW_ENDS];
     uint64_t model_bytes[PROTO_DEVICES_MAX]; /* by the coordinator's log; 0: not seen */
     uint64_t held_bytes[PROTO_DEVICES_MAX];  /* model, KV and compute buffers by the same */
 };
@@ -126,6 +136,8 @@ struct hang {
     uint64_t late_ms;    /* a request was in progress, no token came and no batch ended */
     uint64_t sampled_ms; /* 0: not yet */
     uint64_t progress, n_decode, coordinator_cpu_ms, worker_cpu_ms[PROTO_RANKS_MAX];
+    uint64_t rests_ms[PROTO_RANKS_MAX]; /* its worker did nothing, by the words that came with its carrier's */
+    uint64_t rests_cpu_ms[PROTO_RANKS_MAX];
     bool works[PROTO_RANKS_MAX]; /* in the last sample */
     uint32_t n_cut;              /* of the traffic in flight: it was when our own machine slept, and may be for ever */
 };
@@ -149,7 +161,7 @@ struct run {
     uint64_t coordinator_growth_bytes;
     bool load_began, listening, warming;
     uint64_t local_model_bytes; /* seen in the coordinator's own process */
-    uint64_t load_began_ms, load_began_bytes;
+    uint64_t load_began_ms;
     uint64_t growth_ms, growth_bytes, growth_cpu_ms; /* when and where the load last moved */
     uint64_t stall_ms, proof_ms, warm_ms;            /* deadlines; UINT64_MAX: not running */
     bool warm_again;    /* the first token is asked for at warm_ms: our own suspend cut off what was asked before */

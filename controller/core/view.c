@@ -7,15 +7,14 @@
 
 #include "common/cleanup.h"
 #include "common/core/err.h"
-#include "common/core/text.h"
 #include "controller/core/access.h"
 #include "controller/core/brake.h"
-#include "controller/core/hang.h"
+#include "controller/core/instances.h"
 #include "controller/core/loading.h"
 #include "controller/core/nodes.h"
 #include "controller/core/offers.h"
-#include "controller/core/restore.h"
 #include "controller/core/state.h"
+#include "controller/core/view_instances.h"
 
 /* ---- nodes ------------------------------------------------------------------------------------------------------ */
 
@@ -76,79 +75,16 @@ static int view_nodes(const struct cluster *c, uint64_t now_ms, struct view *v)
     return 0;
 }
 
-/* ---- instances -------------------------------------------------------------------------------------------------- */
-
-static bool serves(enum instance_state state)
-{
-    return state == INSTANCE_READY || state == INSTANCE_DRAINING;
-}
-
-static void fill_ranks(const struct cluster *c, const struct instance *i, uint64_t now_ms, struct view_instance *v)
-{
-    v->n_ranks = i->run.n_ranks;
-    for (size_t r = 0; r < i->run.n_ranks; r++) {
-        memcpy(v->rank[r].endpoint, i->run.rank[r].endpoint, sizeof(v->rank[r].endpoint));
-        v->rank[r].loaded_bytes = loading_loaded_bytes(i, r);
-        v->rank[r].planned_bytes = loading_planned_bytes(i, r);
-        v->rank[r].proven = serves(i->state) || (i->state == INSTANCE_LOADING && loading_proven(i, r));
-        v->rank[r].slow = hang_is_slow(i, r, now_ms);
-        v->rank[r].frozen_ms = hang_frozen_ms(c, i, r);
-    }
-}
-
-static void fill_recovery(const struct instance *i, uint64_t now_ms, struct view_instance *v)
-{
-    const struct recovery *r = &i->recovery;
-
-    v->attempts = r->attempts;
-    v->again_in_ms = r->again_ms == UINT64_MAX ? UINT64_MAX : r->again_ms > now_ms ? r->again_ms - now_ms : 0;
-    v->missing_bytes = i->state == INSTANCE_WAITING ? r->missing_bytes : 0;
-    v->n_tried = r->n_tried;
-    for (size_t k = 0; k < r->n_tried; k++)
-        v->tried[k] = r->tried[k].shown;
-}
-
-static int fill_instance(const struct cluster *c, const struct instance *i, uint64_t now_ms, struct view_instance *v)
-{
-    v->id = i->id;
-    memcpy(v->name, i->name, sizeof(v->name));
-    memcpy(v->model, i->request.model, sizeof(v->model));
-    v->state = i->state;
-    v->epoch = i->epoch;
-    memcpy(v->coordinator_addr, i->run.coordinator_addr, sizeof(v->coordinator_addr));
-    v->coordinator_port = i->run.coordinator_port;
-    text_format(v->coordinator_key, sizeof(v->coordinator_key), "%s", node_carrier_key(c, i));
-    v->progress_permille = loading_progress(i, now_ms, &v->eta_ms);
-    v->state_since_wall_ms = i->state_since_wall_ms;
-    v->ready_wall_ms = i->ready_wall_ms;
-    if (!restore_waits(c, i, v->reason, sizeof(v->reason)))
-        memcpy(v->reason, i->reason, sizeof(v->reason));
-    v->follows = i->follows;
-    v->in_flight = i->run.traffic.in_flight;
-    fill_recovery(i, now_ms, v);
-    if (!i->plan)
-        return 0;
-    fill_ranks(c, i, now_ms, v);
-    v->plan = plan_copy(i->plan);
-    return v->plan ? 0 : err_raise(-ENOMEM);
-}
-
-static int view_instances(const struct cluster *c, uint64_t now_ms, struct view *v)
-{
-    int r;
-
-    v->instance = calloc(c->instances.n + 1, sizeof(*v->instance));
-    if (!v->instance)
-        return err_raise(-ENOMEM);
-    for (size_t k = c->instances.n; k--;) {
-        r = fill_instance(c, CLUSTER_INSTANCE(c, k), now_ms, &v->instance[v->n_instances++]);
-        if (r)
-            return err_fold(r);
-    }
-    return 0;
-}
-
 /* ---- tasks ------------------------------------------------------------------------------------------------------ */
+
+/* How far its load is, where carriers tell: until it has an outcome that is what there is to say of it. */
+static void fill_progress(const struct cluster *c, struct view_task *t)
+{
+    const struct instance *i = instance_find(c, &t->instance);
+
+    if (t->kind == TASK_DEPLOY && t->state == TASK_RUNNING && i && i->state == INSTANCE_LOADING)
+        loading_text(i, t->text, sizeof(t->text));
+}
 
 static int view_tasks(const struct cluster *c, struct view *v)
 {
@@ -157,8 +93,10 @@ static int view_tasks(const struct cluster *c, struct view *v)
     v->task = calloc(n + 1, sizeof(*v->task));
     if (!v->task)
         return err_raise(-ENOMEM);
-    for (size_t k = c->tasks.n; v->n_tasks < n;)
-        v->task[v->n_tasks++] = CLUSTER_TASK(c, --k)->view;
+    for (size_t k = c->tasks.n; v->n_tasks < n; v->n_tasks++) {
+        v->task[v->n_tasks] = CLUSTER_TASK(c, --k)->view;
+        fill_progress(c, &v->task[v->n_tasks]);
+    }
     return 0;
 }
 
@@ -387,9 +325,9 @@ bool view_node_answers(const struct view_node *n)
 /* How well it is meant: 0 not at all; its name or id before its model's name, one that serves before one that does not. */
 static int likeness(const struct view_instance *i, const char *model, const struct id128 *id)
 {
-    int serving = i->state == INSTANCE_READY ? 4
-                  : serves(i->state)         ? 2
-                                             : 0; /* one that moves has left the name behind */
+    int serving = i->state == INSTANCE_READY      ? 4
+                  : i->state == INSTANCE_DRAINING ? 2
+                                                  : 0; /* one that moves has left the name behind */
 
     if (!strcmp(i->name, model) || (id && id128_equal(&i->id, id)))
         return serving + 2;

@@ -98,10 +98,15 @@ struct view_instance {
     size_t n_ranks;
     struct view_rank {
         char endpoint[PROTO_ADDR_MAX + 8];
-        uint64_t loaded_bytes, planned_bytes; /* worker's resident memory against the plan's weights */
+        uint64_t loaded_bytes,
+            planned_bytes; /* what came by its flow, else its resident memory, of the plan's weights */
         bool proven;
         bool slow; /* late, but it works */
         uint64_t frozen_ms;
+        bool has_flow;         /* its node's carrier, or the coordinator's, has told of its streams */
+        struct rank_flow flow; /* at the worker's end, else at the coordinator's; a coordinator beside it has both */
+        uint64_t away_ms; /* so much longer its oldest command waits at the coordinator's end: the network has it */
+        uint32_t share_permille; /* of the time that all ranks together have computed */
     } rank[PROTO_RANKS_MAX];
     uint32_t progress_permille;
     uint64_t eta_ms; /* UINT64_MAX: unknown */

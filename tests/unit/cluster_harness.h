@@ -47,6 +47,8 @@ struct world {
     uint64_t last_id[NODES][COMMAND_KNOCK + 1]; /* newest command id per node and kind */
     struct unit_facts unit[NODES][PROTO_UNITS_MAX];
     size_t n_units[NODES];
+    struct rank_flow flow[NODES][PROTO_FLOWS_MAX];
+    size_t n_flows[NODES];
     struct plan plan;            /* the newest one committed */
     struct record_instance kept; /* the newest record of an instance, without its request's arguments and its plans */
     struct tried tried[VIEW_TRIES_MAX];
@@ -463,6 +465,8 @@ static inline struct message *report_of(int node)
     r->device[0].free_bytes = 8 * GIB;
     r->n_units = w.n_units[node];
     memcpy(r->unit, w.unit[node], sizeof(w.unit[node]));
+    r->n_flows = w.n_flows[node];
+    memcpy(r->flow, w.flow[node], sizeof(w.flow[node]));
     r->n_models = 1;
     r->model = calloc(1, sizeof(*r->model));
     assert_non_null(r->model);
@@ -701,6 +705,24 @@ static inline void warmed(bool ok, const char *text)
 {
     step(&(struct cluster_ev){
         .kind = CLUSTER_EV_WARMED, .instance = w.instance, .epoch = w.epoch, .ok = ok, .text = text});
+}
+
+/* ---- what carriers tell ------------------------------------------------------------------------------------------- */
+
+/* What node tells of one end of that rank; a new one is of the newest epoch. */
+static inline struct rank_flow *flow_of(int node, uint32_t rank, bool at_worker)
+{
+    for (size_t k = 0; k < w.n_flows[node]; k++) {
+        struct rank_flow *f = &w.flow[node][k];
+
+        if (f->epoch == w.epoch && f->rank == rank && f->at_worker == at_worker &&
+            id128_equal(&f->instance, &w.instance))
+            return f;
+    }
+    assert_true(w.n_flows[node] < PROTO_FLOWS_MAX);
+    w.flow[node][w.n_flows[node]] = (struct rank_flow){
+        .instance = w.instance, .epoch = w.epoch, .rank = rank, .at_worker = at_worker, .n_streams = 1};
+    return &w.flow[node][w.n_flows[node]++];
 }
 
 /* ---- time -------------------------------------------------------------------------------------------------------- */

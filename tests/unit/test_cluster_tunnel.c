@@ -443,6 +443,80 @@ static void test_a_debt_stands_for_the_epochs_before_it(void **state)
     assert_false(w.kept.debt[0].tunnel);
 }
 
+/* ---- nodes that are away -------------------------------------------------------------------------------------------- */
+
+/* Node `gone` is not heard of any more and no knock finds it; the other tells what its streams to it still do. */
+static void away(int gone, int other, uint64_t ms, struct rank_flow *moving)
+{
+    for (uint64_t t = 0; t < ms; t += 500) {
+        pass(500);
+        if (moving)
+            moving->answer_bytes += 312;
+        report(other);
+        knocked(gone, KNOCK_UNANSWERED);
+        witnessed(other, KNOCK_UNANSWERED);
+    }
+}
+
+static void test_bytes_that_move_hold_an_eviction_back(void **state)
+{
+    (void)state;
+    make_ready(7, 2);
+    pass_reporting(5000, 2);
+    away(2, 1, 40000, flow_of(1, 1, false));
+    assert_non_null(strstr(w.log, "node n2 suspect -> lost"));
+    assert_null(strstr(w.log, "instance m"));
+    assert_null(strstr(w.log, "evict"));
+    quiet();
+    away(2, 1, 1500, NULL);
+    assert_null(strstr(w.log, "instance m"));
+    away(2, 1, 1000, NULL);
+    assert_non_null(strstr(w.log, "instance m ready -> recovering (trouble): node n2 is lost"));
+}
+
+/* Of the coordinator's node the ranks tell. */
+static void test_of_rank_0s_node_the_others_tell(void **state)
+{
+    (void)state;
+    make_ready(7, 2);
+    pass_reporting(5000, 2);
+    away(1, 2, 20000, flow_of(2, 1, true));
+    assert_non_null(strstr(w.log, "node n1 suspect -> lost"));
+    assert_null(strstr(w.log, "instance m"));
+    away(1, 2, 2500, NULL);
+    assert_non_null(strstr(w.log, "instance m ready -> recovering (trouble): node n1 is lost"));
+}
+
+/* Nobody vouches for himself, nor for what he has not seen. */
+static void test_a_stream_that_stands_still_holds_nothing_back(void **state)
+{
+    (void)state;
+    make_ready(7, 2);
+    flow_of(1, 1, false)->answer_bytes = 5;
+    pass_reporting(5000, 2);
+    away(2, 1, 2500, flow_of(1, 0, false)); /* rank 0 is its own node's */
+    assert_non_null(strstr(w.log, "instance m ready -> recovering (trouble): node n2 is lost"));
+}
+
+/* A load whose stream waits for the network goes on when that is back. */
+static void test_a_load_outlives_a_cut(void **state)
+{
+    struct rank_flow *f;
+
+    (void)state;
+    begin_load(7, 2);
+    done(1, COMMAND_START_COORDINATOR);
+    f = flow_of(1, 1, false);
+    away(2, 1, 6000, f);
+    assert_non_null(strstr(w.log, "node n2 suspect -> lost"));
+    assert_null(strstr(w.log, "instance m"));
+    report(2);
+    quiet();
+    shows_buffers(1, -1, 0);
+    listens(1);
+    EXPECT("warm_up m 10.0.0.1:7440 by k1\n");
+}
+
 int main(void)
 {
 #define TUNNEL(test) cmocka_unit_test_setup_teardown(test, tunnel_setup, world_teardown)
@@ -468,6 +542,10 @@ int main(void)
         TUNNEL(test_without_a_carrier_nothing_is_adopted),
         TUNNEL(test_a_debt_remembers_how_its_ranks_were_reached),
         TUNNEL(test_a_debt_stands_for_the_epochs_before_it),
+        TUNNEL(test_bytes_that_move_hold_an_eviction_back),
+        TUNNEL(test_of_rank_0s_node_the_others_tell),
+        TUNNEL(test_a_stream_that_stands_still_holds_nothing_back),
+        TUNNEL(test_a_load_outlives_a_cut),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
