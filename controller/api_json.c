@@ -184,7 +184,7 @@ static json_t *backend_json(const struct backend *b)
 
     bad |= json_put_uint(o, "port", b->port);
     bad |= json_put_text_or_null(o, "node_name", b->node_name);
-    bad |= json_put_text(o, "transport", "direct");
+    bad |= json_put_text(o, "transport", place_transport_name(b->tunnel ? TRANSPORT_TUNNEL : TRANSPORT_DIRECT));
     bad |= json_put_text(o, "state", backend_state_name(b->state));
     bad |= put_rpc(o, "rpc", &b->rpc);
     bad |= json_put_uint_or_null(o, "memory_bytes", b->memory_bytes);

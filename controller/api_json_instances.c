@@ -19,6 +19,37 @@ static const struct unit_facts *find_worker(const struct view *v, const struct v
     return NULL;
 }
 
+/* What carriers have seen of its streams; null: nothing. */
+static json_t *flow_json(const struct view_rank *rank)
+{
+    const struct rank_flow *f = &rank->flow;
+    json_t *o;
+    int bad;
+
+    if (!rank->has_flow)
+        return json_null();
+    o = json_object();
+    bad = json_put_text(o, "end", f->at_worker ? "worker" : "coordinator");
+    bad |= json_put_uint(o, "streams", f->n_streams);
+    bad |= json_put_uint(o, "to_bytes", f->request_bytes);
+    bad |= json_put_uint(o, "to_frames", f->n_requests);
+    bad |= json_put_uint(o, "from_bytes", f->answer_bytes);
+    bad |= json_put_uint(o, "from_frames", f->n_answers);
+    bad |= json_put_uint(o, "tensor_bytes", f->tensor_bytes);
+    bad |= json_put_uint(o, "fed_bytes", f->fed_bytes);
+    bad |= json_put_uint(o, "round_trips", f->n_round_trips);
+    bad |= json_put_uint(o, "graphs", f->n_graphs);
+    bad |= json_put_uint(o, "graph_ms", f->graph_ms);
+    bad |= json_put_uint(o, "share_permille", rank->share_permille);
+    bad |= json_put_text_or_null(o, "oldest", f->oldest);
+    bad |= json_put_uint(o, "oldest_ms", f->oldest_ms);
+    bad |= json_put_uint(o, "away_ms", rank->away_ms);
+    bad |= json_put_uint(o, "held_bytes", f->held_bytes);
+    bad |= json_put_uint(o, "held_ms", f->held_ms);
+    bad |= json_put_text_or_null(o, "blind", f->blind);
+    return whole(o, bad);
+}
+
 static json_t *rank_json(const struct view *v, const struct view_instance *in, size_t i)
 {
     const struct unit_facts *worker = find_worker(v, in, i);
@@ -34,6 +65,7 @@ static json_t *rank_json(const struct view *v, const struct view_instance *in, s
     bad |= json_put_bool(o, "slow", rank->slow);
     bad |= json_put_bool(o, "stopped", worker && worker->proc_state == 'T');
     bad |= json_put_uint(o, "frozen_ms", rank->frozen_ms);
+    bad |= json_put(o, "flow", flow_json(rank));
     return whole(o, bad);
 }
 

@@ -215,18 +215,27 @@ static enum backend_state unit_backend_state(const struct view_node *n, const st
     return id128_is_zero(&u->instance) ? BACKEND_HEALTHY : BACKEND_BUSY;
 }
 
+/* Behind carriers a worker listens for its own machine alone: there is one place to knock at, the agent, as it advertises. */
+static bool is_shown(const struct view_node *n, const struct unit_facts *u, bool tunnel)
+{
+    /* A unit that was not started yet has no port: that is no dummy entry, it is no entry. */
+    return u->role == UNIT_WORKER && (u->port || u->pid) && (!tunnel || (u->standing && n->hello.n_addrs));
+}
+
 static void take_unit(struct discovery *d, const struct view *v, const struct view_node *n, const struct unit_facts *u)
 {
+    bool tunnel = strcmp(n->hello.transport, "tunnel") == 0;
+    const char *addr = tunnel ? n->hello.addr[0] : u->addr;
+    uint16_t port = tunnel ? n->hello.port : u->port;
     struct backend *b;
     char text[192];
 
-    /* A unit that was not started yet has no port: that is no dummy entry, it is no entry. */
-    if (u->role != UNIT_WORKER || (u->port == 0 && !u->pid) ||
-        is_dropped(d, BACKEND_BY_AGENT, u->addr, u->addr, u->port))
+    if (!is_shown(n, u, tunnel) || is_dropped(d, BACKEND_BY_AGENT, addr, addr, port))
         return;
-    b = take(d, u->addr, u->port, v->made_wall_ms);
+    b = take(d, addr, port, v->made_wall_ms);
     if (!b)
         return;
+    b->tunnel = tunnel;
     d->told[b - d->item] = true;
     snprintf(b->node_name, sizeof(b->node_name), "%s", n->hello.name);
     b->rpc = u->rpc;

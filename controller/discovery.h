@@ -24,6 +24,7 @@ struct backend {
     uint16_t port;
     char node_name[PROTO_NAME_MAX]; /* empty: not ours */
     char service[MDNS_NAME_MAX];    /* empty: not advertised */
+    bool tunnel;                    /* it is behind carriers: this is where its agent is knocked at */
     enum backend_state state;
     struct rpc_version rpc;
     uint64_t memory_bytes; /* 0: unknown */

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "common/core/err.h"
+#include "controller/metrics_page.h"
 
 static const double bounds[METRICS_BUCKETS] = {0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0};
 
@@ -27,15 +28,6 @@ struct metrics {
     } model[METRICS_MODELS_MAX];
     uint64_t unknown[CODES + 1];
     uint64_t refused[REFUSALS];
-};
-
-/* What a page is printed from. */
-struct page {
-    FILE *out;
-    const struct metrics *m;
-    const struct view *view; /* may be NULL */
-    const struct metrics_control *control;
-    uint64_t wall_ms;
 };
 
 int metrics_new(struct metrics **ret)
@@ -97,8 +89,7 @@ void metrics_http_refused(struct metrics *m, int status)
 
 /* ---- printing ---- */
 
-/* A label's value with its quotes. */
-static void label(FILE *out, const char *name, const char *value)
+void metrics_label(FILE *out, const char *name, const char *value)
 {
     fprintf(out, "%s=\"", name);
     for (; *value; value++)
@@ -142,7 +133,7 @@ static void node_label(const struct page *p, const struct view_node *n)
     char name[PROTO_NAME_MAX + ID128_SHORT_TEXT + 1];
 
     snprintf(name, sizeof(name), "%s%s%s", n->hello.name, twin ? "-" : "", twin ? ID128_SHORT(&n->id) : "");
-    label(p->out, "node", name);
+    metrics_label(p->out, "node", name);
 }
 
 static void node_sample(const struct page *p, const char *name, const struct view_node *n, const char *value)
@@ -194,10 +185,10 @@ static void device_sample(const struct page *p, const char *name, const struct v
     fprintf(p->out, "%s{", name);
     node_label(p, n);
     fputc(',', p->out);
-    label(p->out, "device", d->name);
+    metrics_label(p->out, "device", d->name);
     if (kind) {
         fputc(',', p->out);
-        label(p->out, "kind", kind);
+        metrics_label(p->out, "kind", kind);
     }
     fputs("} ", p->out);
 }
@@ -244,9 +235,9 @@ static void print_device_temperature(const struct page *p, const char *name)
 static void instance_sample(const struct page *p, const char *name, const struct view_instance *in)
 {
     fprintf(p->out, "%s{", name);
-    label(p->out, "model", in->name);
+    metrics_label(p->out, "model", in->name);
     fputc(',', p->out);
-    label(p->out, "unit", ID128(&in->id));
+    metrics_label(p->out, "unit", ID128(&in->id));
     fputs("} ", p->out);
 }
 
@@ -271,22 +262,6 @@ static void print_instance_progress(const struct page *p, const char *name)
     for (size_t i = 0; p->view && i < p->view->n_instances; i++) {
         instance_sample(p, name, &p->view->instance[i]);
         fprintf(p->out, "%.3f\n", p->view->instance[i].progress_permille / 1000.0);
-    }
-}
-
-/* Of ranks that an instance has now: those of an epoch that is over are gone. */
-static void print_rank_stall(const struct page *p, const char *name)
-{
-    for (size_t i = 0; p->view && i < p->view->n_instances; i++) {
-        const struct view_instance *in = &p->view->instance[i];
-
-        for (size_t r = 0; r < in->n_ranks; r++) {
-            fprintf(p->out, "%s{", name);
-            label(p->out, "model", in->name);
-            fputc(',', p->out);
-            label(p->out, "unit", ID128(&in->id));
-            fprintf(p->out, ",rank=\"%zu\"} %.3f\n", r, (double)in->rank[r].frozen_ms / 1000);
-        }
     }
 }
 
@@ -331,7 +306,7 @@ static void print_requests_of(const struct page *p, const char *name, const char
         if (i < CODES)
             snprintf(code, sizeof(code), "%d", codes[i]);
         fprintf(p->out, "%s{", name);
-        label(p->out, "model", model);
+        metrics_label(p->out, "model", model);
         fprintf(p->out, ",code=\"%s\"} %" PRIu64 "\n", code, n[i]);
     }
 }
@@ -421,8 +396,16 @@ static const struct {
      print_instance_progress},
     {"caravan_instance_attempts", "gauge", "Placements in a row without five minutes of ready.",
      print_instance_attempts},
-    {"caravan_rank_stall_seconds", "gauge", "How long a rank has not touched bytes that wait for it.",
-     print_rank_stall},
+    {"caravan_rank_stall_seconds", "gauge",
+     "How long a rank has not touched bytes that wait for it, or owes an answer.", metrics_rank_stall},
+    {"caravan_rank_bytes_total", "counter", "Bytes that carriers have passed to and from a rank, in this placement.",
+     metrics_rank_bytes},
+    {"caravan_rank_fed_bytes_total", "counter", "Bytes of its weights that a rank got from its node's own file.",
+     metrics_rank_fed},
+    {"caravan_rank_round_trips_total", "counter", "Answers that its coordinator has waited for.",
+     metrics_rank_round_trips},
+    {"caravan_rank_graph_seconds_total", "counter", "Time between graphs given to a rank and their answers.",
+     metrics_rank_graphs},
     {"caravan_coordinator_starts_total", "counter", "Coordinators started.", print_starts},
     {"caravan_transitions_refused_total", "counter", "State transitions refused.", print_refusals},
     {"caravan_gateway_requests_total", "counter", "Requests to /v1 by model and status code.", print_requests},

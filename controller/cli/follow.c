@@ -44,7 +44,7 @@ static void line_add(char *line, size_t size, const char *fmt, ...)
 static void describe_progress(char *line, size_t size, const json_t *instance)
 {
     const json_t *ranks = json_object_get(instance, "ranks");
-    uint64_t loaded = 0, planned = 0, eta_ms = json_uint_of(instance, "eta_ms", UINT64_MAX);
+    uint64_t loaded = 0, planned = 0, fed = 0, eta_ms = json_uint_of(instance, "eta_ms", UINT64_MAX);
     size_t i, n_proven = 0;
     json_t *rank;
 
@@ -52,10 +52,13 @@ static void describe_progress(char *line, size_t size, const json_t *instance)
     {
         loaded += json_uint_of(rank, "loaded_bytes", 0);
         planned += json_uint_of(rank, "planned_bytes", 0);
+        fed += json_uint_of(json_object_get(rank, "flow"), "fed_bytes", 0);
         n_proven += json_is_true(json_object_get(rank, "proven"));
     }
     if (loaded)
         line_add(line, size, ", %s of %s", SCREEN_BYTES(loaded), SCREEN_BYTES(planned));
+    if (fed)
+        line_add(line, size, ", %s from the nodes' own files", SCREEN_BYTES(fed));
     if (n_proven)
         line_add(line, size, ", %zu of %zu ranks proven", n_proven, json_array_size(ranks));
     if (loaded && eta_ms != UINT64_MAX)

@@ -126,7 +126,57 @@ static void rank_state_cell(struct table *t, const json_t *rank)
         table_cell(t, TERM_PLAIN, json_is_true(json_object_get(rank, "proven")) ? "proven" : "-");
 }
 
-static void rank_rows(struct table *t, const json_t *in)
+/* How many it computes, the output layer among them; "-" where the plan is not there. */
+static void layers_cell(struct table *t, const json_t *in, size_t rank)
+{
+    const json_t *planned = json_array_get(json_object_get(json_object_get(in, "plan"), "ranks"), rank);
+    uint64_t n = 0;
+    size_t i;
+    json_t *device;
+
+    json_array_foreach(json_object_get(planned, "devices"), i, device)
+    {
+        n += json_uint_of(device, "n_layers", 0);
+    }
+    if (n)
+        table_cell(t, TERM_PLAIN, "%" PRIu64, n);
+    else
+        table_cell(t, TERM_PLAIN, "-");
+}
+
+/* "GET_TENSOR 11 s", "GET_TENSOR 40 ms, network 9.5 s": what waits there, and on the way to it. */
+static void oldest_cell(struct table *t, const json_t *flow)
+{
+    const char *oldest = json_text_of(flow, "oldest", NULL), *blind = json_text_of(flow, "blind", NULL);
+    uint64_t away_ms = json_uint_of(flow, "away_ms", 0);
+    char network[SCREEN_NUMBER_MAX + 16] = "";
+
+    if (away_ms >= 1000)
+        snprintf(network, sizeof(network), "%snetwork %s", oldest ? ", " : "", SCREEN_DURATION(away_ms));
+    if (blind)
+        table_cell(t, TERM_WARN, "not read: %s", blind);
+    else if (oldest)
+        table_cell(t, TERM_PLAIN, "%s %s%s", oldest, SCREEN_DURATION(json_uint_of(flow, "oldest_ms", 0)), network);
+    else
+        table_cell(t, TERM_PLAIN, "%s", *network ? network : "-");
+}
+
+static void flow_cells(struct table *t, const json_t *flow)
+{
+    if (!json_is_object(flow)) {
+        for (int i = 0; i < 6; i++)
+            table_cell(t, TERM_PLAIN, "-");
+        return;
+    }
+    table_cell(t, TERM_PLAIN, "%s", SCREEN_BYTES(json_uint_of(flow, "fed_bytes", 0)));
+    table_cell(t, TERM_PLAIN, "%s", SCREEN_BYTES(json_uint_of(flow, "to_bytes", 0)));
+    table_cell(t, TERM_PLAIN, "%s", SCREEN_BYTES(json_uint_of(flow, "from_bytes", 0)));
+    table_cell(t, TERM_PLAIN, "%" PRIu64, json_uint_of(flow, "round_trips", 0));
+    table_cell(t, TERM_PLAIN, "%" PRIu64 " %%", (json_uint_of(flow, "share_permille", 0) + 5) / 10);
+    oldest_cell(t, flow);
+}
+
+static void rank_rows(struct table *t, const json_t *in, bool flows)
 {
     size_t k;
     json_t *rank;
@@ -138,17 +188,43 @@ static void rank_rows(struct table *t, const json_t *in)
         table_cell(t, TERM_PLAIN, "%s", json_text_of(in, "name", "?"));
         table_cell(t, TERM_PLAIN, "%" PRIu64, json_uint_of(rank, "rank", k));
         table_cell(t, TERM_PLAIN, "%s", json_text_of(rank, "node_name", "?"));
+        if (flows)
+            layers_cell(t, in, k);
         table_cell(t, TERM_PLAIN, "%s", *endpoint ? endpoint : "-");
         table_cell(t, TERM_PLAIN, "%s", SCREEN_BYTES(json_uint_of(rank, "loaded_bytes", 0)));
         table_cell(t, TERM_PLAIN, "%s", SCREEN_BYTES(json_uint_of(rank, "planned_bytes", 0)));
+        if (flows)
+            flow_cells(t, json_object_get(rank, "flow"));
         rank_state_cell(t, rank);
     }
 }
 
-/* Of what is there: ranks of an instance that has ended are no news. */
+/* Ranks of an instance that has ended are no news. */
+static bool is_there(const json_t *in)
+{
+    return !is(in, "stopped") && !is(in, "failed");
+}
+
+static bool has_flows(const json_t *answer)
+{
+    size_t i, k;
+    json_t *in, *rank;
+
+    json_array_foreach(json_object_get(answer, "instances"), i, in)
+    {
+        json_array_foreach(json_object_get(in, "ranks"), k, rank)
+        {
+            if (is_there(in) && json_is_object(json_object_get(rank, "flow")))
+                return true;
+        }
+    }
+    return false;
+}
+
+/* What passes is only shown where carriers see it. */
 static void print_ranks(const json_t *answer)
 {
-    static const struct table_column columns[] = {
+    static const struct table_column plain[] = {
         {"NAME", TABLE_SHRINKS},
         {"RANK", TABLE_RIGHT},
         {"NODE", TABLE_SHRINKS},
@@ -158,14 +234,32 @@ static void print_ranks(const json_t *answer)
         {"STATE", 0},
         {0},
     };
-    CLEANUP(table_destroy) struct table *t = table_new(columns);
+    static const struct table_column seen[] = {
+        {"NAME", TABLE_SHRINKS},
+        {"RANK", TABLE_RIGHT},
+        {"NODE", TABLE_SHRINKS},
+        {"LAYERS", TABLE_RIGHT},
+        {"ENDPOINT", TABLE_SHRINKS | TABLE_OPTIONAL},
+        {"LOADED", TABLE_RIGHT},
+        {"OF", TABLE_RIGHT},
+        {"OWN FILE", TABLE_RIGHT | TABLE_OPTIONAL},
+        {"TO", TABLE_RIGHT},
+        {"FROM", TABLE_RIGHT},
+        {"TRIPS", TABLE_RIGHT | TABLE_OPTIONAL},
+        {"SHARE", TABLE_RIGHT},
+        {"OLDEST", TABLE_SHRINKS},
+        {"STATE", 0},
+        {0},
+    };
+    bool flows = has_flows(answer);
+    CLEANUP(table_destroy) struct table *t = table_new(flows ? seen : plain);
     size_t i;
     json_t *in;
 
     json_array_foreach(json_object_get(answer, "instances"), i, in)
     {
-        if (!is(in, "stopped") && !is(in, "failed"))
-            rank_rows(t, in);
+        if (is_there(in))
+            rank_rows(t, in, flows);
     }
     table_print(t, stdout, term_width());
 }
@@ -181,7 +275,10 @@ static enum cli_exit run_instances(const struct cli *c)
 static const struct option_def instances_options[] = {
     CLI_COMMON_OPTIONS,
     SHOW_SOCKET_OPTION,
-    {.name = "ranks", .type = OPTION_FLAG, .argv_only = true, .help = "Show each rank: what it holds and how it does."},
+    {.name = "ranks",
+     .type = OPTION_FLAG,
+     .argv_only = true,
+     .help = "Show each rank: what it holds, what passes to and from it, and how it does."},
     {.name = NULL},
 };
 

@@ -214,8 +214,13 @@ static void test_models_instances_tasks(void **state)
                                            "tried",
                                            "follows",
                                            NULL};
-    static const char *const rank[] = {"rank",   "node_name", "endpoint", "loaded_bytes", "planned_bytes",
-                                       "proven", "slow",      "stopped",  "frozen_ms",    NULL};
+    static const char *const rank[] = {"rank",          "node_name", "endpoint", "loaded_bytes",
+                                       "planned_bytes", "proven",    "slow",     "stopped",
+                                       "frozen_ms",     "flow",      NULL};
+    static const char *const flow[] = {"end",         "streams",        "to_bytes",  "to_frames",   "from_bytes",
+                                       "from_frames", "tensor_bytes",   "fed_bytes", "round_trips", "graphs",
+                                       "graph_ms",    "share_permille", "oldest",    "oldest_ms",   "away_ms",
+                                       "held_bytes",  "held_ms",        "blind",     NULL};
     static const char *const try[] = {"epoch", "wall_ms", "code", "node_name", "text", NULL};
     static const char *const task[] = {"id",   "kind", "state",           "instance",      "name", "code",
                                        "text", "step", "created_wall_ms", "ended_wall_ms", NULL};
@@ -231,6 +236,14 @@ static void test_models_instances_tasks(void **state)
     v->instance[0].follows = lab_id(0xbb);
     v->instance[0].rank[0].slow = true;
     v->instance[0].rank[0].frozen_ms = 2000;
+    v->instance[0].rank[1].has_flow = true;
+    v->instance[0].rank[1].flow = (struct rank_flow){.at_worker = true,
+                                                     .request_bytes = 70,
+                                                     .n_requests = 7,
+                                                     .fed_bytes = 5,
+                                                     .oldest = "GET_TENSOR",
+                                                     .oldest_ms = 40};
+    v->instance[0].rank[1].share_permille = 750;
     v->instance[0].n_tried = 1;
     v->instance[0].tried[0] = (struct view_try){
         .epoch = 2, .wall_ms = 9, .code = "rank_lost", .node = "n2", .text = "rank 1 on n2 was killed"};
@@ -271,6 +284,18 @@ static void test_models_instances_tasks(void **state)
     assert_true(json_is_false(json_object_get(first(in, "ranks"), "stopped")));
     assert_int_equal(json_integer_value(json_object_get(first(in, "ranks"), "frozen_ms")), 2000);
     assert_true(json_is_true(json_object_get(json_array_get(json_object_get(in, "ranks"), 1), "stopped")));
+    assert_true(json_is_null(json_object_get(first(in, "ranks"), "flow")));
+    const json_t *f = json_object_get(json_array_get(json_object_get(in, "ranks"), 1), "flow");
+
+    assert_keys(f, flow);
+    assert_string_equal(text_at(f, "end"), "worker");
+    assert_int_equal(json_integer_value(json_object_get(f, "to_bytes")), 70);
+    assert_int_equal(json_integer_value(json_object_get(f, "to_frames")), 7);
+    assert_int_equal(json_integer_value(json_object_get(f, "fed_bytes")), 5);
+    assert_int_equal(json_integer_value(json_object_get(f, "share_permille")), 750);
+    assert_string_equal(text_at(f, "oldest"), "GET_TENSOR");
+    assert_true(json_is_null(json_object_get(f, "blind")));
+    assert_string_equal(text_at(json_object_get(in, "plan"), "transport"), "direct");
     json_decref(j);
 
     j = get(&lab, "/api/tasks");
@@ -302,6 +327,8 @@ static void test_backends(void **state)
     json_t *j;
 
     (void)state;
+    snprintf(v->node[1].hello.transport, sizeof(v->node[1].hello.transport), "tunnel");
+    v->node[1].hello.port = 7431;
     assert_int_equal(discovery_new(&d), 0);
     discovery_view(d, v);
     assert_int_equal(discovery_snapshot(d, &b), 0);
@@ -312,6 +339,8 @@ static void test_backends(void **state)
     j = get(&lab, "/api/rpc_backends");
     assert_keys(first(j, "backends"), backend);
     assert_string_equal(text_at(first(j, "backends"), "state"), "healthy");
+    assert_string_equal(text_at(first(j, "backends"), "transport"), "direct");
+    assert_string_equal(text_at(json_array_get(json_object_get(j, "backends"), 1), "transport"), "tunnel");
     assert_string_equal(text_at(first(first(j, "backends"), "sources"), "source"), "agent");
     assert_int_equal(json_integer_value(json_object_get(json_object_get(j, "dropped"), "port_zero")), 0);
     json_decref(j);

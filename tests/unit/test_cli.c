@@ -257,7 +257,7 @@ static void run_cli(struct run *run, const struct stand_in *s)
     "{\"id\":7,\"kind\":\"deploy\",\"state\":\"" state "\",\"name\":\"qwen\",\"step\":\"loading\"" extra "}"
 #define LOADING                                                                                                   \
     "{\"name\":\"qwen\",\"state\":\"loading\",\"progress_permille\":450,\"eta_ms\":12000,\"epoch\":1,\"ranks\":[" \
-    "{\"loaded_bytes\":52428800,\"planned_bytes\":104857600,\"proven\":true},"                                    \
+    "{\"loaded_bytes\":52428800,\"planned_bytes\":104857600,\"proven\":true,\"flow\":{\"fed_bytes\":20971520}},"  \
     "{\"loaded_bytes\":10485760,\"planned_bytes\":104857600,\"proven\":false}]}"
 #define READY                 "{\"name\":\"qwen\",\"state\":\"ready\",\"epoch\":1,\"ranks\":[{},{}]}"
 #define EVENT(task, instance) "event: task\ndata: {\"task\":" task ",\"instance\":" instance "}\n\n"
@@ -423,8 +423,9 @@ static void test_deploy(void **state)
     assert_string_equal(s.asked,
                         "POST /api/instances|Bearer sesame||{\"model\":\"qwen\",\"ctx\":2048,\"alias\":\"q\",\"args\":"
                         "[\"--top-k\",\"1\"]}\nGET /api/tasks/7|Bearer sesame||\n");
-    assert_string_equal(run.out, "qwen: loading, 60 MiB of 200 MiB, 1 of 2 ranks proven, 12 s left\n"
-                                 "qwen is ready: 2 ranks, epoch 1, after 1.3 s\n");
+    assert_string_equal(
+        run.out, "qwen: loading, 60 MiB of 200 MiB, 20 MiB from the nodes' own files, 1 of 2 ranks proven, 12 s left\n"
+                 "qwen is ready: 2 ranks, epoch 1, after 1.3 s\n");
     run.columns = 60;
     run_cli(&run, &s);
     assert_non_null(strstr(run.out, "\r\033[Kqwen: loading  [#########...........]  45 %, 60 MiB of 200"));
@@ -957,6 +958,49 @@ static void test_instances_in_trouble(void **state)
     evhttp_free(s.http);
 }
 
+/* What passes to and from them, where carriers see it. */
+static void test_ranks_that_are_seen(void **state)
+{
+    static const struct route routes[] = {
+        {"GET", "/api/instances", 200,
+         "{\"instances\":[{\"name\":\"a\",\"state\":\"ready\",\"plan\":{\"ranks\":[{\"devices\":[{\"n_layers\":5},"
+         "{\"n_layers\":3}]},{\"devices\":[{\"n_layers\":9}]}]},\"ranks\":["
+         "{\"rank\":0,\"node_name\":\"n1\",\"endpoint\":\"127.0.0.1:20052\",\"loaded_bytes\":1048576,"
+         "\"planned_bytes\":2097152,\"proven\":true,\"flow\":{\"fed_bytes\":0,\"to_bytes\":3145728,\"from_bytes\":1024,"
+         "\"round_trips\":42,\"share_permille\":254,\"oldest\":null,\"away_ms\":0}},"
+         "{\"rank\":1,\"node_name\":\"n2\",\"endpoint\":\"10.0.0.2:7440\",\"proven\":true,\"flow\":{"
+         "\"fed_bytes\":5242880,\"to_bytes\":1048576,\"from_bytes\":10,\"round_trips\":41,\"share_permille\":746,"
+         "\"oldest\":\"GET_TENSOR\",\"oldest_ms\":1500,\"away_ms\":9500}},"
+         "{\"rank\":2,\"node_name\":\"n3\",\"flow\":{\"blind\":\"version\",\"oldest\":null}},"
+         "{\"rank\":3,\"node_name\":\"n4\",\"flow\":{\"away_ms\":2500}},"
+         "{\"rank\":4,\"node_name\":\"n5\",\"flow\":null}]},"
+         "{\"name\":\"old\",\"state\":\"failed\",\"ranks\":[{\"flow\":{}}]}]}",
+         NULL, 0, 0},
+        {0}};
+    struct stand_in s;
+    struct run run = {.word = {"instances", "--ranks"}};
+
+    (void)state;
+    stand_in_start(&s, routes);
+    run_cli(&run, &s);
+    assert_int_equal(run.code, CLI_DONE);
+    assert_string_equal(
+        run.out,
+        "NAME  RANK  NODE  LAYERS  ENDPOINT          LOADED       OF  OWN FILE       TO   FROM  TRIPS  SHARE  OLDEST          "
+        "                 STATE\n"
+        "a        0  n1         8  127.0.0.1:20052  1.0 MiB  2.0 MiB       0 B  3.0 MiB  1 KiB     42   25 %  -               "
+        "                 proven\n"
+        "a        1  n2         9  10.0.0.2:7440        0 B      0 B   5.0 MiB  1.0 MiB   10 B     41   75 %  GET_TENSOR 1.5 s"
+        ", network 9.5 s  proven\n"
+        "a        2  n3         -  -                    0 B      0 B       0 B      0 B    0 B      0    0 %  not read: version"
+        "                -\n"
+        "a        3  n4         -  -                    0 B      0 B       0 B      0 B    0 B      0    0 %  network 2.5 s    "
+        "                -\n"
+        "a        4  n5         -  -                    0 B      0 B         -        -      -      -      -  -                "
+        "                -\n");
+    evhttp_free(s.http);
+}
+
 /* An answer of another shape than ours is shown as far as it goes. */
 static void test_answers_of_another_shape(void **state)
 {
@@ -1227,6 +1271,7 @@ int main(void)
         TEST(test_files_that_cannot_be_read),
         TEST(test_the_default_key_stays_here),
         TEST(test_what_is_no_controller),
+        TEST(test_ranks_that_are_seen),
         TEST(test_answers_of_another_shape),
         TEST(test_troubles_of_nodes),
         TEST(test_without_a_controller),

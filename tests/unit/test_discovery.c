@@ -138,6 +138,41 @@ static void test_states_and_sources(void **state)
     view_unref(&v);
 }
 
+/* Its worker listens on its own loopback, as every other node's does: what is knocked at is its agent. */
+static void test_a_worker_behind_carriers(void **state)
+{
+    struct mdns_service ours = service("caravan-n1", "n1.local", "10.0.0.1", 7431);
+    struct view *v = lab_view(INSTANCE_READY, 1);
+    struct discovery *d = NULL;
+    struct backends *b;
+
+    (void)state;
+    assert_int_equal(discovery_new(&d), 0);
+    for (size_t n = 0; n < 2; n++) {
+        snprintf(v->node[n].hello.transport, sizeof(v->node[n].hello.transport), "tunnel");
+        v->node[n].hello.port = 7431;
+        snprintf(v->node[n].unit[0].addr, sizeof(v->node[n].unit[0].addr), "127.0.0.1");
+        v->node[n].unit[1] = v->node[n].unit[0]; /* another one, for a second instance */
+        v->node[n].unit[1].standing = false;
+        v->node[n].unit[1].port = 20053;
+        v->node[n].n_units = 2;
+    }
+    discovery_service(d, &ours, 5);
+    discovery_view(d, v);
+    b = snapshot(d);
+    assert_int_equal(b->n, 2);
+    for (size_t n = 0; n < 2; n++) {
+        assert_true(b->item[n].tunnel);
+        assert_int_equal(b->item[n].port, 7431);
+        assert_int_equal(b->item[n].state, BACKEND_HEALTHY);
+        assert_string_equal(b->item[n].host, v->node[n].hello.addr[0]);
+    }
+    assert_true(b->item[0].said[BACKEND_BY_AGENT].now && b->item[0].said[BACKEND_BY_MDNS].now);
+    backends_unref(&b);
+    discovery_destroy(&d);
+    view_unref(&v);
+}
+
 static void test_table_is_bounded(void **state)
 {
     struct discovery *d = NULL;
@@ -162,6 +197,7 @@ int main(void)
         cmocka_unit_test(case_19_dummies_are_dropped_and_counted),
         cmocka_unit_test(case_19_agents_are_no_better),
         cmocka_unit_test(test_states_and_sources),
+        cmocka_unit_test(test_a_worker_behind_carriers),
         cmocka_unit_test(test_table_is_bounded),
     };
 

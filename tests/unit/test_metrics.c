@@ -70,6 +70,9 @@ static void test_from_the_start(void **state)
     metrics_destroy(&m);
 }
 
+/* Its model and unit. */
+#define M "model=\"a\\\"b\\\\c\",unit=\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\""
+
 static char *full_page(void)
 {
     struct metrics_control control = {.messages_malformed = 2};
@@ -84,6 +87,14 @@ static char *full_page(void)
     v->brake.on = true;
     v->late_messages = 3;
     v->instance[0].rank[1].frozen_ms = 7500;
+    v->instance[0].rank[1].has_flow = true;
+    v->instance[0].rank[1].flow = (struct rank_flow){.request_bytes = 1234,
+                                                     .answer_bytes = 56,
+                                                     .fed_bytes = 789,
+                                                     .n_round_trips = 10,
+                                                     .graph_ms = 11500,
+                                                     .oldest = "GET_TENSOR",
+                                                     .oldest_ms = 8250};
     v->instance[0].attempts = 2;
     v->node[0].device[0].utilization_permille = 250;
     v->node[0].device[0].temperature_c = -3;
@@ -115,7 +126,13 @@ static void test_figures(void **state)
         "caravan_rank_stall_seconds{model=\"a\\\"b\\\\c\",unit=\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",rank=\"0\"} 0.000");
     assert_line(
         text,
-        "caravan_rank_stall_seconds{model=\"a\\\"b\\\\c\",unit=\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",rank=\"1\"} 7.500");
+        "caravan_rank_stall_seconds{model=\"a\\\"b\\\\c\",unit=\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",rank=\"1\"} 8.250");
+    assert_line(text, "caravan_rank_bytes_total{" M ",rank=\"1\",direction=\"to\"} 1234");
+    assert_line(text, "caravan_rank_bytes_total{" M ",rank=\"1\",direction=\"from\"} 56");
+    assert_line(text, "caravan_rank_fed_bytes_total{" M ",rank=\"1\"} 789");
+    assert_line(text, "caravan_rank_round_trips_total{" M ",rank=\"1\"} 10");
+    assert_line(text, "caravan_rank_graph_seconds_total{" M ",rank=\"1\"} 11.500");
+    assert_null(strstr(text, "caravan_rank_bytes_total{" M ",rank=\"0\"")); /* nobody told */
     assert_line(text, "caravan_instance_attempts{model=\"a\\\"b\\\\c\",unit=\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"} 2");
     assert_line(text, "caravan_node_up{node=\"n1-01010101\"} 1");
     assert_line(text, "caravan_node_up{node=\"n1-02020202\"} 0");
