@@ -1,5 +1,8 @@
-/* What a carrier knows of its streams, in a file that its agent maps: STATE_DIR/units/ID/figures. One writes, any number read,
- * nobody waits for the other; it outlives both, and is of one boot. */
+/* What a carrier knows of its streams, in a file that it maps and its agent reads: STATE_DIR/units/ID/figures. One writes, any
+ * number read, nobody waits for the other; it outlives both, and is of one boot.
+ *
+ * Whoever reads finds out by a sum over all of it whether that is whole, half written, or damaged. A lock in the mapping
+ * would do for the first two; but a mapping of a file that somebody cuts short ends its reader by a signal. */
 #ifndef CARAVAN_AGENT_CARRIER_FIGURES_H
 #define CARAVAN_AGENT_CARRIER_FIGURES_H
 
@@ -23,7 +26,7 @@ struct figures {
 };
 
 struct figures_writer;
-/* Makes the file anew. ret: owned. 0 or negative errno. */
+/* Makes the file anew; one of that name is replaced, and goes on for who has it open. ret: owned. 0 or negative errno. */
 int figures_create(const char *path, struct figures_writer **ret);
 void figures_write(struct figures_writer *w, const struct figures *f);
 void figures_writer_destroy(struct figures_writer **w);
@@ -31,7 +34,7 @@ void figures_writer_destroy(struct figures_writer **w);
 struct figures_reader;
 /* 0; negative errno, also where the file is not one of ours. */
 int figures_open(const char *path, struct figures_reader **ret);
-/* false: nothing whole was written yet, or what is there is out of its bounds. */
+/* false: nothing whole was written yet, or what is there is out of its bounds; *ret is as it was. */
 bool figures_read(struct figures_reader *r, struct figures *ret);
 void figures_reader_destroy(struct figures_reader **r);
 
