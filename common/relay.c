@@ -56,15 +56,20 @@ const char *relay_end_name(enum relay_end end)
 
 /* ---- the end ------------------------------------------------------------------------------------------------------ */
 
-/* With a reset the other end learns that this is not all, and the kernel keeps nothing. */
+/* Whether the kernel, when it closes fd, lets the other end know that this is not all, and keeps nothing. That is how a
+ * relay's sockets are from the start: whoever kills the process ends its streams as whoever destroys the relay. */
+static void close_with_reset(int fd, bool reset)
+{
+    const struct linger how = {.l_onoff = reset, .l_linger = 0};
+
+    setsockopt(fd, SOL_SOCKET, SO_LINGER, &how, sizeof(how));
+}
+
 static void close_socket(int *fd, bool reset)
 {
-    static const struct linger at_once = {.l_onoff = 1, .l_linger = 0};
-
     if (*fd < 0)
         return;
-    if (reset)
-        setsockopt(*fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+    close_with_reset(*fd, reset);
     close(*fd);
     *fd = -1;
 }
@@ -294,6 +299,7 @@ static int prepare_socket(int fd)
     if (evutil_make_socket_nonblocking(fd) < 0)
         return err_raise(-errno);
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)); /* fails where it is no TCP, which has no delay */
+    close_with_reset(fd, true);
     return 0;
 }
 

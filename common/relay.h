@@ -6,7 +6,7 @@
  * byte, as FIN or as a record of its own, while the other goes on; a reset passes as a reset. What is not as it was sealed,
  * and a sealed direction that ends without its record, ends all of it. Silence ends nothing, and nothing here waits for a
  * time. A socket is not read while what it gave last waits for the other one, nor behind its end: a reset that comes then
- * shows with the next read or send. */
+ * shows with the next read or send. The process may be killed at any time: then both sockets are reset. */
 #ifndef CARAVAN_COMMON_RELAY_H
 #define CARAVAN_COMMON_RELAY_H
 
