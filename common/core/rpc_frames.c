@@ -83,6 +83,21 @@ const char *rpc_blind_text(enum rpc_blind why)
     return text[why];
 }
 
+const char *rpc_blind_name(enum rpc_blind why)
+{
+    static const char *const names[] = {
+        [RPC_BLIND_NOT] = "",
+        [RPC_BLIND_NO_HELLO] = "no_hello",
+        [RPC_BLIND_VERSION] = "version",
+        [RPC_BLIND_COMMAND] = "command",
+        [RPC_BLIND_LENGTH] = "length",
+        [RPC_BLIND_UNASKED] = "unasked",
+        [RPC_BLIND_TOO_MANY] = "too_many",
+    };
+
+    return names[why];
+}
+
 /* ---- the stream ---- */
 
 void rpc_frames_init(struct rpc_frames *f)

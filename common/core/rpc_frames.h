@@ -103,7 +103,8 @@ void rpc_frames_figures(const struct rpc_frames *f, uint64_t now_ms, struct rpc_
 
 /* "GET_TENSOR"; "unknown". Of the version that has a table. */
 const char *rpc_command_name(uint8_t command);
-/* A few words for a person; "" for RPC_BLIND_NOT. */
+/* A word for metrics, "no_hello", shorter than PROTO_WORD_MAX, and a few for a person; both "" for RPC_BLIND_NOT. */
+const char *rpc_blind_name(enum rpc_blind why);
 const char *rpc_blind_text(enum rpc_blind why);
 
 #endif

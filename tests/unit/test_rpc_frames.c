@@ -154,7 +154,9 @@ static enum rpc_blind why(const struct rpc_frames *f)
     struct rpc_figures v;
 
     rpc_frames_figures(f, 100, &v);
-    assert_string_not_equal(rpc_blind_text(v.why), v.why ? "" : "x");
+    assert_int_equal(!*rpc_blind_text(v.why), !v.why);
+    assert_int_equal(!*rpc_blind_name(v.why), !v.why);
+    assert_true(strlen(rpc_blind_name(v.why)) < PROTO_WORD_MAX);
     return v.why;
 }
 
