@@ -144,10 +144,10 @@ static bool is_owner(int dir, uid_t uid)
 }
 
 /* 0, CRYPTO_E_BAD_KEY_FILE, -ENOENT (nothing is there), another negative errno. */
-static int identity_read(int dir, struct identity *ret)
+static int identity_read(int dir, const char *name, struct identity *ret)
 {
     /* O_NONBLOCK: a FIFO of that name must not hold us up. */
-    CLEANUP(cleanup_close) int fd = openat(dir, "identity", O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    CLEANUP(cleanup_close) int fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     char text[IDENTITY_FILE_MAX + 1];
     struct stat st;
     size_t n;
@@ -217,17 +217,33 @@ int crypto_identity_load(const char *dir, struct identity *ret)
 
     if (fd < 0)
         return err_raise(-errno);
-    r = identity_read(fd, &id);
+    r = identity_read(fd, "identity", &id);
     if (r == -ENOENT) {
         r = identity_make(fd);
         if (r < 0 && r != -EEXIST)
             return err_pass(r);
-        r = identity_read(fd, &id); /* proves what lies on the disk, too */
+        r = identity_read(fd, "identity", &id); /* proves what lies on the disk, too */
     }
     if (r)
         return r < 0 ? err_pass(r) : r;
     *ret = id;
     return 0;
+}
+
+int crypto_identity_read(const char *path, struct identity *ret)
+{
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    CLEANUP(cleanup_close) int dir = -1;
+    char *parent;
+    int r;
+
+    parent = slash ? strndup(path, (size_t)(name - path)) : strdup(".");
+    if (!parent)
+        return err_raise(-ENOMEM);
+    dir = open(parent, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    r = dir < 0 ? err_raise(-errno) : identity_read(dir, name, ret);
+    free(parent);
+    return r < 0 ? err_pass(r) : r;
 }
 
 void crypto_identity_from_seed(const uint8_t seed[CRYPTO_KEY_BYTES], struct identity *ret)

@@ -26,6 +26,8 @@ int crypto_init(void);
  * 0; CRYPTO_E_BAD_KEY_FILE (malformed, readable by others, or of another user, but that root may
  * read one of the directory's owner: never replaced silently); negative errno. */
 int crypto_identity_load(const char *dir, struct identity *ret);
+/* Such a file, by its path; makes none. The same outcomes. For a child that is told which key it has. */
+int crypto_identity_read(const char *path, struct identity *ret);
 void crypto_identity_clear(struct identity *id);
 
 /* Node and controller ids: the first 16 bytes of BLAKE2b-256 of the public key. */

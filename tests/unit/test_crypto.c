@@ -1,4 +1,5 @@
 /* Identities: made once, kept, and never taken from a file that others can read or that does not hold together. */
+#include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -73,6 +74,25 @@ static void test_made_once_and_kept(void **state)
     crypto_identity_clear(&a);
     for (size_t i = 0; i < sizeof(a); i++)
         assert_int_equal(((uint8_t *)&a)[i], 0);
+}
+
+/* The same file by its path; who only reads makes none. */
+static void test_read_by_its_path(void **state)
+{
+    struct identity a, b;
+
+    (void)state;
+    assert_int_equal(crypto_identity_read(path, &b), -ENOENT);
+    assert_int_equal(access(path, F_OK), -1);
+    assert_int_equal(crypto_identity_read("/nonexistent/of/caravan", &b), -ENOENT);
+    assert_int_equal(crypto_identity_load(dir, &a), 0);
+    assert_int_equal(crypto_identity_read(path, &b), 0);
+    assert_memory_equal(&a, &b, sizeof(a));
+    assert_int_equal(chdir(dir), 0);
+    assert_int_equal(crypto_identity_read("identity", &b), 0);
+    assert_int_equal(chdir("/"), 0);
+    assert_int_equal(chmod(path, 0640), 0);
+    assert_int_equal(crypto_identity_read(path, &b), CRYPTO_E_BAD_KEY_FILE);
 }
 
 static void test_no_directory(void **state)
@@ -245,6 +265,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST_IN_DIR(test_made_once_and_kept),
+        TEST_IN_DIR(test_read_by_its_path),
         TEST_IN_DIR(test_no_directory),
         TEST_IN_DIR(test_files_that_others_can_read_are_refused),
         TEST_IN_DIR(test_what_is_no_file_is_refused),
