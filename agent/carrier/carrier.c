@@ -1,0 +1,331 @@
+#include "agent/carrier/carrier.h"
+
+#include <arpa/inet.h>
+#include <assert.h>
+#include <errno.h>
+#include <event2/event.h>
+#include <event2/listener.h>
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "agent/carrier/control_socket.h"
+#include "agent/carrier/figures.h"
+#include "agent/carrier/streams.h"
+#include "common/cleanup.h"
+#include "common/clock.h"
+#include "common/core/err.h"
+#include "common/core/grant.h"
+#include "common/log.h"
+#include "common/seldom.h"
+#include "common/tunnel_end.h"
+
+enum { BACKLOG = 64, ACCEPT_PAUSE_MS = 100, IDLE_EVERY_MS = 1000 };
+
+/* Stands for a rank that is elsewhere: what a coordinator dials. */
+struct route {
+    struct carrier *carrier;
+    struct evconnlistener *listener;
+    uint16_t port;
+};
+
+struct carrier {
+    struct event_base *base;
+    const struct carrier_conf *conf;
+    struct grant_book grants;
+    struct streams *streams;
+    struct tunnel_door *door;
+    struct route route[PROTO_RANKS_MAX];
+    struct event *on_accept_again, *on_tick;
+    struct control_socket *control;
+    struct figures_writer *writer;
+    struct figures written;
+    bool is_ticking; /* as often as while there are streams */
+    struct seldom refused, bad;
+};
+
+/* ---- figures ------------------------------------------------------------------------------------------------------ */
+
+static void gather(const struct carrier *c, uint64_t now_ms, struct figures *ret)
+{
+    struct tunnel_door_counts door;
+    struct streams_counts streams;
+
+    tunnel_door_counts(c->door, &door);
+    streams_counts(c->streams, &streams);
+    memset(ret, 0, sizeof(*ret)); /* compared below, with what lies between its fields */
+    ret->written_ms = now_ms;
+    ret->n_accepted = door.n_opened;
+    ret->n_dialled = streams.n_dialled;
+    ret->n_half_open_dropped = door.n_dropped;
+    memcpy(ret->n_refused, door.n_refused, sizeof(ret->n_refused));
+    ret->n_bad_handshakes = door.n_bad + door.n_slow;
+    ret->n_forged = streams.n_forged;
+    ret->n_cut = streams.n_cut;
+    ret->n_flows = streams_flows(c->streams, now_ms, ret->flow);
+}
+
+static void say_bad(struct carrier *c, const struct figures *now)
+{
+    uint64_t n = now->n_bad_handshakes + now->n_half_open_dropped;
+
+    if (n == c->written.n_bad_handshakes + c->written.n_half_open_dropped)
+        return;
+    if (seldom_count(&c->bad, now->written_ms))
+        log_warn("door.bad", "n_bad=%" PRIu64 " n_dropped=%" PRIu64 " text=\"handshakes of no peer of ours\"",
+                 now->n_bad_handshakes, now->n_half_open_dropped);
+}
+
+/* Nothing is written where nothing has changed: a disk that sleeps is not woken by an instance that waits for work. */
+static void write_figures(struct carrier *c)
+{
+    struct figures now;
+
+    gather(c, clock_now_ms(), &now);
+    say_bad(c, &now);
+    c->written.written_ms = now.written_ms;
+    if (!memcmp(&c->written, &now, sizeof(now)))
+        return;
+    c->written = now;
+    figures_write(c->writer, &now);
+}
+
+static void tick_after(struct carrier *c, unsigned ms)
+{
+    const struct timeval wait = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
+
+    evtimer_add(c->on_tick, &wait);
+}
+
+static void on_tick(evutil_socket_t fd, short what, void *arg)
+{
+    struct carrier *c = arg;
+
+    (void)fd;
+    (void)what;
+    write_figures(c);
+    c->is_ticking = streams_open(c->streams) > 0;
+    tick_after(c, c->is_ticking ? FIGURES_EVERY_MS : IDLE_EVERY_MS);
+}
+
+static void tick_soon(struct carrier *c)
+{
+    if (!c->is_ticking)
+        tick_after(c, FIGURES_EVERY_MS);
+    c->is_ticking = true;
+}
+
+/* ---- who comes from elsewhere ------------------------------------------------------------------------------------- */
+
+static int grant_all(struct carrier *c)
+{
+    const struct carrier_conf *conf = c->conf;
+    struct tunnel_claim claim = {.instance = conf->instance, .epoch = conf->epoch, .direction = TUNNEL_TO_COORDINATOR};
+    int r = 0;
+
+    for (size_t i = 0; r == 0 && conf->coordinator_port && i < conf->n_gateways; i++)
+        r = grant_book_add(&c->grants, &claim, conf->gateway[i]);
+    if (r == 0 && conf->rank >= 0) {
+        claim.direction = TUNNEL_TO_RANK;
+        claim.rank = (uint32_t)conf->rank;
+        r = grant_book_add(&c->grants, &claim, conf->peer);
+    }
+    return err_fold(r); /* it has room for more than a conf names */
+}
+
+static enum tunnel_verdict on_asked(void *ctx, const struct tunnel_claim *claim, const uint8_t peer[CRYPTO_KEY_BYTES])
+{
+    struct carrier *c = ctx;
+    enum tunnel_verdict verdict = grant_book_match(&c->grants, claim, peer);
+    char hex[CRYPTO_KEY_HEX];
+    uint64_t n;
+
+    if (verdict == TUNNEL_GRANTED && !streams_have_room(c->streams, claim))
+        verdict = TUNNEL_BUSY;
+    if (verdict == TUNNEL_GRANTED)
+        return verdict;
+    n = seldom_count(&c->refused, clock_now_ms());
+    if (n)
+        log_warn("door.refused", "peer=%.16s instance=%s epoch=%" PRIu64 " rank=%" PRIu32 " verdict=%s n=%" PRIu64,
+                 crypto_key_format(peer, hex), ID128_SHORT(&claim->instance), claim->epoch, claim->rank,
+                 tunnel_verdict_name(verdict), n);
+    return verdict;
+}
+
+static void on_opened(void *ctx, const struct tunnel_claim *claim, const uint8_t peer[CRYPTO_KEY_BYTES],
+                      struct tunnel_end *end)
+{
+    struct carrier *c = ctx;
+
+    (void)peer;
+    streams_add_far(c->streams, claim, end);
+    tick_soon(c);
+}
+
+static int open_door(struct carrier *c, const struct identity *own)
+{
+    const struct tunnel_door_calls calls = {.asked = on_asked, .opened = on_opened, .ctx = c};
+    uint16_t port;
+    int r = tunnel_door_new(c->base, own, c->conf->addr, c->conf->port, &calls, &port, &c->door);
+
+    if (r == 0)
+        return 0;
+    log_error("carrier.listen", "addr=%s port=%u text=%s", c->conf->addr, c->conf->port, LOG_STR(strerrordesc_np(-r)));
+    return err_pass(r);
+}
+
+/* ---- who comes from this machine ---------------------------------------------------------------------------------- */
+
+static void on_accepted(struct evconnlistener *listener, evutil_socket_t fd, struct sockaddr *from, int n, void *ctx)
+{
+    struct route *route = ctx;
+    struct carrier *c = route->carrier;
+
+    (void)listener, (void)from, (void)n;
+    streams_add_near(c->streams, (size_t)(route - c->route), fd);
+    tick_soon(c);
+}
+
+static void accept_again(evutil_socket_t fd, short what, void *arg)
+{
+    struct carrier *c = arg;
+
+    (void)fd;
+    (void)what;
+    for (size_t i = 0; i < c->conf->n_routes; i++)
+        evconnlistener_enable(c->route[i].listener);
+}
+
+/* Out of descriptors: who waits to be let in would wake the loop for ever. */
+static void on_accept_error(struct evconnlistener *listener, void *ctx)
+{
+    static const struct timeval pause = {.tv_usec = ACCEPT_PAUSE_MS * 1000};
+    struct route *route = ctx;
+
+    log_warn("route.accept", "port=%u text=%s", route->port, LOG_STR(strerrordesc_np(errno)));
+    evconnlistener_disable(listener);
+    evtimer_add(route->carrier->on_accept_again, &pause);
+}
+
+static int open_route(struct carrier *c, struct route *route)
+{
+    struct sockaddr_in any = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t n = sizeof(any);
+
+    route->carrier = c;
+    route->listener =
+        evconnlistener_new_bind(c->base, on_accepted, route, LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, BACKLOG,
+                                (const struct sockaddr *)&any, sizeof(any));
+    if (!route->listener)
+        return err_raise(errno ? -errno : -ENOMEM);
+    evconnlistener_set_error_cb(route->listener, on_accept_error);
+    if (getsockname(evconnlistener_get_fd(route->listener), (struct sockaddr *)&any, &n) < 0)
+        return err_raise(-errno);
+    route->port = ntohs(any.sin_port);
+    return 0;
+}
+
+static int open_routes(struct carrier *c)
+{
+    int r = 0;
+
+    for (size_t i = 0; r == 0 && i < c->conf->n_routes; i++)
+        r = open_route(c, &c->route[i]);
+    return err_fold(r);
+}
+
+/* ---- control ------------------------------------------------------------------------------------------------------ */
+
+static void say_hello(const struct carrier *c, struct control_answer *a)
+{
+    a->ok = true;
+    a->version = CONTROL_VERSION;
+    a->n_routes = c->conf->n_routes;
+    for (size_t i = 0; i < a->n_routes; i++) {
+        const struct conf_route *r = &c->conf->route[i];
+
+        a->route[i] = (struct control_route){.rank = r->rank, .port = c->route[i].port};
+        snprintf(a->route[i].endpoint, sizeof(a->route[i].endpoint), "%s:%u", r->addr, r->port);
+    }
+}
+
+static void on_control(void *ctx, const struct control_question *q, struct control_answer *a)
+{
+    struct carrier *c = ctx;
+    size_t n;
+
+    switch (q->kind) {
+    case CONTROL_HELLO:
+        say_hello(c, a);
+        return;
+    case CONTROL_CUT:
+        n = streams_cut(c->streams, q->rank);
+        log_info("rank.cut", "rank=%" PRIu32 " n_streams=%zu", q->rank, n);
+        a->ok = true;
+        return;
+    }
+}
+
+/* ---- all of it ---------------------------------------------------------------------------------------------------- */
+
+static int start(struct carrier *c, const struct identity *own)
+{
+    int r = streams_new(c->base, c->conf, own, &c->streams);
+
+    if (r == 0)
+        r = grant_all(c);
+    if (r == 0)
+        r = open_routes(c);
+    if (r == 0)
+        r = open_door(c, own);
+    if (r == 0)
+        r = figures_create("figures", &c->writer);
+    if (r == 0)
+        r = control_socket_new(c->base, "control", on_control, c, &c->control);
+    return err_fold(r);
+}
+
+int carrier_new(struct event_base *base, const struct carrier_conf *conf, const struct identity *own,
+                struct carrier **ret)
+{
+    CLEANUP(carrier_destroy) struct carrier *c = calloc(1, sizeof(*c));
+    int r;
+
+    if (!c)
+        return err_raise(-ENOMEM);
+    c->base = base;
+    c->conf = conf;
+    c->on_accept_again = evtimer_new(base, accept_again, c);
+    c->on_tick = evtimer_new(base, on_tick, c);
+    r = c->on_accept_again && c->on_tick ? start(c, own) : err_raise(-ENOMEM);
+    if (r < 0)
+        return err_pass(r);
+    c->written.n_flows = SIZE_MAX; /* like nothing that follows */
+    on_tick(-1, 0, c);
+    *ret = c;
+    c = NULL;
+    return 0;
+}
+
+void carrier_destroy(struct carrier **c)
+{
+    if (!*c)
+        return;
+    control_socket_destroy(&(*c)->control);
+    tunnel_door_destroy(&(*c)->door);
+    for (size_t i = 0; i < (*c)->conf->n_routes; i++)
+        if ((*c)->route[i].listener)
+            evconnlistener_free((*c)->route[i].listener);
+    streams_destroy(&(*c)->streams);
+    if ((*c)->on_accept_again)
+        event_free((*c)->on_accept_again);
+    if ((*c)->on_tick)
+        event_free((*c)->on_tick);
+    figures_writer_destroy(&(*c)->writer);
+    free(*c);
+    *c = NULL;
+}
