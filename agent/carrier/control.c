@@ -93,9 +93,8 @@ static bool take_route(struct control_answer *a, struct span *value)
     if (a->n_routes == PROTO_RANKS_MAX || !field_rank(value, &r->rank) || !field_port(value, &r->port) ||
         !field_word(value, r->endpoint, sizeof(r->endpoint)))
         return false;
-    text_clean(r->endpoint);
     a->n_routes++;
-    return true;
+    return r->endpoint[strspn(r->endpoint, "0123456789abcdefABCDEF.:")] == '\0';
 }
 
 /* Keys that this version does not know are passed over: a carrier outlives the agent that started it. */

@@ -111,6 +111,7 @@ static void test_no_answers(void **state)
         "ok=1\nroute=1 1\n",
         "ok=1\nroute=1 1 \n",
         "ok=1\nroute=1 1 a:1 b\n",
+        "ok=1\nroute=1 1 host:1\n",
         "ok=1\nroute=1 1 eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee\n",
     };
     struct control_answer a;
