@@ -1,5 +1,3 @@
-#include "common/relay.h"
-
 #include <assert.h>
 #include <errno.h>
 #include <event2/event.h>
@@ -14,35 +12,7 @@
 
 #include "common/cleanup.h"
 #include "common/core/err.h"
-
-/* What a direction does with the bytes of its input. */
-enum work { CARRY, SEAL, OPEN };
-
-/* One direction. In its buffer: what goes out, [ready, ready_end), and, of a direction that opens, behind it what is still
- * sealed, [raw, raw_end). Nothing is read while something goes out. */
-struct way {
-    struct relay *relay;
-    enum relay_direction direction;
-    enum work work;
-    struct seal *seal; /* of the relay; NULL with CARRY */
-    int in, out;
-    struct event *on_readable, *on_writable;
-    uint8_t *buf;
-    size_t size;
-    size_t ready, ready_end;
-    size_t raw, raw_end;
-    size_t n_record; /* bytes of the record that raw begins with, as far as they are known */
-    size_t n_sealed; /* plain bytes in the record that goes out */
-    bool ending;     /* the input has ended: behind what is ready comes FIN */
-    bool over;
-};
-
-struct relay {
-    struct way way[RELAY_DIRECTIONS];
-    struct relay_calls calls;
-    int near, far;
-    struct seal *seal, *open;
-};
+#include "common/relay_private.h"
 
 const char *relay_end_name(enum relay_end end)
 {
@@ -104,7 +74,7 @@ static void tell_sent(struct way *w, size_t n)
 {
     const struct relay_calls *calls = &w->relay->calls;
 
-    if (calls->sent && n)
+    if (calls->sent && n && !w->untold)
         calls->sent(calls->ctx, w->direction, n);
 }
 
@@ -113,6 +83,7 @@ static void make_room(struct way *w)
 {
     size_t n = w->raw_end - w->raw;
 
+    w->ready_in = w->buf;
     w->ready = w->ready_end = 0;
     if (w->raw && (!n || w->size - w->raw < w->n_record)) {
         memmove(w->buf, w->buf + w->raw, n);
@@ -134,29 +105,30 @@ static void pass_end(struct way *w)
         end(r, RELAY_RESET, errno);
 }
 
-/* Costs nothing where it is waited for already. */
-static void wait_for(struct way *w, struct event *ev)
+bool relay_wait_for(struct way *w, struct event *ev)
 {
-    if (event_add(ev, NULL) < 0)
-        end(w->relay, RELAY_RESET, ENOMEM);
+    if (event_add(ev, NULL) == 0)
+        return true;
+    end(w->relay, RELAY_RESET, ENOMEM);
+    return false;
 }
 
-/* Sends what is ready; waits where not all of it was taken. */
-static void send_ready(struct way *w)
+/* False: not all of it was taken, and it waits, or the relay has ended. */
+static bool send_all(struct way *w)
 {
     while (w->ready < w->ready_end) {
-        ssize_t n = send(w->out, w->buf + w->ready, w->ready_end - w->ready, MSG_NOSIGNAL);
+        ssize_t n = send(w->out, w->ready_in + w->ready, w->ready_end - w->ready, MSG_NOSIGNAL);
 
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0 && errno != EAGAIN) {
             end(w->relay, RELAY_RESET, errno);
-            return;
+            return false;
         }
         if (n < 0) {
             event_del(w->on_readable);
-            wait_for(w, w->on_writable);
-            return;
+            relay_wait_for(w, w->on_writable);
+            return false;
         }
         w->ready += (size_t)n;
         if (w->work != SEAL)
@@ -164,33 +136,68 @@ static void send_ready(struct way *w)
     }
     tell_sent(w, w->n_sealed);
     w->n_sealed = 0;
+    w->untold = false;
+    return true;
+}
+
+static void read_on(struct way *w)
+{
     make_room(w);
     if (w->ending)
         pass_end(w);
     else
-        wait_for(w, w->on_readable);
+        relay_wait_for(w, w->on_readable);
+}
+
+/* Sends what is ready, and goes on as far as that leads without waiting. */
+static void send_ready(struct way *w)
+{
+    while (send_all(w)) {
+        switch (w->relay->calls.filter.judge ? relay_filter_next(w) : RELAY_READ) {
+        case RELAY_SEND:
+            continue;
+        case RELAY_READ:
+            read_on(w);
+            return;
+        case RELAY_WAIT:
+        case RELAY_GONE:
+            return;
+        }
+    }
 }
 
 static void writable(evutil_socket_t fd, short what, void *arg)
 {
+    struct way *w = arg;
+
     (void)fd;
     (void)what;
-    send_ready(arg);
+    if (relay_is_filtered(w))
+        relay_filter_turn(w);
+    send_ready(w);
 }
 
 /* ---- in ----------------------------------------------------------------------------------------------------------- */
 
-static void tell_came(struct way *w, size_t at, size_t n)
+void relay_tell_came(struct way *w, const uint8_t *data, size_t n)
 {
     const struct relay_calls *calls = &w->relay->calls;
 
     if (calls->came && n)
-        calls->came(calls->ctx, w->direction, w->buf + at, n);
+        calls->came(calls->ctx, w->direction, data, n);
 }
 
-/* A record of the n bytes that lie behind the place for its head. */
-static bool seal_ready(struct way *w, enum seal_kind kind, size_t n)
+size_t relay_head_bytes(const struct way *w)
 {
+    return w->work == SEAL ? SEAL_HEAD_BYTES : 0;
+}
+
+bool relay_make_ready(struct way *w, enum seal_kind kind, size_t n)
+{
+    w->ready = 0;
+    w->ready_end = n;
+    if (w->work != SEAL)
+        return true;
     if (seal_record(w->seal, kind, w->buf, n) != 0) {
         end(w->relay, RELAY_SPENT, 0);
         return false;
@@ -198,6 +205,15 @@ static bool seal_ready(struct way *w, enum seal_kind kind, size_t n)
     w->n_sealed = n;
     w->ready_end = n + SEAL_OVERHEAD_BYTES;
     return true;
+}
+
+/* It goes out next, unless it is to be judged first. */
+static void take_plain(struct way *w)
+{
+    if (relay_is_filtered(w))
+        relay_filter_take(w);
+    else
+        relay_tell_came(w, w->buf + w->ready, w->ready_end - w->ready);
 }
 
 /* Opens every whole record and moves their bytes together. False: the relay has ended. */
@@ -232,16 +248,16 @@ static bool take(struct way *w, size_t at, size_t n)
     switch (w->work) {
     case CARRY:
         w->ready_end = n;
-        tell_came(w, at, n);
+        take_plain(w);
         return true;
     case SEAL:
-        tell_came(w, at, n);
-        return seal_ready(w, SEAL_DATA, n);
+        relay_tell_came(w, w->buf + at, n);
+        return relay_make_ready(w, SEAL_DATA, n);
     case OPEN:
         w->raw_end += n;
         if (!open_raw(w))
             return false;
-        tell_came(w, w->ready, w->ready_end - w->ready);
+        take_plain(w);
         return true;
     }
     return false;
@@ -255,7 +271,7 @@ static bool take_end(struct way *w)
     case CARRY:
         return true;
     case SEAL:
-        return seal_ready(w, SEAL_END, 0);
+        return relay_make_ready(w, SEAL_END, 0);
     case OPEN:
         break;
     }
@@ -266,7 +282,7 @@ static bool take_end(struct way *w)
 static void readable(evutil_socket_t fd, short what, void *arg)
 {
     struct way *w = arg;
-    size_t at = w->work == SEAL ? SEAL_HEAD_BYTES : w->raw_end;
+    size_t at = w->work == SEAL ? SEAL_HEAD_BYTES : w->raw_end; /* CARRY: 0 */
     size_t behind = w->work == SEAL ? SEAL_TAG_BYTES : 0;
     ssize_t n = recv(fd, w->buf + at, w->size - at - behind, 0);
 
@@ -287,9 +303,18 @@ static int way_init(struct way *w, struct event_base *base, size_t data_max)
     w->buf = malloc(w->size);
     w->on_readable = event_new(base, w->in, EV_READ | EV_PERSIST, readable, w);
     w->on_writable = event_new(base, w->out, EV_WRITE, writable, w);
+    w->ready_in = w->buf;
     if (!w->buf || !w->on_readable || !w->on_writable || event_add(w->on_readable, NULL) < 0)
         return err_raise(-ENOMEM);
     return 0;
+}
+
+static int make_insertion_buffer(struct relay *r, size_t data_max)
+{
+    assert(data_max >= RELAY_ANSWER_MAX);
+    r->inserted_size = data_max;
+    r->inserted = malloc(data_max);
+    return r->inserted ? 0 : err_raise(-ENOMEM);
 }
 
 static int prepare_socket(int fd)
@@ -336,6 +361,8 @@ int relay_new(struct event_base *base, const struct relay_sockets *with, const s
         res = prepare_socket(with->far);
     for (size_t i = 0; res == 0 && i < RELAY_DIRECTIONS; i++)
         res = way_init(&r->way[i], base, with->data_max);
+    if (res == 0 && calls->filter.judge)
+        res = make_insertion_buffer(r, with->data_max);
     if (res < 0)
         return err_pass(res);
     r->near = with->near;
@@ -354,6 +381,7 @@ void relay_destroy(struct relay **r)
     stop(*r, true);
     for (size_t i = 0; i < RELAY_DIRECTIONS; i++)
         free((*r)->way[i].buf);
+    free((*r)->inserted);
     seal_destroy(&(*r)->seal);
     seal_destroy(&(*r)->open);
     free(*r);

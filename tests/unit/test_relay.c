@@ -1,47 +1,6 @@
 /* One stream between two sockets: what goes in comes out, in its order, and so do its ends. Each end of a stream here is a
  * peer, which sends and takes bytes that follow from a seed, in pieces of any size. */
-#include <errno.h>
-#include <event2/event.h>
-#include <netinet/in.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
-#include <cmocka.h>
-
-#include "tests/lib/failing_alloc.h"
-#include "tests/lib/random.h"
-
-/* The relay's own calls: counted, and the kernel takes less than it could. */
-static unsigned n_calls;
-static uint64_t stingy; /* a seed; 0: the kernel as it is */
-
-static ssize_t counted_recv(int fd, void *buf, size_t n, int flags)
-{
-    n_calls++;
-    return recv(fd, buf, stingy ? random_in(&stingy, 1, n) : n, flags);
-}
-
-static ssize_t counted_send(int fd, const void *buf, size_t n, int flags)
-{
-    n_calls++;
-    if (stingy && random_one_in(&stingy, 3)) {
-        errno = random_one_in(&stingy, 2) ? EINTR : EAGAIN;
-        return -1;
-    }
-    return send(fd, buf, stingy ? random_in(&stingy, 1, n) : n, flags);
-}
-
-#define recv counted_recv
-#define send counted_send
-#include "common/relay.c"
-#undef recv
-#undef send
+#include "tests/unit/relay_harness.h"
 
 enum { PIECE_MAX = 100000 };
 static const uint8_t keys[2][CRYPTO_KEY_BYTES] = {"out", "back"};
@@ -66,16 +25,7 @@ struct tap { /* what one relay has told */
     bool wrong;
 };
 
-static struct event_base *base;
-
 /* ---- peers -------------------------------------------------------------------------------------------------------- */
-
-static uint8_t byte_at(uint64_t seed, size_t at)
-{
-    uint64_t s = seed + at / 8;
-
-    return (uint8_t)(random_next(&s) >> 8 * (at % 8));
-}
 
 static bool matches(uint64_t seed, size_t at, const uint8_t *data, size_t n)
 {
@@ -150,35 +100,7 @@ static void peer_reset(struct peer *p)
     close_socket(&p->fd, true);
 }
 
-/* ---- sockets and relays ------------------------------------------------------------------------------------------- */
-
-static void tcp_pair(int fd[2])
-{
-    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    CLEANUP(cleanup_close) int door = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    socklen_t n = sizeof(at);
-    int on = 1, room = 65536;
-
-    assert_true(door >= 0 && bind(door, (struct sockaddr *)&at, n) == 0 && listen(door, 1) == 0);
-    assert_int_equal(getsockname(door, (struct sockaddr *)&at, &n), 0);
-    fd[0] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    assert_int_equal(connect(fd[0], (struct sockaddr *)&at, n), 0);
-    fd[1] = accept4(door, NULL, NULL, SOCK_CLOEXEC);
-    assert_true(fd[1] >= 0);
-    for (size_t i = 0; i < 2; i++) { /* little room, so that it is soon full */
-        setsockopt(fd[i], IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-        setsockopt(fd[i], SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
-        setsockopt(fd[i], SOL_SOCKET, SO_RCVBUF, &room, sizeof(room));
-    }
-}
-
-static void socket_pair(bool tcp, int fd[2])
-{
-    if (tcp)
-        tcp_pair(fd);
-    else
-        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fd), 0);
-}
+/* ---- relays ------------------------------------------------------------------------------------------------------- */
 
 static void on_came(void *ctx, enum relay_direction direction, const uint8_t *data, size_t n)
 {
@@ -252,27 +174,6 @@ static void chain_end(struct chain *c)
         relay_destroy(&c->tap[i].relay);
     peer_end(&c->a);
     peer_end(&c->b);
-}
-
-static void too_late(evutil_socket_t fd, short what, void *arg)
-{
-    (void)fd;
-    (void)what;
-    *(bool *)arg = true;
-}
-
-/* Turns the loop until done says so. */
-static void run_until(bool (*done)(const void *), const void *arg)
-{
-    static const struct timeval limit = {60, 0};
-    bool is_late = false;
-    struct event *late = event_new(base, -1, 0, too_late, &is_late);
-
-    event_add(late, &limit);
-    while (!is_late && !done(arg))
-        event_base_loop(base, EVLOOP_ONCE);
-    event_free(late);
-    assert_false(is_late);
 }
 
 static bool all_ended(const void *arg)
@@ -597,20 +498,6 @@ static void test_names(void **state)
     (void)state;
     assert_string_equal(relay_end_name(RELAY_DONE), "done");
     assert_string_equal(relay_end_name(RELAY_SPENT), "spent");
-}
-
-static int begin_loop(void **state)
-{
-    (void)state;
-    base = event_base_new();
-    return base ? crypto_init() : -1;
-}
-
-static int end_loop(void **state)
-{
-    (void)state;
-    event_base_free(base);
-    return 0;
 }
 
 int main(void)
