@@ -169,7 +169,7 @@ static int get_snapshot(const Caravan__Snapshot *wire, struct snapshot *own)
 static int unpack(const void *buf, size_t n_bytes, bool relayed, struct message **ret);
 
 /* Who carries a message has unpacked it and packed it anew: another version in there is the carrier's mistake. */
-static int get_relay(const Caravan__Relay *wire, struct relay *own)
+static int get_relay(const Caravan__Relay *wire, struct relayed *own)
 {
     int r = map_get(&message_relay_map, wire, own);
 
@@ -413,7 +413,7 @@ static Caravan__Snapshot *put_snapshot(struct arena *a, const struct snapshot *o
 
 static Caravan__Envelope *put_message(struct arena *a, const struct message *m);
 
-static Caravan__Relay *put_relay(struct arena *a, const struct relay *own)
+static Caravan__Relay *put_relay(struct arena *a, const struct relayed *own)
 {
     Caravan__Relay *wire = map_put(a, &message_relay_map, own);
     Caravan__Envelope *inner;

@@ -307,7 +307,7 @@ MAP(health, health_fields);
 #undef S
 
 #define P Caravan__Relay
-#define S struct relay
+#define S struct relayed
 static const struct field relay_fields[] = {{TEXT(key)}};
 MAP(relay, relay_fields);
 #undef P

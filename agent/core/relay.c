@@ -39,7 +39,7 @@ static void pass_on(struct step *st, struct message *to, const char *key, const 
         effects_fail(&st->fx);
 }
 
-void relay_from_peer(struct step *st, struct peer *from, const struct relay *relay)
+void relay_from_peer(struct step *st, struct peer *from, const struct relayed *relay)
 {
     struct state *s = st->s;
 
@@ -57,7 +57,7 @@ void relay_from_peer(struct step *st, struct peer *from, const struct relay *rel
     }
 }
 
-void relay_from_controller(struct step *st, const struct relay *relay)
+void relay_from_controller(struct step *st, const struct relayed *relay)
 {
     const struct peer *to = peer_find(st->s, relay->key);
 

@@ -253,8 +253,8 @@ uint64_t route_due_ms(const struct state *s);
 
 /* ---- relay.c: being a neighbour's way --------------------------------------------------------------------------- */
 
-void relay_from_peer(struct step *st, struct peer *from, const struct relay *relay);
-void relay_from_controller(struct step *st, const struct relay *relay);
+void relay_from_peer(struct step *st, struct peer *from, const struct relayed *relay);
+void relay_from_controller(struct step *st, const struct relayed *relay);
 
 /* ---- settle.c: what follows ------------------------------------------------------------------------------------- */
 

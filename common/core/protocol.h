@@ -348,7 +348,7 @@ struct health {
     uint64_t uptime_ms;
 };
 
-struct relay {
+struct relayed {
     char
         key[PROTO_KEY_MAX]; /* of the node whose message it is, or whom it is for. Filled in by whoever has proven it */
     struct message *inner;  /* owned; never a relay itself */
@@ -386,7 +386,7 @@ struct message {
         struct neighbours *neighbours;   /* owned */
         struct snapshot snapshot;
         struct health health;
-        struct relay relay;
+        struct relayed relay;
         struct join join;
         struct joined joined;
         uint64_t nonce; /* PING; repeated in its PONG */
