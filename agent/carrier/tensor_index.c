@@ -25,7 +25,6 @@ struct tensor_index {
     size_t at;                /* the one being hashed */
     uint64_t at_bytes;        /* of it, and of all before it: */
     uint64_t n_hashed;
-    uint8_t slice[SLICE_BYTES];
 };
 
 void tensor_index_destroy(struct tensor_index **x)
@@ -121,15 +120,16 @@ static int hash_slice(struct tensor_index *x, const struct gguf_source *source, 
 {
     struct tensor_span *span = &x->span[x->at];
     uint64_t left = span->n_bytes - x->at_bytes;
+    uint8_t slice[SLICE_BYTES];
     size_t n = SLICE_BYTES;
     int r;
 
     n = left < n ? (size_t)left : n;
     n = n_max < n ? (size_t)n_max : n;
-    r = source->read(source->ctx, span->offset + x->at_bytes, x->slice, n);
+    r = source->read(source->ctx, span->offset + x->at_bytes, slice, n);
     if (r)
         return err_fold(r);
-    span->hash = fnv1a(span->hash, x->slice, n);
+    span->hash = fnv1a(span->hash, slice, n);
     x->at_bytes += n;
     x->n_hashed += n;
     if (x->at_bytes == span->n_bytes) {

@@ -27,9 +27,18 @@ int tensor_store_identify(int fd, struct tensor_file_id *ret)
     return 0;
 }
 
-static int kept_path(char buf[PATH_MAX], const char *dir, uint64_t inode, const char *suffix)
+char *tensor_store_name(const struct tensor_file_id *id, char buf[TENSOR_STORE_NAME_MAX])
 {
-    int n = snprintf(buf, PATH_MAX, "%s/%016" PRIx64 ".tensors%s", dir, inode, suffix);
+    snprintf(buf, TENSOR_STORE_NAME_MAX, "%" PRIx64 "-%" PRIx64 "-%" PRIx64 ".tensors", id->inode, id->size_bytes,
+             (uint64_t)id->mtime_ns);
+    return buf;
+}
+
+static int kept_path(char buf[PATH_MAX], const char *dir, const struct tensor_index *x, const char *suffix)
+{
+    struct tensor_file_id id = tensor_index_file(x);
+    char name[TENSOR_STORE_NAME_MAX];
+    int n = snprintf(buf, PATH_MAX, "%s/%s%s", dir, tensor_store_name(&id, name), suffix);
 
     return n < 0 || n >= PATH_MAX ? err_raise(-ENAMETOOLONG) : 0;
 }
@@ -43,7 +52,7 @@ static void take_kept(const char *dir, struct tensor_index *x)
     struct stat st;
     char path[PATH_MAX];
 
-    if (kept_path(path, dir, tensor_index_file(x).inode, "") < 0)
+    if (kept_path(path, dir, x, "") < 0)
         return;
     fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || (uint64_t)st.st_size != n)
@@ -86,15 +95,14 @@ int tensor_store_keep(const char *dir, const struct tensor_index *x)
 {
     size_t n = tensor_index_kept_bytes(x);
     CLEANUP(cleanup_free) uint8_t *buf = malloc(n);
-    uint64_t inode = tensor_index_file(x).inode;
     char path[PATH_MAX], new_path[PATH_MAX];
     int r;
 
     if (!buf)
         return err_raise(-ENOMEM);
-    r = kept_path(path, dir, inode, "");
+    r = kept_path(path, dir, x, "");
     if (!r)
-        r = kept_path(new_path, dir, inode, ".new");
+        r = kept_path(new_path, dir, x, ".new");
     if (r)
         return err_fold(r);
     tensor_index_write(x, buf);

@@ -1,10 +1,14 @@
-/* A model's file and the index of it on disk: DIR/INODE.tensors, one per file, replaced whole. */
+/* A model's file and the index of it on disk: DIR/INODE-SIZE-MTIME.tensors, replaced whole. Two files on two disks may have
+ * one inode number; all three have never been seen to agree, and the header's hash would still tell. */
 #ifndef CARAVAN_AGENT_CARRIER_TENSOR_STORE_H
 #define CARAVAN_AGENT_CARRIER_TENSOR_STORE_H
 
-#include <stdbool.h>
-
 #include "agent/carrier/tensor_index.h"
+
+enum { TENSOR_STORE_NAME_MAX = 64 };
+
+/* The name in DIR of what is kept of that file. Returns buf. */
+char *tensor_store_name(const struct tensor_file_id *id, char buf[TENSOR_STORE_NAME_MAX]);
 
 /* What fd (of a model, borrowed) is now. 0 or negative errno. */
 int tensor_store_identify(int fd, struct tensor_file_id *ret);

@@ -1,36 +1,19 @@
 /* Zero transfer: the index of a model's large tensors, how it is kept, and what a worker is fed from it; with real files,
  * also ones that are changed, cut and replaced at the worst moment. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "agent/carrier/feed.h"
 #include "agent/carrier/tensor_store.h"
 #include "common/cleanup.h"
 #include "common/core/fnv.h"
 #include "common/file.h"
-#include "tests/lib/gguf_image.h"
-
-/* One layer, of which the three matrices of the feed-forward part are over 10 MiB. */
-enum { N_EMBD = 1024, N_FF = 5248, BIG_BYTES = N_EMBD * N_FF * 2, N_BIG = 3 };
-static const struct llama_dims dims = {
-    .n_layer = 1, .n_embd = N_EMBD, .n_head = 8, .n_head_kv = 1, .n_ff = N_FF, .n_vocab = 100, .type = 1};
+#include "tests/unit/tensor_harness.h"
 
 struct place {
-    char dir[32], model[64], kept[128];
-    uint8_t *data; /* of the file */
-    size_t n;
+    char dir[32], path[64];
+    struct model model;
     int fd;
     struct gguf_source source;
     char why[GGUF_WHY_MAX];
@@ -39,65 +22,19 @@ struct place {
     uint64_t hash[N_BIG];
 };
 
-static void fill(uint8_t *p, size_t n)
-{
-    uint64_t x = 88172645463325252u;
-
-    for (size_t i = 0; i + 8 <= n; i += 8) {
-        x ^= x << 13;
-        x ^= x >> 7;
-        x ^= x << 17;
-        memcpy(p + i, &x, 8);
-    }
-}
-
-/* By another hand than the code's. */
-static uint64_t fnv(const uint8_t *p, size_t n)
-{
-    uint64_t h = 14695981039346656037u;
-
-    for (size_t i = 0; i < n; i++)
-        h = (h ^ p[i]) * 1099511628211u;
-    return h;
-}
-
-/* image_llama ends with them. */
-static uint8_t *big(const struct place *p, size_t i)
-{
-    return p->data + p->n - (N_BIG - i) * BIG_BYTES;
-}
-
 static struct tensor_index *opened(struct place *p)
 {
     struct tensor_index *x = NULL;
-    struct tensor_file_id id;
 
     assert_int_equal(tensor_store_open(p->dir, p->fd, &x, p->why, sizeof(p->why)), 0);
-    id = tensor_index_file(x);
-    snprintf(p->kept, sizeof(p->kept), "%s/%016" PRIx64 ".tensors", p->dir, id.inode);
     return x;
 }
 
 static void write_model(struct place *p)
 {
-    assert_int_equal(pwrite(p->fd, p->data, p->n, 0), p->n);
+    assert_int_equal(pwrite(p->fd, p->model.data, p->model.n, 0), p->model.n);
     if (p->hashed)
         assert_int_equal(futimens(p->fd, p->time), 0);
-}
-
-static void make_data(struct place *p)
-{
-    struct gguf_image im;
-
-    image_llama(&im, &dims);
-    p->n = im.size_bytes;
-    p->data = malloc(p->n);
-    assert_non_null(p->data);
-    fill(p->data, p->n);
-    memcpy(p->data, im.bytes, im.n);
-    image_clear(&im);
-    for (size_t i = 0; i < N_BIG; i++)
-        p->hash[i] = fnv(big(p, i), BIG_BYTES);
 }
 
 /* Once for all: hashing takes a while under the sanitizers. */
@@ -109,19 +46,30 @@ static int begin(void **state)
     assert_non_null(p);
     snprintf(p->dir, sizeof(p->dir), "/tmp/tensors.XXXXXX");
     assert_non_null(mkdtemp(p->dir));
-    snprintf(p->model, sizeof(p->model), "%s/m.gguf", p->dir);
-    make_data(p);
-    p->fd = open(p->model, O_RDWR | O_CREAT | O_EXCL, 0600);
+    snprintf(p->path, sizeof(p->path), "%s/m.gguf", p->dir);
+    model_make(&p->model, 0);
+    for (size_t i = 0; i < N_BIG; i++)
+        p->hash[i] = model_hash(model_big(&p->model, i), BIG_BYTES);
+    p->fd = open(p->path, O_RDWR | O_CREAT | O_EXCL, 0600);
     assert_true(p->fd >= 0);
     write_model(p);
     assert_int_equal(fstat(p->fd, &st), 0);
     p->time[0] = st.st_atim;
     p->time[1] = st.st_mtim;
-    p->source = file_gguf_source(&p->fd, p->n);
+    p->source = file_gguf_source(&p->fd, p->model.n);
     p->hashed = opened(p);
     assert_int_equal(tensor_index_step(p->hashed, &p->source, UINT64_MAX), 0);
     *state = p;
     return 0;
+}
+
+static void unlink_kept(const struct place *p, const struct tensor_index *x)
+{
+    struct tensor_file_id id = tensor_index_file(x);
+    char name[TENSOR_STORE_NAME_MAX], path[128];
+
+    snprintf(path, sizeof(path), "%s/%s", p->dir, tensor_store_name(&id, name));
+    unlink(path);
 }
 
 /* After a test that changed it. */
@@ -130,7 +78,7 @@ static int mend(void **state)
     struct place *p = *state;
 
     write_model(p);
-    unlink(p->kept);
+    unlink_kept(p, p->hashed);
     return 0;
 }
 
@@ -138,11 +86,11 @@ static int end(void **state)
 {
     struct place *p = *state;
 
-    unlink(p->model);
+    unlink(p->path);
     assert_int_equal(rmdir(p->dir), 0); /* and nothing else was left in it */
     close(p->fd);
     tensor_index_destroy(&p->hashed);
-    free(p->data);
+    free(p->model.data);
     free(p);
     return 0;
 }
@@ -218,7 +166,7 @@ static void test_index_in_slices(void **state)
             const struct tensor_span *span = tensor_index_find(x, p->hash[b]);
 
             assert_non_null(span);
-            assert_int_equal(span->offset, big(p, b) - p->data);
+            assert_int_equal(span->offset, model_big(&p->model, b) - p->model.data);
             assert_int_equal(span->n_bytes, BIG_BYTES);
         }
         assert_null(tensor_index_find(x, 1));
@@ -228,7 +176,7 @@ static void test_index_in_slices(void **state)
 /* llama-server asks from the first byte over 10 MiB on. */
 static void test_which_are_asked_for(void **state)
 {
-    struct llama_dims exact = dims;
+    struct llama_dims exact = {.n_layer = 1, .n_embd = N_EMBD, .n_head = 8, .n_head_kv = 1, .n_vocab = 100, .type = 1};
     struct gguf_image im;
     struct gguf_source source;
     struct tensor_file_id id = {.inode = 1};
@@ -261,7 +209,7 @@ static void test_read_error(void **state)
     struct place *p = *state;
     CLEANUP(tensor_index_destroy) struct tensor_index *x = opened(p);
 
-    assert_int_equal(ftruncate(p->fd, (off_t)(p->n - 1)), 0);
+    assert_int_equal(ftruncate(p->fd, (off_t)(p->model.n - 1)), 0);
     assert_true(tensor_index_step(x, &p->source, UINT64_MAX) < 0);
     assert_false(tensor_index_is_done(x));
     write_model(p);
@@ -272,19 +220,26 @@ static void test_read_error(void **state)
 static void test_kept(void **state)
 {
     struct place *p = *state;
-    CLEANUP(tensor_index_destroy) struct tensor_index *again = NULL, *changed = NULL;
+    CLEANUP(tensor_index_destroy) struct tensor_index *again = NULL, *changed = NULL, *back = NULL;
     struct timespec later[2];
 
     assert_int_equal(tensor_store_keep(p->dir, p->hashed), 0);
     again = opened(p);
     assert_true(tensor_index_is_done(again));
     for (size_t b = 0; b < N_BIG; b++)
-        assert_int_equal(tensor_index_find(again, p->hash[b])->offset, big(p, b) - p->data);
+        assert_int_equal(tensor_index_find(again, p->hash[b])->offset, model_big(&p->model, b) - p->model.data);
     later[0] = later[1] = p->time[1];
     later[1].tv_nsec ^= 1;
     assert_int_equal(futimens(p->fd, later), 0);
     changed = opened(p);
     assert_false(tensor_index_is_done(changed));
+    assert_int_equal(tensor_index_step(changed, &p->source, UINT64_MAX), 0);
+    assert_int_equal(tensor_store_keep(p->dir, changed),
+                     0); /* beside the other: on another disk it would be another file */
+    assert_int_equal(futimens(p->fd, p->time), 0);
+    back = opened(p);
+    assert_true(tensor_index_is_done(back));
+    unlink_kept(p, changed);
     assert_true(tensor_store_keep("/nowhere", p->hashed) < 0);
 }
 
@@ -324,7 +279,7 @@ static void test_fed(void **state)
     assert_non_null(got);
     for (size_t i = 0; i < N_BIG; i++) {
         assert_true(fed(&file, p->hash[i], piece[i], got));
-        assert_memory_equal(got, big(p, i), BIG_BYTES);
+        assert_memory_equal(got, model_big(&p->model, i), BIG_BYTES);
     }
     expect_not_here(&file, 7);
     expect_not_here(&not_yet, p->hash[0]);
@@ -342,8 +297,9 @@ static void test_tampered(void **state)
 
     assert_non_null(got);
     assert_int_equal(fstat(p->fd, &st), 0);
-    assert_int_equal(pwrite(p->fd, "!", 1, big(p, 2) - p->data - 1), 1); /* the last byte of the second */
-    expect_not_here(&file, hash);                                        /* the time tells it already */
+    assert_int_equal(pwrite(p->fd, "!", 1, model_big(&p->model, 2) - p->model.data - 1),
+                     1);          /* the last byte of the second */
+    expect_not_here(&file, hash); /* the time tells it already */
     assert_int_equal(futimens(p->fd, (struct timespec[]){st.st_atim, st.st_mtim}), 0);
     assert_false(fed(&file, hash, SIZE_MAX, got));
     assert_true(fed(&file, p->hash[0], SIZE_MAX, got)); /* the others are as they were */
@@ -363,7 +319,7 @@ static void test_cut(void **state)
     assert_int_equal(feed_begin(&f, &file, 1, frame), 0);
     for (size_t got; (got = feed_read(&f, buf, sizeof(buf))); n += got) {
         if (n == sizeof(buf) * 100)
-            assert_int_equal(ftruncate(p->fd, (off_t)(p->n - BIG_BYTES / 2)), 0);
+            assert_int_equal(ftruncate(p->fd, (off_t)(p->model.n - BIG_BYTES / 2)), 0);
     }
     assert_int_equal(n, FEED_HEAD_BYTES + BIG_BYTES);
     assert_false(feed_answer(&f, answer));
