@@ -1,5 +1,6 @@
 #include "agent/carrier/feed.h"
 
+#include <fcntl.h>
 #include <string.h>
 
 #include "agent/carrier/tensor_store.h"
@@ -17,24 +18,29 @@ static bool is_unchanged(const struct feed_file *file)
            is.mtime_ns == was.mtime_ns;
 }
 
-int feed_begin(struct feed *f, const struct feed_file *file, size_t n_files, const uint8_t frame[HASH_FRAME_BYTES])
+/* Up to n bytes of the tensor from `at` on; a kernel that does not want to may leave it. */
+static void ask_ahead(const struct feed *f, uint64_t at, uint64_t n)
 {
-    uint64_t hash = le_get(frame + HASH_FRAME_BYTES - 8, 8);
+    uint64_t left = f->span.n_bytes - at;
 
-    for (size_t i = 0; i < n_files; i++) {
-        const struct tensor_span *span = tensor_index_find(file[i].index, hash);
+    posix_fadvise(f->file->fd, (off_t)(f->span.offset + at), (off_t)(n < left ? n : left), POSIX_FADV_WILLNEED);
+}
 
-        if (!span || !is_unchanged(&file[i]))
-            continue;
-        *f = (struct feed){.file = &file[i], .span = *span, .hash = FNV1A_BASIS};
-        f->head[0] = CMD_SET_TENSOR;
-        le_put(f->head + 1, 8, RPC_TENSOR_HEAD_BYTES + span->n_bytes);
-        memcpy(f->head + HEAD_BYTES, frame + HEAD_BYTES,
-               RPC_TENSOR_BYTES); /* a 0 follows, which the question has not */
-        memcpy(f->head + FEED_HEAD_BYTES - OFFSET_BYTES, frame + HEAD_BYTES + RPC_TENSOR_BYTES, OFFSET_BYTES);
-        return 0;
-    }
-    return FEED_E_NOT_HERE;
+int feed_begin(struct feed *f, const struct feed_file *file, const uint8_t frame[HASH_FRAME_BYTES])
+{
+    const struct tensor_span *span = tensor_index_find(file->index, le_get(frame + HASH_FRAME_BYTES - 8, 8));
+
+    if (!span)
+        return FEED_E_NOT_HERE;
+    if (!is_unchanged(file))
+        return FEED_E_CHANGED;
+    *f = (struct feed){.file = file, .span = *span, .hash = FNV1A_BASIS};
+    f->head[0] = CMD_SET_TENSOR;
+    le_put(f->head + 1, 8, RPC_TENSOR_HEAD_BYTES + span->n_bytes);
+    memcpy(f->head + HEAD_BYTES, frame + HEAD_BYTES, RPC_TENSOR_BYTES); /* a 0 follows, which the question has not */
+    memcpy(f->head + FEED_HEAD_BYTES - OFFSET_BYTES, frame + HEAD_BYTES + RPC_TENSOR_BYTES, OFFSET_BYTES);
+    ask_ahead(f, 0, FEED_AHEAD_BYTES);
+    return 0;
 }
 
 uint64_t feed_left_bytes(const struct feed *f)
@@ -54,10 +60,12 @@ static size_t read_head(struct feed *f, uint8_t *buf, size_t n)
 
 static size_t read_data(struct feed *f, uint8_t *buf, size_t n)
 {
-    uint64_t left = feed_left_bytes(f);
+    uint64_t left = feed_left_bytes(f), from = f->at - FEED_HEAD_BYTES;
     size_t n_took = left < n ? (size_t)left : n;
 
-    if (!f->failed && file_read_at(f->file->fd, f->span.offset + (f->at - FEED_HEAD_BYTES), buf, n_took) < 0)
+    if (!f->failed && left > FEED_AHEAD_BYTES)
+        ask_ahead(f, from + FEED_AHEAD_BYTES, n_took);
+    if (!f->failed && file_read_at(f->file->fd, f->span.offset + from, buf, n_took) < 0)
         f->failed = true;
     if (f->failed)
         memset(buf, 0, n_took);

@@ -46,12 +46,13 @@ static const struct rpc_command commands_8[] = {
 
 struct rpc_dialect {
     uint8_t major;
+    bool may_feed; /* tried: a tensor asked for by hash can be given to the worker by somebody else */
     size_t n;
     const struct rpc_command *command;
 };
 
 static const struct rpc_dialect dialects[] = {
-    {.major = 8, .n = sizeof(commands_8) / sizeof(commands_8[0]), .command = commands_8},
+    {.major = 8, .may_feed = true, .n = sizeof(commands_8) / sizeof(commands_8[0]), .command = commands_8},
 };
 
 static const struct rpc_dialect *dialect_find(uint8_t major)
@@ -346,6 +347,11 @@ void rpc_frames_answer(struct rpc_frames *f, const void *buf, size_t n_bytes, ui
 }
 
 /* ---- the picture ---- */
+
+bool rpc_frames_may_answer(const struct rpc_frames *f)
+{
+    return f->dialect && f->dialect->may_feed && f->fig.why == RPC_BLIND_NOT && !f->fig.n_waiting && !f->answer.n_head;
+}
 
 void rpc_frames_figures(const struct rpc_frames *f, uint64_t now_ms, struct rpc_figures *ret)
 {

@@ -45,7 +45,8 @@ struct rpc_figures {
     uint8_t odd_command;        /* with RPC_BLIND_COMMAND, RPC_BLIND_LENGTH */
     struct rpc_version version; /* zero: HELLO is not answered yet */
     struct rpc_way request, answer;
-    uint64_t n_tensor_bytes;             /* of SET_TENSOR, without heads: what a load is made of */
+    uint64_t n_tensor_bytes; /* of SET_TENSOR, without heads: what a load is made of */
+    uint64_t n_fed_bytes;    /* of tensors that were not sent but fed; 0 here: agent/carrier/feeding.h knows */
     uint64_t n_hash_asked, n_hash_known; /* SET_TENSOR_HASH, and answers of 1: no need to send it */
     uint64_t n_round_trips;
     uint64_t n_graphs; /* about one per token, and one per batch of a prompt */
@@ -100,6 +101,11 @@ void rpc_frames_answer(struct rpc_frames *f, const void *buf, size_t n_bytes, ui
 void rpc_frames_written(struct rpc_frames *f, uint64_t n_bytes, uint64_t now_ms);
 
 void rpc_frames_figures(const struct rpc_frames *f, uint64_t now_ms, struct rpc_figures *ret);
+
+/* Whether somebody between the two may answer the next SET_TENSOR_HASH in the worker's place: the stream is understood, of a
+ * version in which that is a question as it was seen and SET_TENSOR has no answer, no command waits for its own, and the last
+ * one is whole. */
+bool rpc_frames_may_answer(const struct rpc_frames *f);
 
 /* "GET_TENSOR"; "unknown". Of the version that has a table. */
 const char *rpc_command_name(uint8_t command);

@@ -67,7 +67,7 @@ static bool ask(struct passage *r)
     struct feed f;
     bool ok = true;
 
-    if (!r->file.index || feed_begin(&f, &r->file, 1, r->gate.held)) {
+    if (!r->file.index || feed_begin(&f, &r->file, r->gate.held)) {
         r->n_not_here++;
         return to_worker(r, r->gate.held, r->gate.n_held);
     }
@@ -85,13 +85,11 @@ static bool ask(struct passage *r)
 static bool from_client(struct passage *r, size_t n)
 {
     for (size_t at = 0; at < n;) {
-        struct rpc_figures v;
         enum hash_gate_verdict verdict;
         size_t used;
         bool ok = true;
 
-        rpc_frames_figures(&r->sensor, 0, &v);
-        used = hash_gate_take(&r->gate, r->buf + at, n - at, v.version.major && !v.why && !v.n_waiting, &verdict);
+        used = hash_gate_take(&r->gate, r->buf + at, n - at, rpc_frames_may_answer(&r->sensor), &verdict);
         if (verdict == HASH_GATE_PASS)
             ok = to_worker(r, r->buf + at, used);
         else if (verdict == HASH_GATE_RELEASE)

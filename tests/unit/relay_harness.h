@@ -148,6 +148,12 @@ MAYBE_UNUSED static void bytes_add(struct bytes *b, const void *p, size_t n)
         memcpy(bytes_room(b, n), p, n);
 }
 
+MAYBE_UNUSED static void bytes_fill(struct bytes *b, uint8_t with, size_t n)
+{
+    if (n)
+        memset(bytes_room(b, n), with, n);
+}
+
 MAYBE_UNUSED static void bytes_clear(struct bytes *b)
 {
     free(b->p);
@@ -160,7 +166,8 @@ struct scribe {
     size_t n_sent;
     bool ends; /* after its last byte it says so */
     bool eof, reset;
-    uint64_t sizes; /* seed of the sizes of its pieces */
+    uint64_t sizes;   /* seed of the sizes of its pieces */
+    size_t piece_max; /* of what it sends */
     struct event *on_readable, *on_writable;
 };
 
@@ -183,7 +190,7 @@ MAYBE_UNUSED static void scribe_readable(evutil_socket_t fd, short what, void *a
 MAYBE_UNUSED static void scribe_writable(evutil_socket_t fd, short what, void *arg)
 {
     struct scribe *s = arg;
-    size_t left = s->out.n - s->n_sent, n = random_in(&s->sizes, 1, 100000);
+    size_t left = s->out.n - s->n_sent, n = random_in(&s->sizes, 1, s->piece_max);
     ssize_t sent = left ? send(fd, s->out.p + s->n_sent, n < left ? n : left, MSG_DONTWAIT | MSG_NOSIGNAL) : 0;
 
     (void)what;
@@ -198,7 +205,7 @@ MAYBE_UNUSED static void scribe_writable(evutil_socket_t fd, short what, void *a
 
 MAYBE_UNUSED static void scribe_begin(struct scribe *s, int fd, uint64_t seed)
 {
-    *s = (struct scribe){.fd = fd, .sizes = seed};
+    *s = (struct scribe){.fd = fd, .sizes = seed, .piece_max = 100000};
     s->on_readable = event_new(base, fd, EV_READ | EV_PERSIST, scribe_readable, s);
     s->on_writable = event_new(base, fd, EV_WRITE | EV_PERSIST, scribe_writable, s);
     event_add(s->on_readable, NULL);

@@ -50,7 +50,7 @@ static void expected(const struct bytes *said, struct bytes *near, struct bytes 
             add_inserted(near, answers, i, letter - INSERTED, &n_answered);
         n_held += letter == HELD && !is_end;
         if (n_held == HELD_MAX || is_end) {
-            memset(bytes_room(near, n_held), HELD, n_held);
+            bytes_fill(near, HELD, n_held);
             n_held = 0;
         }
     }
@@ -386,7 +386,7 @@ static void test_near_is_slow(void **state)
         begin(&s, sealed, 1);
         event_del(s.near.on_readable);
         far_says(&s, (uint8_t[]){1, INSERTED + N_INSERTED - 1}, 2);
-        memset(bytes_room(&s.far.out, 8 << 20), 2, 8 << 20);
+        bytes_fill(&s.far.out, 2, 8 << 20);
         s.far.ends = true;
         run_until(is_inserting, &s);
         settle(&s);
@@ -538,7 +538,7 @@ static void test_near_ends_between_answers(void **state)
         begin(&s, true, seed);
         stingy = seed;
         s.near.ends = s.far.ends = true;
-        memset(bytes_room(&s.far.out, 30), INSERTED, 30);
+        bytes_fill(&s.far.out, INSERTED, 30);
         scribe_send(&s.far);
         run_until(has_answered, &s);
         near_says(&s, 100);

@@ -282,6 +282,39 @@ static void test_hashes(void **state)
     assert_int_equal(v.n_tensor_bytes, 1000);
 }
 
+/* Not while anything is between a question and the end of its answer, nor in what is not understood. */
+static void test_may_answer(void **state)
+{
+    static const uint8_t data[10] = {0};
+    struct rpc_frames f;
+    uint8_t head[9];
+
+    (void)state;
+    rpc_frames_init(&f);
+    assert_false(rpc_frames_may_answer(&f));
+    ask_written(&f, HELLO, 24, 1);
+    assert_false(rpc_frames_may_answer(&f));
+    begin(&f, 8, 28);
+    assert_true(rpc_frames_may_answer(&f));
+    ask_written(&f, SET, 1000, 3);
+    assert_true(rpc_frames_may_answer(&f));
+    ask_written(&f, GET, 312, 3);
+    assert_false(rpc_frames_may_answer(&f));
+    frame(head, 0, sizeof(data));
+    rpc_frames_answer(&f, head + 1, 5, 4);
+    assert_false(rpc_frames_may_answer(&f));
+    rpc_frames_answer(&f, head + 6, 3, 4);
+    assert_false(rpc_frames_may_answer(&f));
+    rpc_frames_answer(&f, data, 9, 4);
+    assert_false(rpc_frames_may_answer(&f));
+    rpc_frames_answer(&f, data, 1, 4);
+    assert_true(rpc_frames_may_answer(&f));
+    ask_written(&f, 200, 0, 5);
+    assert_false(rpc_frames_may_answer(&f));
+    begin(&f, 7, 28);
+    assert_false(rpc_frames_may_answer(&f));
+}
+
 /* ---- what makes no sense ---- */
 
 static void test_versions(void **state)
@@ -442,12 +475,13 @@ static void test_written_too_much(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_real_stream), cmocka_unit_test(test_age_of_command),
-        cmocka_unit_test(test_oldest),      cmocka_unit_test(test_graphs),
-        cmocka_unit_test(test_hashes),      cmocka_unit_test(test_versions),
-        cmocka_unit_test(test_first_words), cmocka_unit_test(test_unknown_command),
-        cmocka_unit_test(test_lengths),     cmocka_unit_test(test_answers_unasked),
-        cmocka_unit_test(test_too_many),    cmocka_unit_test(test_written_too_much),
+        cmocka_unit_test(test_real_stream),      cmocka_unit_test(test_age_of_command),
+        cmocka_unit_test(test_oldest),           cmocka_unit_test(test_graphs),
+        cmocka_unit_test(test_hashes),           cmocka_unit_test(test_may_answer),
+        cmocka_unit_test(test_versions),         cmocka_unit_test(test_first_words),
+        cmocka_unit_test(test_unknown_command),  cmocka_unit_test(test_lengths),
+        cmocka_unit_test(test_answers_unasked),  cmocka_unit_test(test_too_many),
+        cmocka_unit_test(test_written_too_much),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
