@@ -47,6 +47,8 @@ static pid_t start(int out, const char *const *argv, char *const *env)
     pid = fork();
     if (pid == 0)
         exec_child(out, argv, env);
+    if (pid > 0)
+        setpgid(pid, pid); /* it may not get to its own before its time is over; whoever is second changes nothing */
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     return pid;
 }
