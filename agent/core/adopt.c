@@ -122,6 +122,28 @@ static void go_on_clearing(struct state *s)
     }
 }
 
+/* A carrier is there for a coordinator, or for a worker that another node's coordinator dials (rank 0 stands beside its own).
+ * Without either, the last agent ended before that was started, and the start will come again; or their record was lost, and
+ * the process with it. Nothing is ended the other way round: a worker is given a carrier when its start comes again, and of
+ * one that has lost its own the streams broke, which is told by where they led. */
+static bool has_lost_its_own(const struct state *s, const struct unit *carrier)
+{
+    for (size_t i = 0; i < s->n_units; i++) {
+        const struct unit_facts *f = &s->unit[i].facts;
+        bool carried = f->role == UNIT_COORDINATOR || (f->role == UNIT_WORKER && f->rank > 0);
+
+        if (carried && f->epoch == carrier->facts.epoch && id128_equal(&f->instance, &carrier->facts.instance))
+            return false;
+    }
+    return true;
+}
+
+/* It listens where none of ours would: `rank_transport` or `address` was changed meanwhile. */
+static bool is_elsewhere(const struct step *st, const struct unit *standing)
+{
+    return strcmp(standing->facts.addr, st->config->addr) != 0;
+}
+
 /* All records were told. Those who serve nobody and are not the standing worker were left over by a stop that the
  * agent's own end cut short. */
 void adopt_end(struct step *st)
@@ -131,16 +153,19 @@ void adopt_end(struct step *st)
     for (size_t i = st->s->n_units; i-- > 0;) {
         struct unit *u = &st->s->unit[i];
 
-        if (!unit_is_free(u)) {
+        if (u->facts.role == UNIT_CARRIER && has_lost_its_own(st->s, u)) {
+            u->ending = true;
+        } else if (!unit_is_free(u)) {
             if (!is_stale(st->s, u))
                 continue;
             u->ending = true;
             unit_expose(st, u); /* how its coordinator fared is not on record */
         } else if (unit_is_gone(u)) {
             unit_drop(st, u);
-        } else if (u->facts.standing) {
+        } else if (u->facts.standing && !is_elsewhere(st, u)) {
             unit_ask_empty(st, u);
         } else {
+            u->facts.standing = false;
             u->ending = true;
         }
     }

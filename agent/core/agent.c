@@ -217,6 +217,8 @@ static void make_draft(struct state *to, const struct state *from)
            offsetof(struct lease_book, lease) + from->leases.n * sizeof(from->leases.lease[0]));
     memcpy(&to->epochs, &from->epochs,
            offsetof(struct epoch_book, epoch) + from->epochs.n * sizeof(from->epochs.epoch[0]));
+    to->n_flows = from->n_flows;
+    memcpy(to->flow, from->flow, from->n_flows * sizeof(from->flow[0]));
     to->n_pending = from->n_pending;
     memcpy(to->pending, from->pending, from->n_pending * sizeof(from->pending[0]));
     to->n_units = from->n_units;

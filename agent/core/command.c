@@ -47,17 +47,33 @@ void command_answer(struct step *st, const struct command_key *key, enum result_
     command_finish(st, key, &r);
 }
 
-bool command_hold(struct step *st, const struct command_key *key, enum command_kind kind, const char *unit_id)
+static struct pending *hold(struct step *st, const struct command_key *key, enum command_kind kind)
 {
     struct pending *p;
 
     if (st->s->n_pending == AGENT_COMMANDS_MAX) {
         command_refuse(st, key, "busy", "This node has %d commands under way already.", AGENT_COMMANDS_MAX);
-        return false;
+        return NULL;
     }
     p = &st->s->pending[st->s->n_pending++];
     *p = (struct pending){.key = *key, .kind = kind};
-    text_copy(p->unit_id, sizeof(p->unit_id), unit_id);
+    return p;
+}
+
+bool command_hold(struct step *st, const struct command_key *key, enum command_kind kind)
+{
+    return hold(st, key, kind);
+}
+
+bool command_hold_start(struct step *st, const struct command_key *key, const struct unit *u, bool carried)
+{
+    struct pending *p =
+        hold(st, key, u->facts.role == UNIT_COORDINATOR ? COMMAND_START_COORDINATOR : COMMAND_START_WORKER);
+
+    if (!p)
+        return false;
+    memcpy(p->unit_id, u->facts.id, sizeof(p->unit_id));
+    p->carried = carried;
     return true;
 }
 
@@ -140,7 +156,7 @@ static void on_lease(struct step *st, const struct command_key *key, const struc
         return;
     }
     if (e && key->epoch == e->epoch) { /* promised, or on its way: settle answers */
-        command_hold(st, key, COMMAND_LEASE, NULL);
+        command_hold(st, key, COMMAND_LEASE);
         return;
     }
     e = epoch_book_enter(&st->s->epochs, &key->instance);
@@ -148,7 +164,7 @@ static void on_lease(struct step *st, const struct command_key *key, const struc
         command_refuse(st, key, "busy", "This node has %d instances under way already.", AGENT_EPOCHS_MAX);
         return;
     }
-    if (!command_hold(st, key, COMMAND_LEASE, NULL))
+    if (!command_hold(st, key, COMMAND_LEASE))
         return;
     refuse_older(st, key);
     write_epoch(st, e, m);
@@ -275,7 +291,7 @@ static void on_stop(struct step *st, const struct command_key *key, const struct
     struct epoch *e = epoch_book_find(&st->s->epochs, &key->instance);
     uint32_t grace_ms = m->command.stop.grace_ms ? m->command.stop.grace_ms : AGENT_STOP_GRACE_MS;
 
-    if (!command_hold(st, key, COMMAND_STOP, NULL))
+    if (!command_hold(st, key, COMMAND_STOP))
         return;
     if (!e || e->epoch < key->epoch || (e->epoch == key->epoch && e->state != EPOCH_OVER)) {
         e = epoch_book_enter(&st->s->epochs, &key->instance);

@@ -146,6 +146,7 @@ void agent_effects_destroy(struct agent_effects **fx)
         message_destroy(&item->message);
         free(item->neighbours);
         free(item->peer);
+        free(item->carrier);
         if (item->coordinator) {
             free(item->coordinator->arg);
             explicit_bzero(item->coordinator, sizeof(*item->coordinator)); /* holds an API key */

@@ -1,5 +1,5 @@
 /* What follows from the state as it is now. Events and commands only note what happened and what is wished; the order of
- * an ending - coordinator, then its workers, then the lease, then the next epoch - stands here, once. */
+ * an ending - coordinator, then the carrier, then the workers, then the lease, then the next epoch - stands here, once. */
 #include <inttypes.h>
 #include <string.h>
 
@@ -14,6 +14,23 @@ static void end_coordinators(struct step *st)
         struct unit *u = &st->s->unit[i];
 
         if (!u->ending || u->facts.role != UNIT_COORDINATOR)
+            continue;
+        if (unit_is_gone(u))
+            unit_drop(st, u);
+        else if (u->facts.state != UNIT_STOPPING)
+            unit_stop(st, u);
+    }
+}
+
+/* A coordinator that ends may have memory of its ranks to give back, over the streams. (One that does not end has another
+ * carrier: adopt.c.) */
+static void end_carriers(struct step *st)
+{
+    for (size_t i = st->s->n_units; i-- > 0;) {
+        struct unit *u = &st->s->unit[i];
+        const struct unit *coordinator = unit_coordinator(st->s, &u->facts.instance, u->facts.epoch);
+
+        if (!u->ending || u->facts.role != UNIT_CARRIER || (coordinator && coordinator->ending))
             continue;
         if (unit_is_gone(u))
             unit_drop(st, u);
@@ -55,8 +72,9 @@ static void end_workers(struct step *st)
     for (size_t i = st->s->n_units; i-- > 0;) {
         struct unit *u = &st->s->unit[i];
 
-        /* While its coordinator lives, a worker is busy by right. */
-        if (u->ending && u->facts.role == UNIT_WORKER && !unit_coordinator(st->s, &u->facts.instance, u->facts.epoch))
+        /* While its coordinator lives, or a carrier brings it one, a worker is busy by right. */
+        if (u->ending && u->facts.role == UNIT_WORKER && !unit_is_carried(st->s, u) &&
+            !unit_coordinator(st->s, &u->facts.instance, u->facts.epoch))
             end_worker(st, u);
     }
 }
@@ -148,14 +166,16 @@ static void grant_leases(struct step *st)
 
 /* ---- starts ----------------------------------------------------------------------------------------------------- */
 
-static void answer_started(struct step *st, const struct command_key *key, const struct unit_facts *f)
+/* at: the unit itself or its carrier. */
+static void answer_started(struct step *st, const struct command_key *key, const struct unit_facts *f,
+                           const struct unit_facts *at)
 {
-    struct result r = {.code = RESULT_DONE, .port = f->port, .rpc = f->rpc};
+    struct result r = {.code = RESULT_DONE, .port = at->port, .rpc = f->rpc};
 
-    memcpy(r.addr, f->addr, sizeof(r.addr));
+    memcpy(r.addr, at->addr, sizeof(r.addr));
     memcpy(r.unit, f->id, sizeof(r.unit));
-    text_format(r.text, sizeof(r.text), "%s %s runs on %s port %u.", f->role == UNIT_WORKER ? "Worker" : "Coordinator",
-                f->id, f->addr, (unsigned)f->port);
+    text_format(r.text, sizeof(r.text), "%s %s %s %s port %u.", f->role == UNIT_WORKER ? "Worker" : "Coordinator",
+                f->id, at == f ? "runs on" : "is reached by", at->addr, (unsigned)at->port);
     command_finish(st, key, &r);
 }
 
@@ -178,21 +198,33 @@ static bool has_started(const struct unit *u)
     return false;
 }
 
+static bool has_failed(const struct unit *u)
+{
+    return !u || unit_is_gone(u) || u->facts.state == UNIT_STOPPING;
+}
+
+static void answer_start(struct step *st, const struct pending *p)
+{
+    const struct command_key key = p->key;
+    struct unit *u = unit_find(st->s, p->unit_id);
+    struct unit *carrier = p->carried ? unit_carrier(st->s, &key.instance, key.epoch) : u;
+    const struct unit *failed = has_failed(carrier) ? carrier : u;
+
+    if (has_failed(failed))
+        command_answer(st, &key, RESULT_FAILED, failed ? failed->reason : "stopped", "%s",
+                       failed && failed->why[0] ? failed->why
+                                                : "The process ended before it served; its output says nothing.");
+    else if (has_started(u) && has_started(carrier))
+        answer_started(st, &key, &u->facts, &carrier->facts);
+}
+
 static void answer_starts(struct step *st)
 {
     for (size_t i = st->s->n_pending; i-- > 0;) {
         const struct pending *p = &st->s->pending[i];
-        const struct command_key key = p->key;
-        struct unit *u;
 
-        if (p->kind != COMMAND_START_WORKER && p->kind != COMMAND_START_COORDINATOR)
-            continue;
-        u = unit_find(st->s, p->unit_id);
-        if (u && has_started(u))
-            answer_started(st, &key, &u->facts);
-        else if (!u || unit_is_gone(u) || u->facts.state == UNIT_STOPPING)
-            command_answer(st, &key, RESULT_FAILED, u ? u->reason : "stopped", "%s",
-                           u && u->why[0] ? u->why : "The process ended before it served; its output says nothing.");
+        if (p->kind == COMMAND_START_WORKER || p->kind == COMMAND_START_COORDINATOR)
+            answer_start(st, p);
     }
 }
 
@@ -223,7 +255,7 @@ static void new_standing(struct step *st)
     u->facts.standing = true;
     u->facts.n_devices = st->config->n_devices;
     memcpy(u->facts.device, st->config->device, sizeof(u->facts.device));
-    unit_start(st, u, NULL);
+    unit_start(st, u);
 }
 
 static void keep_standing(struct step *st, struct unit *u)
@@ -231,7 +263,7 @@ static void keep_standing(struct step *st, struct unit *u)
     if (u->facts.state == UNIT_EXITED || u->facts.state == UNIT_FAILED)
         unit_back_off(st, u);
     if (u->facts.state == UNIT_BACKOFF && st->now_ms >= u->due_ms)
-        unit_start(st, u, NULL);
+        unit_start(st, u);
 }
 
 void settle_standing(struct step *st)
@@ -287,6 +319,7 @@ void settle(struct step *st)
     if (!st->s->begun) /* a worker may be told before its coordinator is */
         return;
     end_coordinators(st);
+    end_carriers(st);
     end_workers(st);
     end_epochs(st);
     grant_leases(st);

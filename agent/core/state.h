@@ -54,6 +54,7 @@ struct pending {
     struct command_key key;
     enum command_kind kind;
     char unit_id[PROTO_NAME_MAX]; /* START_*: whose fate decides */
+    bool carried;                 /* ... and that of its epoch's carrier */
 };
 
 /* One that was asked for and has not come back. */
@@ -117,6 +118,8 @@ struct state {
     /* Lists that may be long come last: a draft copies of each only what is in use (make_draft). */
     struct lease_book leases;
     struct epoch_book epochs;
+    size_t n_flows; /* of the last sample */
+    struct rank_flow flow[PROTO_FLOWS_MAX];
     size_t n_pending;
     struct pending pending[AGENT_COMMANDS_MAX];
     size_t n_units;
@@ -142,6 +145,8 @@ struct unit *unit_find(struct state *s, const char *id); /* NULL id: NULL */
 struct unit *unit_standing(struct state *s);             /* NULL: there is none */
 struct unit *unit_coordinator(struct state *s, const struct id128 *instance, uint64_t epoch);
 struct unit *unit_rank(struct state *s, const struct id128 *instance, uint64_t epoch, int32_t rank);
+struct unit *unit_carrier(struct state *s, const struct id128 *instance, uint64_t epoch); /* one that is to stay */
+bool unit_is_carried(const struct state *s, const struct unit *u); /* a carrier of its epoch has not gone yet */
 bool unit_serves(const struct unit *u, const struct id128 *instance, uint64_t up_to_epoch);
 bool unit_any(const struct state *s, const struct id128 *instance, uint64_t up_to_epoch); /* of those that serve it */
 bool unit_is_free(const struct unit *u);                                                  /* serves nobody */
@@ -155,11 +160,13 @@ struct agent_fx *unit_effect(struct step *st, const struct unit *u, enum agent_f
 
 /* ---- unit.c: one process ---------------------------------------------------------------------------------------- */
 
-/* spec: of a coordinator, copied; else NULL. */
-void unit_start(struct step *st, struct unit *u, const struct coordinator_spec *spec);
+/* Borrowed until the next effect, for the spec of a coordinator or a carrier; NULL: it could not be begun, or memory is
+ * short. */
+struct agent_fx *unit_start(struct step *st, struct unit *u);
 void unit_stop(struct step *st, struct unit *u);
 void unit_back_off(struct step *st, struct unit *u);
-/* A worker whose coordinator is not known to have ended: nobody else is served by it or on its port. */
+/* A worker whose coordinator is not known to have ended: nobody else is served by it or on its port. With carriers that
+ * is no matter: it can be dialled from here alone, and its carrier ends first. */
 void unit_expose(struct step *st, struct unit *u);
 void unit_ask_empty(struct step *st, struct unit *u);
 void unit_assign(struct step *st, struct unit *u, const struct id128 *instance, uint64_t epoch, int32_t rank);
@@ -191,7 +198,9 @@ __attribute__((format(printf, 5, 6))) void command_answer(struct step *st, const
 #define command_refuse(st, key, reason, ...) command_answer((st), (key), RESULT_REFUSED, (reason), __VA_ARGS__)
 void command_refuse_stale(struct step *st, const struct command_key *key, uint64_t newest);
 /* true: its result will come. false: it was refused. */
-bool command_hold(struct step *st, const struct command_key *key, enum command_kind kind, const char *unit_id);
+bool command_hold(struct step *st, const struct command_key *key, enum command_kind kind);
+/* u: whose start was asked for. carried: its result awaits their epoch's carrier, too, and says where that listens. */
+bool command_hold_start(struct step *st, const struct command_key *key, const struct unit *u, bool carried);
 /* A process that SIGKILL does not end: nobody waits for it any longer. */
 void command_give_up(struct step *st, const struct unit *u);
 /* Ends what the instance has here up to this epoch: marks its units, answers what waits for them. at_large: its

@@ -1,5 +1,5 @@
 /* One supervised process: what each move of the Process machine entails. */
-#include <stdlib.h>
+#include <inttypes.h>
 #include <string.h>
 
 #include "agent/core/state.h"
@@ -46,34 +46,23 @@ static void probe(struct step *st, struct unit *u, uint64_t deadline_ms)
         fx->deadline_ms = deadline_ms;
 }
 
-static struct coordinator_spec *copy_spec(const struct coordinator_spec *spec)
+/* A coordinator does not begin before its carrier answers. */
+static uint64_t start_ms(const struct state *s, const struct unit *u)
 {
-    struct coordinator_spec *copy = malloc(sizeof(*copy));
+    bool waits = u->facts.role == UNIT_COORDINATOR && unit_is_carried(s, u);
 
-    if (!copy)
-        return NULL;
-    *copy = *spec;
-    copy->arg = NULL;
-    if (!spec->n_args)
-        return copy;
-    copy->arg = malloc(spec->n_args * sizeof(*copy->arg));
-    if (!copy->arg) {
-        free(copy);
-        return NULL;
-    }
-    memcpy(copy->arg, spec->arg, spec->n_args * sizeof(*copy->arg));
-    return copy;
+    return waits ? UINT64_C(2) * AGENT_WORKER_START_MS : AGENT_WORKER_START_MS;
 }
 
-void unit_start(struct step *st, struct unit *u, const struct coordinator_spec *spec)
+struct agent_fx *unit_start(struct step *st, struct unit *u)
 {
     struct agent_fx *fx;
 
     if (!move(st, u, PROCESS_EV_START))
-        return;
+        return NULL;
     u->started_ms = st->now_ms;
     u->running_ms = 0;
-    wait_ms(st, u, AGENT_WORKER_START_MS);
+    wait_ms(st, u, start_ms(st->s, u));
     u->asked = u->killed = u->probing = u->untold = false;
     u->reason[0] = u->why[0] = '\0';
     u->facts.exit = (struct exit_facts){0};
@@ -81,14 +70,10 @@ void unit_start(struct step *st, struct unit *u, const struct coordinator_spec *
     u->facts.adopted = u->exposed = false;
     fx = unit_effect(st, u, AGENT_FX_SPAWN);
     if (!fx)
-        return;
+        return NULL;
     fx->unit = u->facts;
     fx->port_hint = u->port_hint;
-    if (spec) {
-        fx->coordinator = copy_spec(spec);
-        if (!fx->coordinator)
-            effects_fail(&st->fx);
-    }
+    return fx;
 }
 
 /* SIGKILL cannot be lost, and a process that comes into being later is met by unit_on_spawned. It may hang in the kernel
@@ -107,7 +92,9 @@ void unit_stop(struct step *st, struct unit *u)
         return;
     u->asked = true;
     u->probing = false;
-    if (u->facts.proc_state == 'T') { /* stopped by somebody, it would not hear SIGTERM */
+    /* Stopped by somebody, it would not hear SIGTERM; and a carrier has nothing to bring to an end: its sockets are to be
+     * closed at once. */
+    if (u->facts.proc_state == 'T' || u->facts.role == UNIT_CARRIER) {
         kill_now(st, u);
         return;
     }
@@ -136,12 +123,17 @@ void unit_back_off(struct step *st, struct unit *u)
     unit_effect(st, u, AGENT_FX_FORGET);
 }
 
+static bool is_private(const struct step *st, const struct unit *u)
+{
+    return st->config->carrier_addr[0] && strcmp(u->facts.addr, st->config->addr) == 0;
+}
+
 /* The shell's search goes on from a port and begins anew at the end of its range: what is left behind comes again last. */
 void unit_expose(struct step *st, struct unit *u)
 {
     uint16_t port = u->facts.port, *next = &st->s->worker_port;
 
-    if (u->facts.role != UNIT_WORKER || u->exposed || !port ||
+    if (u->facts.role != UNIT_WORKER || u->exposed || !port || is_private(st, u) ||
         unit_coordinator(st->s, &u->facts.instance, u->facts.epoch) /* here, and ended before its workers */)
         return;
     if (port >= *next || port < u->port_hint /* it has begun anew */)
@@ -232,11 +224,12 @@ void unit_on_spawned(struct step *st, struct unit *u, const struct agent_ev *ev)
         text_copy(u->facts.addr, sizeof(u->facts.addr), ev->addr);
     if (u->facts.state == UNIT_STOPPING) {
         send_signal(st, u, u->killed ? SIGNAL_KILL : SIGNAL_TERM);
-    } else if (u->facts.role == UNIT_WORKER) {
+    } else if (u->facts.role ==
+               UNIT_COORDINATOR) { /* how long a load may take is the leader's to judge, by its progress */
+        u->due_ms = UINT64_MAX;
+    } else {
         wait_ms(st, u, AGENT_WORKER_START_MS);
         probe(st, u, AGENT_WORKER_START_MS);
-    } else { /* how long a load may take is the leader's to judge, by its progress */
-        u->due_ms = UINT64_MAX;
     }
 }
 
@@ -283,7 +276,7 @@ void unit_on_exited(struct step *st, struct unit *u, const struct exit_facts *ex
     u->facts.proc_state = '?';
     forget_measures(&u->facts);
     if (!u->reason[0])
-        text_copy(u->reason, sizeof(u->reason), u->facts.role == UNIT_WORKER ? "worker_exited" : "coordinator_exited");
+        text_format(u->reason, sizeof(u->reason), "%s_exited", unit_role_name(u->facts.role));
     if (!u->why[0])
         text_copy(u->why, sizeof(u->why), text);
     count_end(st, u);
@@ -318,8 +311,8 @@ static void on_silent(struct step *st, struct unit *u)
 {
     if (!move(st, u, PROCESS_EV_SILENT))
         return;
-    text_copy(u->reason, sizeof(u->reason), u->facts.role == UNIT_WORKER ? "worker_silent" : "coordinator_silent");
-    text_format(u->why, sizeof(u->why), "It was started but did not answer within %d s.", AGENT_WORKER_START_MS / 1000);
+    text_format(u->reason, sizeof(u->reason), "%s_silent", unit_role_name(u->facts.role));
+    text_format(u->why, sizeof(u->why), "It was started but did not answer within %" PRIu64 " s.", u->wait_ms / 1000);
     kill_now(st, u);
 }
 

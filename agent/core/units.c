@@ -47,6 +47,29 @@ struct unit *unit_rank(struct state *s, const struct id128 *instance, uint64_t e
     return NULL;
 }
 
+/* One that is being ended was left over by an earlier life of the agent: there may be another one beside it. */
+struct unit *unit_carrier(struct state *s, const struct id128 *instance, uint64_t epoch)
+{
+    for (size_t i = 0; i < s->n_units; i++) {
+        const struct unit_facts *f = &s->unit[i].facts;
+
+        if (f->role == UNIT_CARRIER && f->epoch == epoch && !s->unit[i].ending && id128_equal(&f->instance, instance))
+            return &s->unit[i];
+    }
+    return NULL;
+}
+
+bool unit_is_carried(const struct state *s, const struct unit *u)
+{
+    for (size_t i = 0; i < s->n_units; i++) {
+        const struct unit_facts *f = &s->unit[i].facts;
+
+        if (f->role == UNIT_CARRIER && f->epoch == u->facts.epoch && id128_equal(&f->instance, &u->facts.instance))
+            return true;
+    }
+    return false;
+}
+
 bool unit_is_free(const struct unit *u)
 {
     return id128_is_zero(&u->facts.instance);
@@ -88,14 +111,16 @@ bool unit_is_gone(const struct unit *u)
  * they go on above those of adopted units. */
 static void name_unit(struct step *st, struct unit_facts *f)
 {
+    static const char letter[] = {[UNIT_WORKER] = 'w', [UNIT_COORDINATOR] = 'c', [UNIT_CARRIER] = 't'};
     uint64_t next = st->s->last_unit_number + 1;
 
     st->s->last_unit_number = next > st->now_ms ? next : st->now_ms;
-    snprintf(f->id, sizeof(f->id), "%c%" PRIu64, f->role == UNIT_WORKER ? 'w' : 'c', st->s->last_unit_number);
+    snprintf(f->id, sizeof(f->id), "%c%" PRIu64, letter[f->role], st->s->last_unit_number);
 }
 
 struct unit *unit_new(struct step *st, enum unit_role role)
 {
+    const char *addr = role == UNIT_CARRIER ? st->config->carrier_addr : st->config->addr;
     struct unit *u;
 
     if (st->s->n_units == PROTO_UNITS_MAX)
@@ -109,7 +134,7 @@ struct unit *unit_new(struct step *st, enum unit_role role)
     u->due_ms = UINT64_MAX;
     u->grace_ms = AGENT_STOP_GRACE_MS;
     u->port_hint = role == UNIT_WORKER ? st->s->worker_port : 0;
-    memcpy(u->facts.addr, st->config->addr, sizeof(u->facts.addr));
+    memcpy(u->facts.addr, addr, sizeof(u->facts.addr));
     name_unit(st, &u->facts);
     st->s->n_units++;
     st->s->units_changed = true;

@@ -93,7 +93,7 @@ const struct machine_table machine_tables[] = {
      WORDS(task)},
     {.name = "process",
      .program = "agent",
-     .what = "One rpc-server or llama-server that the agent runs.",
+     .what = "One rpc-server, llama-server or caravan-carrier that the agent runs.",
      .first_state = UNIT_IDLE,
      .last_state = PROCESS_STATES - 1,
      .n_events = PROCESS_EV_N,

@@ -27,6 +27,7 @@ static struct {
     struct agent *agent;
     struct agent_config config;
     uint64_t now_ms;
+    uint64_t token; /* of the last write that was asked for */
     size_t used;
     char out[65536];
     struct agent_effects *(*step)(struct agent *, const struct agent_ev *, uint64_t); /* agent_step, or one around it */
@@ -108,6 +109,8 @@ static void show_message(const struct message *m)
             line(" devices %zu", r->n_devices);
         if (r->has_units)
             line(" units %zu", r->n_units);
+        if (r->n_flows)
+            line(" flows %zu", r->n_flows);
         if (r->has_models)
             line(" models %zu", r->n_models);
         for (size_t i = 0; i < r->n_leases; i++)
@@ -150,8 +153,22 @@ static void show_spec(const char *word, const struct unit_facts *u)
         line(" rank %d", u->rank);
 }
 
+/* " for w1000 rank 1 of qwen, peer P" or " for c1001: rank 0 at 127.0.0.1:20052, ...; gateways G" */
+static void show_carrier(const struct carrier_spec *c)
+{
+    line(" for %s%s", c->worker, c->coordinator);
+    if (c->rank >= 0)
+        line(" rank %d of %s, peer %s", c->rank, c->model, c->peer);
+    for (size_t i = 0; i < c->n_routes; i++)
+        line("%s rank %d at %s%s%s", i ? "," : ":", c->route[i].rank, c->route[i].endpoint,
+             c->route[i].peer[0] ? " of " : "", c->route[i].peer);
+    for (size_t i = 0; i < c->n_gateways; i++)
+        line("%s %s", i ? "," : "; gateways", c->gateway[i]);
+}
+
 static void show(const struct agent_fx *fx)
 {
+    h.token = fx->token ? fx->token : h.token;
     switch (fx->kind) {
     case AGENT_FX_SEND:
         show_message(fx->message);
@@ -170,6 +187,8 @@ static void show(const struct agent_fx *fx)
             line(" from port %u", (unsigned)fx->port_hint);
         if (fx->coordinator)
             line(" %s with %zu args", fx->coordinator->model, fx->coordinator->n_args);
+        if (fx->carrier)
+            show_carrier(fx->carrier);
         line("\n");
         break;
     case AGENT_FX_ASSIGN:
@@ -296,8 +315,12 @@ static MAYBE_UNUSED void tick(uint64_t now_ms)
 
 static MAYBE_UNUSED void spawned(const char *id, uint16_t port)
 {
+    const struct unit_facts *u = agent_unit(h.agent, id);
+    char addr[PROTO_ADDR_MAX];
+
+    snprintf(addr, sizeof(addr), "%s", u ? u->addr : h.config.addr);
     step(&(struct agent_ev){
-        .kind = AGENT_EV_SPAWNED, .unit_id = id, .pid = 4000 + port % 1000, .addr = "10.0.0.1", .port = port});
+        .kind = AGENT_EV_SPAWNED, .unit_id = id, .pid = 4000 + port % 1000, .addr = addr, .port = port});
 }
 
 static MAYBE_UNUSED void spawn_failed(const char *id, const char *reason, const char *text)
@@ -437,6 +460,47 @@ static MAYBE_UNUSED void start_coordinator(uint64_t id, const char *instance, ui
     start_coordinator_on(id, instance, epoch, "qwen", "RPC0");
 }
 
+/* ... to be reached from another node, whose key is "P", and fed from this node's "qwen". */
+static MAYBE_UNUSED void start_carried_worker(uint64_t id, const char *instance, uint64_t epoch, int32_t rank)
+{
+    struct message m = command(id, instance, epoch, COMMAND_START_WORKER);
+
+    m.command.worker.rank = rank;
+    m.command.worker.n_devices = 1;
+    strcpy(m.command.worker.device[0], "CPU");
+    strcpy(m.command.worker.peer, "P");
+    strcpy(m.command.worker.model, "qwen");
+    m.command.worker.header_hash = 7;
+    send_command(&m);
+}
+
+/* Rank 0 on this node, rank 1 behind the carrier of the node "Q"; a gateway with the key "G". */
+static struct message carried_coordinator(uint64_t id, const char *instance, uint64_t epoch)
+{
+    struct message m = command(id, instance, epoch, COMMAND_START_COORDINATOR);
+    struct coordinator_spec *c = &m.command.coordinator;
+
+    strcpy(c->model, "qwen");
+    c->header_hash = 7;
+    c->n_devices = c->n_ranks = c->n_routes = 2;
+    strcpy(c->device[0], "RPC0");
+    strcpy(c->device[1], "RPC1");
+    strcpy(c->endpoint[0], "127.0.0.1:20052");
+    strcpy(c->endpoint[1], "10.0.0.2:7440");
+    c->route[1].rank = 1;
+    strcpy(c->route[1].peer, "Q");
+    c->n_gateways = 1;
+    strcpy(c->gateway[0], "G");
+    return m;
+}
+
+static MAYBE_UNUSED void start_carried_coordinator(uint64_t id, const char *instance, uint64_t epoch)
+{
+    struct message m = carried_coordinator(id, instance, epoch);
+
+    send_command(&m);
+}
+
 static MAYBE_UNUSED void stop_within(uint64_t id, const char *instance, uint64_t epoch, uint32_t grace_ms)
 {
     struct message m = command(id, instance, epoch, COMMAND_STOP);
@@ -469,7 +533,7 @@ static MAYBE_UNUSED void found(const char *id, enum unit_role role, enum unit_st
     struct unit_facts u = {.role = role, .state = state, .standing = standing, .epoch = epoch, .rank = rank, .pid = 77};
 
     strcpy(u.id, id);
-    strcpy(u.addr, "10.0.0.1");
+    strcpy(u.addr, role == UNIT_CARRIER ? h.config.carrier_addr : h.config.addr);
     u.port = 20052;
     u.n_devices = 1;
     strcpy(u.device[0], "CPU");
@@ -557,6 +621,14 @@ static MAYBE_UNUSED void controller_relays(const char *key, enum message_kind ki
 }
 
 /* ---- where most tests begin -------------------------------------------------------------------------------------- */
+
+/* The node's ranks are reached through carriers. */
+static MAYBE_UNUSED void boot_with_carriers(void)
+{
+    strcpy(h.config.addr, "127.0.0.1");
+    strcpy(h.config.carrier_addr, "10.0.0.1");
+    boot_with(NULL, 0);
+}
 
 /* w1000 runs, stands idle on port 20052 and is advertised. */
 static MAYBE_UNUSED void begin_idle(void)

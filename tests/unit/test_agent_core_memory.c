@@ -120,6 +120,36 @@ static void test_every_allocation_of_a_life(void **state)
     assert_true(n_failed > 60);
 }
 
+static void test_every_allocation_of_a_carrier(void **state)
+{
+    static const char *const names[] = {"qwen"};
+
+    (void)state;
+    n_failed = 0;
+    boot_with_carriers();
+    h.step = failing_step;
+    begin_idle();
+    models(names, 1);
+    simple(AGENT_EV_LINK_UP);
+    sample(5000);
+    lease(1, "a", 1, 100);
+    persisted(1, true);
+    start_carried_worker(2, "a", 1, 1);
+    persisted(2, true);
+    spawned("t1001", 7440);
+    probed("t1001", true);
+    lease(3, "b", 1, 100);
+    persisted(3, true);
+    start_carried_coordinator(4, "b", 1);
+    stop(5, "a", 1);
+    stop(6, "b", 1);
+    spawn_failed("t1003", NULL, "");
+    spawn_failed("c1002", NULL, "");
+    exited("t1001", 9, "");
+    probed("w1000", true);
+    assert_true(n_failed > 30);
+}
+
 static void test_every_allocation_of_a_neighbour(void **state)
 {
     struct message start = command(9, "a", 1, COMMAND_LEASE);
@@ -163,6 +193,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_every_allocation_of_a_life, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_every_allocation_of_a_carrier, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_every_allocation_of_a_neighbour, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_new, set_up, tear_down),
     };
