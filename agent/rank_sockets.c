@@ -3,7 +3,7 @@
 #include <arpa/inet.h>
 #include <string.h>
 
-#include "common/core/parse.h"
+#include "agent/endpoint.h"
 
 static bool make_end(const char *addr, uint16_t port, struct procfs_end *ret)
 {
@@ -20,26 +20,12 @@ bool rank_sockets_of_worker(struct rank_sockets *r, const char *addr, uint16_t p
     return make_end(addr, port, &r->own);
 }
 
-/* "10.77.0.12:20052" or "[fd00::1]:20052", n bytes of it */
-static bool parse_endpoint(const char *text, size_t n, struct procfs_end *ret)
+static bool parse_end(const char *text, size_t n, struct procfs_end *ret)
 {
-    char addr[PROTO_ADDR_MAX + 8];
-    char *colon, *host = addr;
-    uint64_t port;
+    char addr[PROTO_ADDR_MAX];
+    uint16_t port;
 
-    if (n >= sizeof(addr))
-        return false;
-    memcpy(addr, text, n);
-    addr[n] = '\0';
-    colon = strrchr(addr, ':');
-    if (!colon || !parse_uint(colon + 1, 1, 65535, &port))
-        return false;
-    *colon = '\0';
-    if (addr[0] == '[' && colon[-1] == ']') {
-        colon[-1] = '\0';
-        host++;
-    }
-    return make_end(host, (uint16_t)port, ret);
+    return endpoint_parse(text, n, addr, &port) && make_end(addr, port, ret);
 }
 
 static void take_endpoints(struct rank_sockets *r, const char *list, size_t n)
@@ -50,7 +36,7 @@ static void take_endpoints(struct rank_sockets *r, const char *list, size_t n)
         const char *comma = memchr(list, ',', (size_t)(end - list));
         size_t n_one = (size_t)((comma ? comma : end) - list);
 
-        if (parse_endpoint(list, n_one, &r->endpoint[r->n_endpoints].end))
+        if (parse_end(list, n_one, &r->endpoint[r->n_endpoints].end))
             r->n_endpoints++;
         list += n_one + 1;
     }
@@ -78,6 +64,8 @@ bool rank_sockets_need_v6(const struct rank_sockets *r)
 
     for (size_t i = 0; i < r->n_endpoints; i++)
         v6 = v6 || r->endpoint[i].end.v6;
+    for (size_t i = 0; i < r->n_far; i++)
+        v6 = v6 || r->far[i].v6;
     return v6;
 }
 
@@ -92,7 +80,7 @@ bool rank_sockets_need_left(const struct rank_sockets *r)
 
 void rank_sockets_begin(struct rank_sockets *r)
 {
-    r->n_accepted = 0;
+    r->n_far = r->n_accepted = 0;
     r->unread_bytes = r->waiting_bytes = 0;
     r->retransmits = false;
     for (size_t i = 0; i < r->n_endpoints; i++)
@@ -101,6 +89,23 @@ void rank_sockets_begin(struct rank_sockets *r)
 
             stream->open = stream->closed = stream->left = false;
         }
+}
+
+void rank_sockets_add_far(struct rank_sockets *r, const char *addr, uint16_t port)
+{
+    if (r->n_far < PROTO_RANKS_MAX && make_end(addr, port, &r->far[r->n_far]))
+        r->n_far++;
+}
+
+/* (one that is nobody's any more sends what it has left, and concerns nobody) */
+static void take_far(struct rank_sockets *r, const struct procfs_socket *s)
+{
+    const struct procfs_end *end = r->role == UNIT_WORKER ? &s->local : &s->remote;
+
+    if (!s->retransmits || !s->inode || (s->state != PROCFS_TCP_ESTABLISHED && s->state != PROCFS_TCP_CLOSE_WAIT))
+        return;
+    for (size_t i = 0; i < r->n_far; i++)
+        r->retransmits = r->retransmits || procfs_end_equal(end, &r->far[i]);
 }
 
 /* A worker serves one client at a time. Another one's connection stands in its queue, unread for as long as that lasts:
@@ -161,6 +166,7 @@ void rank_sockets_take(struct rank_sockets *r, const struct procfs_socket *s)
     for (size_t i = 0; i < r->n_endpoints; i++)
         if (procfs_end_equal(&s->remote, &r->endpoint[i].end))
             take_stream(r, &r->endpoint[i], s);
+    take_far(r, s);
 }
 
 /* A stream that the other side has reset leaves the table. It counts when it was there twice in a row while the

@@ -1,5 +1,6 @@
 /* What the kernel's socket table says of the rank connections of one unit: of a worker's from its coordinator, of a
- * coordinator's to its workers. Pure: fed one socket after the other by whoever reads the table. */
+ * coordinator's to its workers. With carriers both are of this machine alone, and whether the network takes what is sent
+ * shows in the carrier's sockets: the far ones. Pure: fed one socket after the other by whoever reads the table. */
 #ifndef CARAVAN_AGENT_RANK_SOCKETS_H
 #define CARAVAN_AGENT_RANK_SOCKETS_H
 
@@ -30,6 +31,8 @@ struct rank_sockets {
     size_t n_endpoints;    /* coordinator */
     struct rank_endpoint endpoint[PROTO_RANKS_MAX];
     /* of this sample */
+    size_t n_far;
+    struct procfs_end far[PROTO_RANKS_MAX]; /* the carrier's: worker: where it listens; coordinator: what it dials */
     uint32_t n_accepted;
     uint64_t unread_bytes, waiting_bytes; /* of accepted connections, and of those that wait to be */
     bool retransmits;
@@ -51,8 +54,10 @@ void rank_sockets_of_coordinator(struct rank_sockets *r, const char *cmdline, si
 bool rank_sockets_need_v6(const struct rank_sockets *r);
 bool rank_sockets_need_left(const struct rank_sockets *r);
 
-/* One sample: begin, each socket of the table, end. listening: a coordinator that serves. */
+/* One sample: begin, the far ends if there are any, each socket of the table, end. listening: a coordinator that serves. */
 void rank_sockets_begin(struct rank_sockets *r);
+/* Where a worker's carrier listens, or what a coordinator's dials; one that is no IP literal is passed over. */
+void rank_sockets_add_far(struct rank_sockets *r, const char *addr, uint16_t port);
 void rank_sockets_take(struct rank_sockets *r, const struct procfs_socket *s);
 void rank_sockets_end(struct rank_sockets *r, bool listening, struct rank_figures *ret);
 

@@ -89,6 +89,76 @@ static void test_worker(void **state)
     }
 }
 
+/* What is sent again on the network shows at the carrier's sockets, and nowhere else. */
+static void test_far_ends(void **state)
+{
+    static const struct {
+        const char *addr;
+        uint16_t port;
+        uint8_t state;
+        uint32_t retransmits;
+        uint64_t inode;
+        bool seen;
+    } rows[] = {
+        {"10.77.0.12", 7440, PROCFS_TCP_ESTABLISHED, 1, 7, true},
+        {"10.77.0.12", 7440, PROCFS_TCP_CLOSE_WAIT, 2, 7, true},
+        {"10.77.0.12", 7440, PROCFS_TCP_ESTABLISHED, 0, 7, false},
+        {"10.77.0.12", 7440, PROCFS_TCP_FIN_WAIT1, 3, 0, false}, /* nobody's any more */
+        {"10.77.0.12", 7441, PROCFS_TCP_ESTABLISHED, 1, 7, false},
+        {"10.77.0.13", 7440, PROCFS_TCP_ESTABLISHED, 1, 7, false},
+    };
+    static const char cmdline[] = "--rpc\000127.0.0.1:41111";
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct procfs_socket s = {.state = rows[i].state, .retransmits = rows[i].retransmits, .inode = rows[i].inode};
+        struct procfs_end far = end_of(rows[i].addr, rows[i].port), other = end_of("10.77.0.11", 50000);
+        struct rank_sockets worker, coordinator;
+        struct rank_figures f;
+
+        assert_true(rank_sockets_of_worker(&worker, "127.0.0.1", 20052));
+        rank_sockets_begin(&worker);
+        rank_sockets_add_far(&worker, "nonsense", 1);
+        rank_sockets_add_far(&worker, "10.77.0.12", 7440);
+        s.local = far;
+        s.remote = other;
+        s.unread_bytes = 99; /* the carrier's, not the worker's */
+        rank_sockets_take(&worker, &s);
+        rank_sockets_end(&worker, false, &f);
+        assert_int_equal(f.retransmits, rows[i].seen);
+        assert_int_equal(f.unread_bytes, 0);
+
+        rank_sockets_of_coordinator(&coordinator, cmdline, sizeof(cmdline));
+        rank_sockets_begin(&coordinator);
+        rank_sockets_add_far(&coordinator, "10.77.0.12", 7440);
+        s.local = other;
+        s.remote = far;
+        rank_sockets_take(&coordinator, &s);
+        rank_sockets_end(&coordinator, true, &f);
+        assert_int_equal(f.retransmits, rows[i].seen);
+        assert_int_equal(f.closed_streams, 0);
+        rank_sockets_begin(&coordinator); /* said anew for each sample */
+        rank_sockets_take(&coordinator, &s);
+        rank_sockets_end(&coordinator, true, &f);
+        assert_false(f.retransmits);
+    }
+}
+
+static void test_far_ends_of_v6(void **state)
+{
+    struct rank_sockets r;
+
+    (void)state;
+    assert_true(rank_sockets_of_worker(&r, "127.0.0.1", 20052));
+    rank_sockets_begin(&r);
+    assert_false(rank_sockets_need_v6(&r));
+    rank_sockets_add_far(&r, "fd00::2", 7440);
+    assert_true(rank_sockets_need_v6(&r));
+    for (int i = 0; i < 2 * PROTO_RANKS_MAX; i++)
+        rank_sockets_add_far(&r, "10.0.0.1", 7440);
+    assert_int_equal(r.n_far, PROTO_RANKS_MAX);
+}
+
 /* ---- of a coordinator -------------------------------------------------------------------------------------------- */
 
 enum { OPEN = PROCFS_TCP_ESTABLISHED, CLOSED = PROCFS_TCP_CLOSE_WAIT, LEFT = PROCFS_TCP_TIME_WAIT };
@@ -350,10 +420,8 @@ static void test_real_sockets(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_worker),
-        cmocka_unit_test(test_coordinator),
-        cmocka_unit_test(test_command_lines),
-        cmocka_unit_test(test_real_sockets),
+        cmocka_unit_test(test_worker),      cmocka_unit_test(test_far_ends),      cmocka_unit_test(test_far_ends_of_v6),
+        cmocka_unit_test(test_coordinator), cmocka_unit_test(test_command_lines), cmocka_unit_test(test_real_sockets),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
