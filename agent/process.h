@@ -4,6 +4,7 @@
  *                 .../record    by the shim: boot id, shim pid and start time, child pid and start time, then its wait
  *                               status
  *                 .../log       its output, O_APPEND, bounded by hole punching
+ *                 .../conf, control, figures      of a carrier: agent/carrier
  *
  * Adoption opens the pidfd first, then compares boot id and start time, then polls it: a zombie keeps both. */
 #ifndef CARAVAN_AGENT_PROCESS_H
@@ -21,7 +22,7 @@ struct process_table;
 enum {
     PROCESS_LOG_MAX_BYTES = 16 * 1024 * 1024, /* kept of each child's output */
     PROCESS_ARGV_MAX = 160,
-    PROCESS_RULES_MAX = 96
+    PROCESS_RULES_MAX = 192 /* a carrier has one for each file of a model */
 };
 enum {
     PROCESS_E_EXISTS = 1,
@@ -80,7 +81,8 @@ struct process_sample {
 /* false: unknown unit or gone. Also bounds its log. */
 bool process_sample(struct process_table *t, const char *id, struct process_sample *ret);
 
-/* Path of a file of the unit: its output is "log", for the log reader. false: unknown unit, or too long. */
+/* Path of a file of the unit: its output is "log", for the log reader; NULL: its directory. false: unknown unit, or too
+ * long. */
 bool process_file_path(const struct process_table *t, const char *id, const char *name, char *buf, size_t size);
 
 /* A private file (0600) in the directory of a unit that is about to be spawned, such as a coordinator's key: written

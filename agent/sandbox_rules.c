@@ -79,13 +79,18 @@ static void add_coordinator(struct sandbox_rules *r, int *result, const struct s
     }
 }
 
+static int begin(struct sandbox_rules *r)
+{
+    *r = (struct sandbox_rules){.rule = calloc(PROCESS_RULES_MAX + 1, sizeof(*r->rule))};
+    return r->rule ? 0 : err_raise(-ENOMEM);
+}
+
 int sandbox_rules_make(const struct sandbox_request *req, struct sandbox_rules *ret)
 {
-    int result = 0;
+    int result = begin(ret);
 
-    *ret = (struct sandbox_rules){.rule = calloc(PROCESS_RULES_MAX + 1, sizeof(*ret->rule))};
-    if (!ret->rule)
-        return err_raise(-ENOMEM);
+    if (result < 0)
+        return err_pass(result);
     add_program(ret, &result, req->llama->server);
     add_program(ret, &result, req->llama->rpc_server);
     add_library_path(ret, &result, req->library_path);
@@ -93,5 +98,35 @@ int sandbox_rules_make(const struct sandbox_request *req, struct sandbox_rules *
     add(ret, &result, "listen=%u", (unsigned)req->unit->port);
     if (req->spec)
         add_coordinator(ret, &result, req);
+    return result;
+}
+
+static void add_connect(struct sandbox_rules *r, int *result, uint16_t port)
+{
+    if (port)
+        add(r, result, "connect=%u", (unsigned)port);
+}
+
+int sandbox_rules_of_carrier(const char *program, const char *unit_dir, const struct carrier_conf *conf,
+                             struct sandbox_rules *ret)
+{
+    int result = begin(ret);
+
+    if (result < 0)
+        return err_pass(result);
+    add_program(ret, &result, program);
+    add(ret, &result, "read=%s", conf->identity);
+    for (size_t i = 0; i < conf->n_files; i++)
+        add(ret, &result, "read=%s", conf->file[i]);
+    if (conf->n_files)
+        add(ret, &result, "write=%s", conf->index_dir);
+    add(ret, &result, "write=%s", unit_dir);
+    add(ret, &result, "listen=%u", (unsigned)conf->port);
+    if (conf->n_routes)
+        add(ret, &result, "listen=0"); /* one for each, on loopback */
+    add_connect(ret, &result, conf->worker_port);
+    add_connect(ret, &result, conf->coordinator_port);
+    for (size_t i = 0; i < conf->n_routes; i++)
+        add_connect(ret, &result, conf->route[i].port);
     return result;
 }

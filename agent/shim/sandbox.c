@@ -119,13 +119,14 @@ static bool add_path(const struct landlock *l, const char *path, uint64_t rights
     return syscall(SYS_landlock_add_rule, l->fd, LANDLOCK_RULE_PATH_BENEATH, &beneath, 0) == 0;
 }
 
-static bool add_port(const struct landlock *l, const char *text, uint64_t rights)
+/* Port 0 is nothing to connect to; to bind it is to be given one of the kernel's range. */
+static bool add_port(const struct landlock *l, const char *text, uint64_t right)
 {
-    struct port_attr attr = {.allowed = rights & l->handled.net};
+    struct port_attr attr = {.allowed = right & l->handled.net};
     char *end;
 
     attr.port = strtoul(text, &end, 10);
-    if (end == text || *end || !attr.port || attr.port > UINT16_MAX) {
+    if (end == text || *end || attr.port > UINT16_MAX || (!attr.port && right != NET_BIND_TCP)) {
         errno = EINVAL;
         return false;
     }

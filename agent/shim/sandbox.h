@@ -6,7 +6,8 @@
  *   read=PATH        a file or a tree, to read
  *   run=PATH         the same, and to execute
  *   write=PATH       a tree in which it may do as it likes
- *   listen=PORT      TCP (Linux 6.7): where any such rule stands, it binds these ports alone,
+ *   listen=PORT      TCP (Linux 6.7): where any such rule stands, it binds these ports alone (0: any of the kernel's
+ *                    choice),
  *   connect=PORT     and connects to these alone
  * A path that is not there is passed over. Where the kernel can (Linux 6.12), it cannot signal anybody outside either.
  * Landlock does not see who listens without a bind: a port of the kernel's choice can be had so.

@@ -415,6 +415,7 @@ table[] = {
     {"what it wrote is executed", try_execute_own, "%s/state/cache/true", EACCES, 1},
     {"the agent's environment", try_environ, "agent", EACCES, 1},
     {"another port is bound", try_bind, "20954", EACCES, 4},
+    {"a port of the kernel's choice is bound", try_bind, "0", EACCES, 4},
     {"somebody else is called", try_connect, "20954", EACCES, 4},
     {"a port of the kernel's choice is listened on", try_listen_unbound, NULL, 0, 0},
     {"its own limits are set", try_own_limit, NULL, 0, 0},
@@ -702,6 +703,83 @@ static void test_rules(void **state)
     sandbox_rules_clear(&rules);
 }
 
+/* A carrier reads its node's key and its model's files alone, and knows whom it may call; what is not in its conf has no
+ * rule. */
+static void test_rules_of_a_carrier(void **state)
+{
+    static char files[2][PROTO_PATH_MAX] = {"/m/a.gguf", "/m/b.gguf"};
+    static const struct carrier_conf worker = {.identity = "/state/identity",
+                                               .port = 7440,
+                                               .rank = 1,
+                                               .worker_port = 20052,
+                                               .n_files = 2,
+                                               .file = files,
+                                               .index_dir = "/state/tensors"};
+    static const struct carrier_conf coordinator = {.identity = "/state/identity",
+                                                    .port = 7440,
+                                                    .rank = -1,
+                                                    .coordinator_port = 18080,
+                                                    .n_routes = 2,
+                                                    .route = {{.port = 20052}, {.port = 7441, .tunnel = true}}};
+    static const struct {
+        const struct carrier_conf *conf;
+        const char *wanted[9];
+    } rows[] = {
+        {&worker,
+         {"run=/lib/caravan", "read=/state/identity", "read=/m/a.gguf", "read=/m/b.gguf", "write=/state/tensors",
+          "write=/state/units/t1", "listen=7440", "connect=20052"}},
+        {&coordinator,
+         {"run=/lib/caravan", "read=/state/identity", "write=/state/units/t1", "listen=7440", "listen=0",
+          "connect=18080", "connect=20052", "connect=7441"}},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct sandbox_rules rules;
+
+        assert_int_equal(
+            sandbox_rules_of_carrier("/lib/caravan/caravan-carrier", "/state/units/t1", rows[i].conf, &rules), 0);
+        for (size_t k = 0; k < rules.n; k++)
+            assert_string_equal(rules.rule[k], rows[i].wanted[k]);
+        assert_null(rows[i].wanted[rules.n]);
+        sandbox_rules_clear(&rules);
+    }
+}
+
+/* A model of as many files as a carrier is told of still leaves room for the rest. */
+static void test_rules_for_many_files(void **state)
+{
+    static char files[CARRIER_FILES_MAX][PROTO_PATH_MAX];
+    struct carrier_conf conf = {.rank = 1, .n_files = CARRIER_FILES_MAX, .file = files, .n_routes = PROTO_RANKS_MAX};
+    struct sandbox_rules rules;
+
+    (void)state;
+    for (size_t i = 0; i < PROTO_RANKS_MAX; i++)
+        conf.route[i].port = 1;
+    assert_int_equal(sandbox_rules_of_carrier("/usr/bin/caravan-carrier", "/u", &conf, &rules), 0);
+    sandbox_rules_clear(&rules);
+}
+
+/* For one port of its own on loopback, for each rank elsewhere. */
+static void test_a_port_of_the_kernels_choice(void **state)
+{
+    struct world *w = *state;
+    struct sandbox_rules rules;
+    char report[128], *with[PROCESS_RULES_MAX + 1] = {NULL};
+
+    if (landlock_abi() < 4)
+        skip();
+    make_rules(w, &rules);
+    memcpy(with, rules.rule, rules.n * sizeof(with[0]));
+    with[rules.n] = "listen=0";
+    run(w, with, report, sizeof(report));
+    assert_string_equal(report, "started\nok\n");
+    expect(w, "a port of the kernel's choice is bound", 0);
+    expect(w, "another port is bound", EACCES);
+    expect(w, "somebody else is called", EACCES);
+    sandbox_rules_clear(&rules);
+}
+
 static void test_too_many_rules(void **state)
 {
     static const struct llama llama;
@@ -727,7 +805,7 @@ static void test_too_many_rules(void **state)
 /* What cannot be applied is no reason to go on without: the child has not run. */
 static void test_refused(void **state)
 {
-    static char *const bad[] = {"listen=0", "listen=65536", "listen=", "listen=1x", "connect=", "forget=/", "/", ""};
+    static char *const bad[] = {"connect=0", "listen=65536", "listen=", "listen=1x", "connect=", "forget=/", "/", ""};
     struct world *w = *state;
     char report[128];
 
@@ -747,7 +825,10 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(test_not_shut_in, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_refused, set_up, tear_down),
         cmocka_unit_test(test_rules),
+        cmocka_unit_test(test_rules_of_a_carrier),
+        cmocka_unit_test(test_rules_for_many_files),
         cmocka_unit_test(test_too_many_rules),
+        cmocka_unit_test_setup_teardown(test_a_port_of_the_kernels_choice, set_up, tear_down),
     };
 
     if (argc == 4 && !strcmp(argv[1], "probe"))
