@@ -82,25 +82,70 @@ int model_path_open(const char *path, const char *const *dir, size_t n_dirs, int
     return 0;
 }
 
+/* The files of a model, by the name of its first. */
+struct shards {
+    const char *path, *name;
+    char stem[GGUF_FILE_MAX];
+    uint32_t count;
+};
+
+static bool find_shards(const char *path, struct shards *ret)
+{
+    const char *slash = strrchr(path, '/');
+    uint32_t no;
+
+    ret->path = path;
+    ret->name = slash ? slash + 1 : path;
+    return gguf_parse_file_name(ret->name, ret->stem, &no, &ret->count);
+}
+
+/* Looks at one. As model_path_open; ret_file: its name, ret_path: and where it is. */
+static int check_shard(const struct shards *s, uint32_t no, const char *const *dir, size_t n_dirs, char *ret_file,
+                       char ret_path[PROTO_PATH_MAX])
+{
+    CLEANUP(cleanup_close) int fd = -1;
+    int r;
+
+    if (snprintf(ret_path, PROTO_PATH_MAX, "%.*s%s", (int)(s->name - s->path), s->path,
+                 gguf_shard_file_name(s->stem, no, s->count, ret_file)) >= PROTO_PATH_MAX)
+        return err_raise(-ENAMETOOLONG);
+    r = model_path_open(ret_path, dir, n_dirs, &fd);
+    return r < 0 ? err_pass(r) : r;
+}
+
 int model_path_check(const char *path, const char *const *dir, size_t n_dirs, char *ret_file)
 {
-    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
-    char stem[GGUF_FILE_MAX], file[PROTO_PATH_MAX];
-    uint32_t no, count;
+    char file[PROTO_PATH_MAX];
+    struct shards s;
+    int r = find_shards(path, &s) ? 0 : MODEL_PATH_E_NO_FILE;
 
-    snprintf(ret_file, GGUF_FILE_MAX, "%s", name);
-    if (!gguf_parse_file_name(name, stem, &no, &count))
+    snprintf(ret_file, GGUF_FILE_MAX, "%s", s.name);
+    for (uint32_t i = 0; !r && i < s.count; i++)
+        r = check_shard(&s, i, dir, n_dirs, ret_file, file);
+    return r < 0 ? err_pass(r) : r;
+}
+
+int model_path_files(const char *path, const char *const *dir, size_t n_dirs, size_t max, char (**ret)[PROTO_PATH_MAX],
+                     size_t *ret_n)
+{
+    CLEANUP(cleanup_free) char(*file)[PROTO_PATH_MAX] = NULL;
+    char name[GGUF_FILE_MAX];
+    struct shards s;
+    int r = 0;
+
+    if (!find_shards(path, &s))
         return MODEL_PATH_E_NO_FILE;
-    for (uint32_t i = 0; i < count; i++) {
-        CLEANUP(cleanup_close) int fd = -1;
-        int r;
-
-        if (snprintf(file, sizeof(file), "%.*s%s", (int)(name - path), path,
-                     gguf_shard_file_name(stem, i, count, ret_file)) >= (int)sizeof(file))
-            return err_raise(-ENAMETOOLONG);
-        r = model_path_open(file, dir, n_dirs, &fd);
-        if (r)
-            return r < 0 ? err_pass(r) : r;
-    }
+    if (s.count > max)
+        return MODEL_PATH_E_TOO_MANY;
+    file = calloc(s.count, sizeof(*file));
+    if (!file)
+        return err_raise(-ENOMEM);
+    for (uint32_t i = 0; !r && i < s.count; i++)
+        r = check_shard(&s, i, dir, n_dirs, name, file[i]);
+    if (r)
+        return r < 0 ? err_pass(r) : r;
+    *ret = file;
+    *ret_n = s.count;
+    file = NULL;
     return 0;
 }

@@ -148,6 +148,35 @@ static void test_every_file_of_a_split_model(void **state)
     assert_string_equal(file, "s-00002-of-00003.gguf");
 }
 
+static void test_files_of_a_split_model(void **state)
+{
+    struct fixture *f = *state;
+    char path[256], (*file)[PROTO_PATH_MAX] = NULL;
+    size_t n = 0;
+
+    shell(f, "for i in 1 2 3; do echo x >a/s-0000$i-of-00003.gguf; done");
+    snprintf(path, sizeof(path), "%s/s-00001-of-00003.gguf", f->dir[0]);
+    assert_int_equal(model_path_files(path, f->dirs, 2, 2, &file, &n), MODEL_PATH_E_TOO_MANY);
+    assert_int_equal(model_path_files(path, f->dirs, 2, 3, &file, &n), 0);
+    assert_int_equal(n, 3);
+    assert_string_equal(file[0], path);
+    snprintf(path, sizeof(path), "%s/s-00003-of-00003.gguf", f->dir[0]);
+    assert_string_equal(file[2], path);
+    free(file);
+    snprintf(path, sizeof(path), "%s/m.gguf", f->dir[0]);
+    assert_int_equal(model_path_files(path, f->dirs, 2, 3, &file, &n), 0);
+    assert_int_equal(n, 1);
+    assert_string_equal(file[0], path);
+    free(file);
+
+    file = NULL;
+    shell(f, "ln -sf ../secret a/s-00002-of-00003.gguf");
+    snprintf(path, sizeof(path), "%s/s-00001-of-00003.gguf", f->dir[0]);
+    assert_int_equal(model_path_files(path, f->dirs, 2, 3, &file, &n), MODEL_PATH_E_OUTSIDE);
+    assert_int_equal(model_path_files("nothing", f->dirs, 2, 3, &file, &n), MODEL_PATH_E_NO_FILE);
+    assert_null(file);
+}
+
 /* What leads out is listed, with the way out of it, and nothing of what it leads to was read. */
 static void test_inventory_says_so(void **state)
 {
@@ -173,6 +202,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_no_plain_file, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_directory_is_a_link, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_every_file_of_a_split_model, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_files_of_a_split_model, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_inventory_says_so, set_up, tear_down),
     };
 
