@@ -28,10 +28,9 @@ static void bound_memory(void)
 }
 
 /* Beside this program (a build tree), else where `make install` puts it. */
-static const char *find_shim(char buf[PROTO_PATH_MAX])
+static const char *find_helper(const char *name, char buf[PROTO_PATH_MAX])
 {
-    static const char *const places[] = {"/caravan-shim", "/../libexec/caravan/caravan-shim",
-                                         "/../lib/caravan/caravan-shim"};
+    static const char *const places[] = {"", "/../libexec/caravan", "/../lib/caravan"};
     char self[PROTO_PATH_MAX];
     ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
     char *slash;
@@ -44,7 +43,7 @@ static const char *find_shim(char buf[PROTO_PATH_MAX])
         return NULL;
     *slash = '\0';
     for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++)
-        if (snprintf(buf, PROTO_PATH_MAX, "%s%s", self, places[i]) < PROTO_PATH_MAX && access(buf, X_OK) == 0)
+        if (snprintf(buf, PROTO_PATH_MAX, "%s%s/%s", self, places[i], name) < PROTO_PATH_MAX && access(buf, X_OK) == 0)
             return buf;
     return NULL;
 }
@@ -107,8 +106,9 @@ static void warn_of_trust(const struct agent_options *o, const struct join_ticke
 static int serve(struct agent_options *o, struct state_dir *state)
 {
     CLEANUP(join_ticket_clear) struct join_ticket ticket;
-    char shim_path[PROTO_PATH_MAX];
-    const char *shim = o->shim ? o->shim : find_shim(shim_path);
+    char shim_path[PROTO_PATH_MAX], carrier_path[PROTO_PATH_MAX];
+    const char *shim = o->shim ? o->shim : find_helper("caravan-shim", shim_path);
+    const char *carrier = o->carrier ? o->carrier : find_helper("caravan-carrier", carrier_path);
     struct identity identity;
     int r = join_ticket_read(o->join, state, &ticket);
 
@@ -119,11 +119,15 @@ static int serve(struct agent_options *o, struct state_dir *state)
         log_error("shim.missing", "text=\"caravan-shim was not found beside caravan-agent: set shim\"");
         return EXIT_FAILURE;
     }
+    if (!carrier && o->tunnel) {
+        log_error("carrier.missing", "text=\"caravan-carrier was not found beside caravan-agent: set carrier\"");
+        return EXIT_FAILURE;
+    }
     r = load_identity(state_dir_path(state), &identity);
     if (r)
         return r;
     warn_of_trust(o, &ticket);
-    r = shell_run(o, state, &identity, &ticket, shim);
+    r = shell_run(o, state, &identity, &ticket, shim, carrier);
     crypto_identity_clear(&identity);
     return r < 0 ? fail(r, "the agent cannot run") : EXIT_SUCCESS;
 }

@@ -25,11 +25,14 @@ enum {
     OPT_WORKER_DEVICES,
     OPT_WORKER_PORTS,
     OPT_COORDINATOR_PORTS,
+    OPT_RANK_TRANSPORT,
+    OPT_CARRIER_PORTS,
     OPT_STANDING,
     OPT_CONTROL_PORT,
     OPT_NEIGHBOUR_PORT,
     OPT_SOCKET,
     OPT_SHIM,
+    OPT_CARRIER,
     OPT_SANDBOX,
     OPT_LOG_LEVEL,
     OPT_PRINT_KEY,
@@ -81,7 +84,8 @@ const struct option_def agent_option_table[] = {
     [OPT_ADDRESS] = {.name = "address",
                      .type = OPTION_STRING,
                      .arg = "ADDR",
-                     .help = "The address that workers and coordinators bind. Default: the first of `interfaces`."},
+                     .help =
+                         "The address at which other machines reach this node. Default: the first of `interfaces`."},
     [OPT_INTERFACES] = {.name = "interfaces",
                         .type = OPTION_LIST,
                         .arg = "NAME,...",
@@ -116,6 +120,20 @@ const struct option_def agent_option_table[] = {
                                .def = "18080-18179",
                                .arg = "FIRST-LAST",
                                .help = "Ports of coordinators."},
+    [OPT_RANK_TRANSPORT] =
+        {.name = "rank_transport",
+         .type = OPTION_CHOICE,
+         .def = "direct",
+         .choices = "tunnel|direct",
+         .help =
+             "How this node's ranks and coordinators are reached. tunnel: through a caravan-carrier, encrypted, and only "
+             "by whom the controller grants it; they listen on 127.0.0.1. direct: they listen on `address`, for whoever "
+             "is on the network. The same on all nodes and controllers."},
+    [OPT_CARRIER_PORTS] = {.name = "carrier_ports",
+                           .type = OPTION_STRING,
+                           .def = "7440-7499",
+                           .arg = "FIRST-LAST",
+                           .help = "Ports of carriers, one for each instance that has a part here."},
     [OPT_STANDING] = {.name = "standing",
                       .type = OPTION_BOOL,
                       .def = "yes",
@@ -146,11 +164,17 @@ const struct option_def agent_option_table[] = {
                   .type = OPTION_STRING,
                   .arg = "FILE",
                   .help = "caravan-shim. Default: beside caravan-agent, or in its libexec directory."},
-    [OPT_SANDBOX] = {.name = "sandbox",
-                     .type = OPTION_BOOL,
-                     .def = "yes",
-                     .help = "Shut llama.cpp's programs in: no files but models, libraries and GPU devices, no calls "
-                             "that they have no use for. no: for a GPU driver that does not work so."},
+    [OPT_CARRIER] = {.name = "carrier",
+                     .type = OPTION_STRING,
+                     .arg = "FILE",
+                     .help = "caravan-carrier. Default: as for `shim`."},
+    [OPT_SANDBOX] =
+        {.name = "sandbox",
+         .type = OPTION_BOOL,
+         .def = "yes",
+         .help =
+             "Shut llama.cpp's programs, and carriers, in: no files but models, libraries and GPU devices, no calls "
+             "that they have no use for. no: for a GPU driver that does not work so."},
     [OPT_LOG_LEVEL] = {.name = "log_level",
                        .type = OPTION_CHOICE,
                        .def = "info",
@@ -163,7 +187,7 @@ const struct option_def agent_option_table[] = {
     [OPT_PURGE] = {.name = "purge",
                    .type = OPTION_FLAG,
                    .argv_only = true,
-                   .help = "End every worker and coordinator that this node has left running, and exit."},
+                   .help = "End every worker, coordinator and carrier that this node has left running, and exit."},
     {.name = NULL},
 };
 
@@ -285,9 +309,10 @@ static int take_paths(struct agent_options *o)
     o->state_dir = options_string(o->values, OPT_STATE_DIR);
     o->llama_dir = options_string(o->values, OPT_LLAMA_DIR);
     o->shim = options_string(o->values, OPT_SHIM);
+    o->carrier = options_string(o->values, OPT_CARRIER);
     o->socket = options_string(o->values, OPT_SOCKET);
     o->n_models = options_list(o->values, OPT_MODELS, &models);
-    o->made = calloc(o->n_models + 5, sizeof(*o->made));
+    o->made = calloc(o->n_models + 6, sizeof(*o->made));
     o->made_models = calloc(o->n_models + 1, sizeof(*o->made_models));
     o->models = o->made_models;
     if (!o->made || !o->made_models)
@@ -297,6 +322,8 @@ static int take_paths(struct agent_options *o)
         r = make_absolute(o, &n_made, &o->llama_dir);
     if (r == 0)
         r = make_absolute(o, &n_made, &o->shim);
+    if (r == 0)
+        r = make_absolute(o, &n_made, &o->carrier);
     if (r == 0)
         r = make_absolute(o, &n_made, &o->socket);
     for (size_t i = 0; r == 0 && i < o->n_models; i++) {
@@ -378,6 +405,7 @@ static int take_all(struct agent_options *o)
     o->trust_open = !strcmp(options_string(v, OPT_TRUST), "open");
     o->sandbox = options_bool(v, OPT_SANDBOX);
     o->standing = options_bool(v, OPT_STANDING);
+    o->tunnel = !strcmp(options_string(v, OPT_RANK_TRANSPORT), "tunnel");
     o->memory_bytes = options_uint(v, OPT_MEMORY);
     o->worker_threads = (uint32_t)options_uint(v, OPT_WORKER_THREADS);
     if (!o->worker_threads)
@@ -396,6 +424,8 @@ static int take_all(struct agent_options *o)
         r = take_range(o, OPT_WORKER_PORTS, &o->worker_ports);
     if (!r)
         r = take_range(o, OPT_COORDINATOR_PORTS, &o->coordinator_ports);
+    if (!r)
+        r = take_range(o, OPT_CARRIER_PORTS, &o->carrier_ports);
     return r;
 }
 

@@ -34,15 +34,15 @@ struct agent_options {
     char *join; /* a token, "@FILE" or "-"; NULL: none. Secret: agent_options_forget_join when it was read */
     enum agent_action action;
     char name[PROTO_NAME_MAX];
-    const char *state_dir, *address, *llama_dir, *shim, *socket; /* socket: "" is none */
+    const char *state_dir, *address, *llama_dir, *shim, *carrier, *socket; /* socket: "" is none */
     const char *const *models, *const *interfaces, *const *worker_devices;
     size_t n_models, n_interfaces, n_worker_devices;
     size_t n_controllers;
     struct controller_address controller[AGENT_CONTROLLERS_MAX];
-    bool trust_open, standing, sandbox;
+    bool trust_open, standing, sandbox, tunnel;
     uint64_t memory_bytes;
     uint32_t worker_threads;
-    struct port_range worker_ports, coordinator_ports;
+    struct port_range worker_ports, coordinator_ports, carrier_ports;
     uint16_t control_port, neighbour_port;
     enum log_level log_level;
 };

@@ -67,7 +67,7 @@ static bool take(struct unit_facts *u, unsigned *has, const char *key, size_t n_
         ok = take_text(v, n, u->id, sizeof(u->id)) && process_id_valid(u->id);
         *has |= HAS_ID;
     } else if (is(key, n_key, "role")) {
-        ok = take_uint(v, n, UNIT_COORDINATOR, &number) && number >= UNIT_WORKER;
+        ok = take_uint(v, n, UNIT_CARRIER, &number) && number >= UNIT_WORKER;
         u->role = (enum unit_role)number;
         *has |= HAS_ROLE;
     } else if (is(key, n_key, "standing")) {

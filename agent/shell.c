@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/carrier_routes.h"
 #include "agent/shell_internal.h"
 #include "agent/system.h"
 #include "common/cleanup.h"
@@ -46,6 +47,8 @@ void shell_child_clear(struct child *c)
 {
     probe_cancel(&c->probe);
     coordinator_watch_destroy(&c->watch);
+    carried_destroy(&c->carried);
+    free(c->routes);
     *c = (struct child){0};
 }
 
@@ -174,6 +177,17 @@ static void on_stop(evutil_socket_t fd, short what, void *ctx)
 
 /* ---- processes --------------------------------------------------------------------------------------------------- */
 
+/* Of a coordinator the line that says best why, with its ranks as the plan calls them. */
+static const char *say_cause(struct child *c, const char *tail, char *buf, size_t size)
+{
+    const char *cause = c->watch ? coordinator_watch_cause(c->watch) : "";
+
+    text_copy(buf, size, cause[0] ? cause : tail);
+    if (c->routes)
+        carrier_routes_name_text(c->routes, buf, size);
+    return buf;
+}
+
 static void on_exited(void *ctx, const char *id, const struct exit_facts *exit, const char *tail)
 {
     struct shell *s = ctx;
@@ -182,13 +196,12 @@ static void on_exited(void *ctx, const char *id, const struct exit_facts *exit, 
     char cause[PROTO_TEXT_MAX] = "";
 
     if (c) {
-        if (c->watch)
-            text_copy(cause, sizeof(cause), coordinator_watch_cause(c->watch));
-        if (cause[0])
-            ev.text = cause;
+        ev.text = say_cause(c, tail, cause, sizeof(cause));
         c->ended = true;
         probe_cancel(&c->probe); /* nobody is there to be asked */
         coordinator_watch_destroy(&c->watch);
+        if (c->carried)
+            shell_carrier_ended(s, c);
     }
     log_info("unit.exited", "unit=%s known=%s code=%d signal=%s text=%s", id, exit->known ? "yes" : "no",
              (int)exit->code, exit->signal ? sigabbrev_np(exit->signal) : "none", LOG_STR(ev.text));
@@ -210,8 +223,6 @@ static void on_found(void *ctx, const struct unit_facts *unit)
     if (c)
         c->ended = unit->state == UNIT_EXITED;
     shell_feed(s, &(struct agent_ev){.kind = AGENT_EV_ADOPT, .unit = unit});
-    if (c && !c->ended && unit->role == UNIT_COORDINATOR)
-        shell_watch_coordinator(s, c, unit->addr);
 }
 
 /* ---- link, mDNS, models ------------------------------------------------------------------------------------------ */
@@ -386,6 +397,7 @@ static int make_rooms(struct shell *s, const char *shim_path)
     r = process_adopt(s->processes, on_found, s);
     if (r < 0)
         return err_pass(r);
+    shell_adopt_carriers(s);
     r = inventory_room_new(s->base, s->options->models, s->options->n_models, on_models, s, &s->inventory);
     return r < 0 ? err_pass(r) : 0;
 }
@@ -414,15 +426,16 @@ static int run(struct shell *s, const char *shim_path)
         return err_pass(r);
     shell_feed(s, &(struct agent_ev){.kind = AGENT_EV_BEGIN});
     shell_sample(s);
-    log_info("agent.start", "node=%s id=%s addr=%s build=%s trust=%s", s->hello.name, ID128_SHORT(&s->hello.node),
-             s->hello.addr[0], s->hello.build[0] ? s->hello.build : "none", s->options->trust_open ? "open" : "keys");
+    log_info("agent.start", "node=%s id=%s addr=%s build=%s trust=%s transport=%s", s->hello.name,
+             ID128_SHORT(&s->hello.node), s->hello.addr[0], s->hello.build[0] ? s->hello.build : "none",
+             s->options->trust_open ? "open" : "keys", s->hello.transport);
     if (!s->short_of_memory && event_base_dispatch(s->base) < 0)
         return err_raise(-EIO);
     return s->short_of_memory ? err_raise(-ENOMEM) : 0;
 }
 
 int shell_run(const struct agent_options *options, struct state_dir *state, const struct identity *identity,
-              struct join_ticket *ticket, const char *shim_path)
+              struct join_ticket *ticket, const char *shim_path, const char *carrier_path)
 {
     CLEANUP(cleanup_free) struct shell *s = calloc(1, sizeof(*s));
     int r;
@@ -433,6 +446,7 @@ int shell_run(const struct agent_options *options, struct state_dir *state, cons
     s->state = state;
     s->identity = identity;
     s->ticket = ticket;
+    s->carrier_path = carrier_path;
     s->last_outcome = &s->first_outcome;
     r = run(s, shim_path);
     shell_clear(s);

@@ -7,8 +7,9 @@
 #include "agent/options.h"
 #include "agent/state.h"
 
-/* Runs until SIGTERM or SIGINT; children live on. All borrowed; the ticket's key is wiped. 0 or negative errno (logged by the caller). */
+/* Runs until SIGTERM or SIGINT; children live on. All borrowed; the ticket's key is wiped. carrier_path: NULL where the
+ * transport is direct. 0 or negative errno (logged by the caller). */
 int shell_run(const struct agent_options *options, struct state_dir *state, const struct identity *identity,
-              struct join_ticket *ticket, const char *shim_path);
+              struct join_ticket *ticket, const char *shim_path, const char *carrier_path);
 
 #endif

@@ -2,6 +2,9 @@
 #ifndef CARAVAN_AGENT_SHELL_INTERNAL_H
 #define CARAVAN_AGENT_SHELL_INTERNAL_H
 
+#include "agent/carrier/conf.h"
+#include "agent/carrier/figures.h"
+#include "agent/carrier_probe.h"
 #include "agent/coordinator_watch.h"
 #include "agent/core/agent.h"
 #include "agent/gpu.h"
@@ -23,6 +26,16 @@
 struct event;
 struct event_base;
 
+/* What the shell knows of a carrier. */
+struct carried {
+    char unit_id[PROTO_NAME_MAX];   /* of the worker or the coordinator that it is for; empty: that is not known */
+    struct carrier_probe *probe;    /* NULL: nothing is asked */
+    struct control_answer answer;   /* without routes until it has answered */
+    struct figures_reader *figures; /* NULL: not there yet */
+    struct coordinator_spec *held;  /* of a coordinator that is started when it answers; NULL: of none */
+    struct unit_facts held_unit;
+};
+
 /* What the shell keeps of each unit that it has started or adopted. */
 struct child {
     struct shell *shell;
@@ -31,7 +44,9 @@ struct child {
     bool ended;
     struct coordinator_watch *watch;
     struct probe *probe;
-    bool knows_sockets; /* sockets has been made for it */
+    struct carried *carried;       /* a carrier; NULL: it is none */
+    struct control_answer *routes; /* of a coordinator's carrier; NULL: it has none, or it is not known yet */
+    bool knows_sockets;            /* sockets has been made for it */
     struct rank_sockets sockets;
 };
 
@@ -65,6 +80,8 @@ struct shell {
     struct join_ticket *ticket;
     struct event_base *base;
     struct llama llama;
+    const char *carrier_path;               /* caravan-carrier; NULL: there is none */
+    char tensor_dir[PROTO_PATH_MAX];        /* where carriers keep what they know of models' files */
     char cache_dir[PROTO_PATH_MAX];         /* of GPU drivers, in children */
     char cache_env[2][PROTO_PATH_MAX + 24]; /* and the variables that say so */
     struct agent *core;
@@ -101,6 +118,34 @@ void shell_child_clear(struct child *c);
 /* shell_effects.c */
 void shell_carry_out(struct shell *s, struct agent_fx *fx);
 void shell_watch_coordinator(struct shell *s, struct child *c, const char *addr);
+
+/* shell_spawn.c */
+#define SHELL_API_KEY_FILE "api-key" /* of a coordinator, beside its record */
+void shell_spawn(struct shell *s, struct agent_fx *fx);
+__attribute__((format(printf, 4, 5))) void shell_spawn_failed(struct shell *s, const char *unit_id, const char *reason,
+                                                              const char *format, ...);
+/* A port for unit; blamed: the unit whose start fails without it. false: told. */
+bool shell_choose_port(struct shell *s, const struct unit_facts *unit, uint16_t hint, const char *blamed,
+                       uint16_t *ret);
+/* r: of what was prepared for it, 0 or negative errno. NULL: told. */
+struct child *shell_start(struct shell *s, const struct unit_facts *unit, const struct process_command *what, int r);
+struct child *shell_start_coordinator(struct shell *s, const struct unit_facts *unit,
+                                      const struct coordinator_spec *spec);
+const struct model_place *shell_model(const struct shell *s, const char *name); /* NULL: none */
+
+/* shell_carrier.c */
+void carried_destroy(struct carried **c);
+struct child *shell_carrier_of(struct shell *s, const char *unit_id); /* NULL: none */
+void shell_start_carrier(struct shell *s, const struct unit_facts *unit, const struct carrier_spec *spec);
+/* Starts the coordinator when its carrier answers. spec: consumed. */
+void shell_hold_coordinator(struct shell *s, const struct unit_facts *unit, struct coordinator_spec **spec);
+/* It is not to be started any more. false: it does not wait. */
+bool shell_drop_held(struct shell *s, const char *unit_id);
+void shell_carrier_ended(struct shell *s, struct child *c);
+int shell_ask_carrier(struct shell *s, struct child *c, uint64_t deadline_ms); /* -> PROBED. 0 or negative errno */
+/* Follows the coordinators that were adopted, each as soon as it is known what its carrier's ports stand for. */
+void shell_adopt_carriers(struct shell *s);
+void shell_sample_flows(struct shell *s, struct agent_sample *sample);
 
 /* shell_peers.c: neighbours and knocks. */
 int shell_open_peers(struct shell *s); /* before hello is said: it fills in the port. 0 or negative errno */

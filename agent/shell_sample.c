@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "agent/endpoint.h"
 #include "agent/shell_internal.h"
 #include "agent/sockets.h"
 #include "agent/system.h"
@@ -80,9 +81,25 @@ static bool begin_sockets(struct child *c, const struct unit_facts *unit)
         read_endpoints(c, unit->pid);
     if (unit->role == UNIT_WORKER)
         c->knows_sockets = unit->rank >= 0 && rank_sockets_of_worker(&c->sockets, unit->addr, unit->port);
-    if (c->knows_sockets)
-        rank_sockets_begin(&c->sockets);
     return c->knows_sockets;
+}
+
+/* What its carrier has on the network for it. */
+static void add_far(struct shell *s, struct child *c)
+{
+    const struct child *carrier = shell_carrier_of(s, c->id);
+    const struct unit_facts *unit = carrier ? agent_unit(s->core, carrier->id) : NULL;
+    char addr[PROTO_ADDR_MAX];
+    uint16_t port;
+
+    if (unit && !c->routes)
+        rank_sockets_add_far(&c->sockets, unit->addr, carrier->port);
+    for (size_t i = 0; c->routes && i < c->routes->n_routes; i++) {
+        const char *endpoint = c->routes->route[i].endpoint;
+
+        if (endpoint_parse(endpoint, strlen(endpoint), addr, &port))
+            rank_sockets_add_far(&c->sockets, addr, port);
+    }
 }
 
 /* The units that share a network, so that its table is read once. */
@@ -164,6 +181,8 @@ static void sample_sockets(struct shell *s, struct agent_sample *sample)
 
         if (!unit || !begin_sockets(c, unit))
             continue;
+        rank_sockets_begin(&c->sockets);
+        add_far(s, c);
         n = network_with(network, &n_networks, unit->pid);
         n->also_v6 = n->also_v6 || rank_sockets_need_v6(&c->sockets);
         n->left = n->left || rank_sockets_need_left(&c->sockets);
@@ -218,5 +237,6 @@ void shell_sample(struct shell *s)
     sample_units(s, &sample);
     sample_sockets(s, &sample);
     sample_work(s, &sample);
+    shell_sample_flows(s, &sample);
     shell_feed(s, &(struct agent_ev){.kind = AGENT_EV_SAMPLE, .sample = &sample});
 }

@@ -80,7 +80,7 @@ static int make_hello(struct shell *s)
     text_copy(h->version, sizeof(h->version), CARAVAN_VERSION);
     text_copy(h->build, sizeof(h->build), s->llama.build);
     text_copy(h->build_problem, sizeof(h->build_problem), s->llama.problem);
-    text_copy(h->transport, sizeof(h->transport), "direct");
+    text_copy(h->transport, sizeof(h->transport), s->options->tunnel ? "tunnel" : "direct");
     h->can_coordinate = !s->llama.problem[0];
     return choose_addresses(s);
 }
@@ -95,6 +95,23 @@ static int make_cache(struct shell *s)
     return mkdir(s->cache_dir, 0700) < 0 && errno != EEXIST ? err_raise(-errno) : 0;
 }
 
+/* It must be there before a carrier is shut in: a rule for what is not there yet would be none. */
+static int make_tensor_dir(struct shell *s)
+{
+    if (snprintf(s->tensor_dir, sizeof(s->tensor_dir), "%s/tensors", state_dir_path(s->state)) >=
+        (int)sizeof(s->tensor_dir))
+        return err_raise(-ENAMETOOLONG);
+    return mkdir(s->tensor_dir, 0700) < 0 && errno != EEXIST ? err_raise(-errno) : 0;
+}
+
+/* Workers and coordinators bind what nobody but their own node reaches, where others have a carrier to reach. */
+static void set_addresses(const struct shell *s, struct agent_config *c)
+{
+    text_copy(c->addr, sizeof(c->addr), s->options->tunnel ? "127.0.0.1" : s->hello.addr[0]);
+    if (s->options->tunnel)
+        text_copy(c->carrier_addr, sizeof(c->carrier_addr), s->hello.addr[0]);
+}
+
 int shell_find_out(struct shell *s, struct agent_config *ret)
 {
     int r = llama_find(s->options->llama_dir, &s->llama);
@@ -102,6 +119,8 @@ int shell_find_out(struct shell *s, struct agent_config *ret)
     if (r < 0)
         return err_pass(r);
     r = make_cache(s);
+    if (!r)
+        r = make_tensor_dir(s);
     if (r < 0)
         return err_pass(r);
     if (s->llama.problem[0])
@@ -111,6 +130,10 @@ int shell_find_out(struct shell *s, struct agent_config *ret)
                  LOG_STR(s->llama.rpc_server));
     if (!s->options->sandbox)
         log_warn("sandbox.off", "text=\"rpc-server and llama-server may do all that this agent may\"");
+    if (!s->options->tunnel)
+        log_warn("transport.direct",
+                 "text=\"ranks are not encrypted, and whoever reaches the ports of a worker may use it: for "
+                 "networks that you trust (rank_transport)\"");
     choose_devices(s);
     r = make_hello(s);
     if (r < 0)
@@ -123,7 +146,7 @@ int shell_find_out(struct shell *s, struct agent_config *ret)
                                  .memory_limit_bytes = s->options->memory_bytes,
                                  .can_run = !s->llama.problem[0]};
     crypto_key_format(s->identity->public_key, ret->key);
-    text_copy(ret->addr, sizeof(ret->addr), s->hello.addr[0]);
+    set_addresses(s, ret);
     text_copy(ret->build_problem, sizeof(ret->build_problem), s->llama.problem);
     for (size_t i = 0; i < s->n_devices; i++)
         text_copy(ret->device[i], PROTO_DEVICE_MAX, s->device[i].name);

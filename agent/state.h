@@ -6,7 +6,8 @@
  *   epochs       the newest epoch of each instance that this node has seen, with its lease
  *   controllers  keys of controllers that were met first under trust = open
  *   cluster      the one that this node has joined, and its controllers (agent/state_cluster)
- *   units/       records of children (agent/process) */
+ *   units/       records of children (agent/process)
+ *   tensors/     what carriers know of models' files (agent/carrier/tensor_store) */
 #ifndef CARAVAN_AGENT_STATE_H
 #define CARAVAN_AGENT_STATE_H
 

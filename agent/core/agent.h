@@ -36,10 +36,10 @@ enum {
 struct agent;
 
 struct agent_config {
-    char addr[PROTO_ADDR_MAX]; /* workers and coordinators bind it: with carriers loopback, else the node's chosen one */
-    char carrier_addr[PROTO_ADDR_MAX]; /* carriers bind it: the chosen one; empty: transport is direct, there are none */
-    bool standing;             /* keep one standing worker */
-    size_t n_devices;          /* what a worker exposes: CPU, or the GPUs that llama.cpp lists */
+    char addr[PROTO_ADDR_MAX]; /* workers and coordinators bind it: with carriers loopback, else the chosen one */
+    char carrier_addr[PROTO_ADDR_MAX]; /* carriers bind it: the chosen one; empty: there are none (direct) */
+    bool standing;                     /* keep one standing worker */
+    size_t n_devices;                  /* what a worker exposes: CPU, or the GPUs that llama.cpp lists */
     char device[PROTO_DEVICES_MAX][PROTO_DEVICE_MAX];
     uint64_t memory_limit_bytes; /* `memory =`; 0: none */
     bool can_run;                /* llama.cpp was found; else every start is refused with build_problem */
@@ -212,6 +212,8 @@ void agent_destroy(struct agent **a);
  * only when memory is short: the agent is then as it was before the call. */
 struct agent_effects *agent_step(struct agent *a, const struct agent_ev *ev, uint64_t now_ms);
 void agent_effects_destroy(struct agent_effects **fx);
+/* Of an effect whose spec was taken out of it; NULL is fine. Wiped: it holds an API key. */
+void agent_spec_destroy(struct coordinator_spec **spec);
 
 /* When AGENT_EV_TICK is wanted next (monotonic ms); UINT64_MAX: not at all. */
 uint64_t agent_deadline_ms(const struct agent *a);

@@ -136,6 +136,16 @@ struct message *effects_relay(struct effects *e, const char *to, const char *key
     return outer->relay.inner;
 }
 
+void agent_spec_destroy(struct coordinator_spec **spec)
+{
+    if (!*spec)
+        return;
+    free((*spec)->arg);
+    explicit_bzero(*spec, sizeof(**spec));
+    free(*spec);
+    *spec = NULL;
+}
+
 void agent_effects_destroy(struct agent_effects **fx)
 {
     if (!*fx)
@@ -147,11 +157,7 @@ void agent_effects_destroy(struct agent_effects **fx)
         free(item->neighbours);
         free(item->peer);
         free(item->carrier);
-        if (item->coordinator) {
-            free(item->coordinator->arg);
-            explicit_bzero(item->coordinator, sizeof(*item->coordinator)); /* holds an API key */
-            free(item->coordinator);
-        }
+        agent_spec_destroy(&item->coordinator);
     }
     free(*fx);
     *fx = NULL;

@@ -258,9 +258,8 @@ static void test_controllers(void **state)
 /* Children run in another directory than the agent: what they are given must not depend on it. */
 static void test_relative_paths(void **state)
 {
-    char *argv[] = {"caravan-agent", "--state-dir", "state",     "--models",
-                    "models,/m/./x", "--llama-dir", "llama/bin", "--shim",
-                    "shim",          "--standing",  "no",        NULL};
+    char *argv[] = {"caravan-agent", "--state-dir", "state", "--models",  "models,/m/./x", "--llama-dir",
+                    "llama/bin",     "--shim",      "shim",  "--carrier", "carrier",       NULL};
     char cwd[PROTO_PATH_MAX / 2], expected[PROTO_PATH_MAX];
     struct agent_options o;
 
@@ -273,10 +272,33 @@ static void test_relative_paths(void **state)
     assert_string_equal(o.llama_dir, expected);
     snprintf(expected, sizeof(expected), "%s/shim", cwd);
     assert_string_equal(o.shim, expected);
+    snprintf(expected, sizeof(expected), "%s/carrier", cwd);
+    assert_string_equal(o.carrier, expected);
     assert_int_equal(o.n_models, 2);
     snprintf(expected, sizeof(expected), "%s/models", cwd);
     assert_string_equal(o.models[0], expected);
     assert_string_equal(o.models[1], "/m/./x");
+    agent_options_clear(&o);
+}
+
+static void test_rank_transport(void **state)
+{
+    char *tunnel[] = {"caravan-agent", "--rank-transport", "tunnel", "--carrier-ports", "7500-7509", NULL};
+    char *plain[] = {"caravan-agent", NULL}, *neither[] = {"caravan-agent", "--rank-transport", "both", NULL};
+    struct agent_options o;
+
+    (void)state;
+    assert_int_equal(agent_options_load(&o, 5, tunnel), 0);
+    assert_true(o.tunnel);
+    assert_int_equal(o.carrier_ports.first, 7500);
+    assert_int_equal(o.carrier_ports.last, 7509);
+    agent_options_clear(&o);
+    assert_int_equal(agent_options_load(&o, 1, plain), 0);
+    assert_false(o.tunnel);
+    assert_int_equal(o.carrier_ports.first, 7440);
+    assert_int_equal(o.carrier_ports.last, 7499);
+    agent_options_clear(&o);
+    assert_int_equal(agent_options_load(&o, 3, neither), OPTIONS_E_INVALID);
     agent_options_clear(&o);
 }
 
@@ -309,6 +331,7 @@ int main(void)
         cmocka_unit_test(test_no_llama),
         cmocka_unit_test(test_controllers),
         cmocka_unit_test(test_relative_paths),
+        cmocka_unit_test(test_rank_transport),
         cmocka_unit_test(test_port_ranges),
     };
 

@@ -737,7 +737,7 @@ static void test_spec_text(void **state)
         "version=1\n",
         "version=2\nid=a\nrole=1\ninstance=00000000000000000000000000000000\nepoch=1\nrank=0\n",
         "version=1\nid=../a\nrole=1\ninstance=00000000000000000000000000000000\nepoch=1\nrank=0\n",
-        "version=1\nid=a\nrole=3\ninstance=00000000000000000000000000000000\nepoch=1\nrank=0\n",
+        "version=1\nid=a\nrole=4\ninstance=00000000000000000000000000000000\nepoch=1\nrank=0\n",
         "version=1\nid=a\nrole=1\ninstance=0\nepoch=1\nrank=0\n",
         "version=1\nid=a\nrole=1\ninstance=00000000000000000000000000000000\nepoch=-1\nrank=0\n",
         "version=1\nid=a\nrole=1\ninstance=00000000000000000000000000000000\nepoch=1\nrank=17\n",
