@@ -144,7 +144,8 @@ nodes_start_agents() { # N
             --join "@$(nodes_dir "$node")/join.token" \
             --address "127.0.0.$((node + 1))" \
             --worker-ports $((20042 + 10 * node))-$((20051 + 10 * node)) \
-            --coordinator-ports $((18070 + 10 * node))-$((18079 + 10 * node))
+            --coordinator-ports $((18070 + 10 * node))-$((18079 + 10 * node)) \
+            --carrier-ports $((7430 + 10 * node))-$((7439 + 10 * node))
     done
 }
 

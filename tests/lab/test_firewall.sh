@@ -5,7 +5,7 @@
 . "$(dirname "$0")/lib.sh"
 
 lab_up 3 # 1 has the rules, 2 is its peer, 3 the stranger
-ports=(7420 7431 18080 20052 20151)
+ports=(7420 7431 7440 7499 18080 20052 20151)
 other=2222 # nothing of ours
 
 in_node 1 listeners python3 -c '
