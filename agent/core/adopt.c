@@ -138,12 +138,6 @@ static bool has_lost_its_own(const struct state *s, const struct unit *carrier)
     return true;
 }
 
-/* It listens where none of ours would: `rank_transport` or `address` was changed meanwhile. */
-static bool is_elsewhere(const struct step *st, const struct unit *standing)
-{
-    return strcmp(standing->facts.addr, st->config->addr) != 0;
-}
-
 /* All records were told. Those who serve nobody and are not the standing worker were left over by a stop that the
  * agent's own end cut short. */
 void adopt_end(struct step *st)
@@ -162,7 +156,7 @@ void adopt_end(struct step *st)
             unit_expose(st, u); /* how its coordinator fared is not on record */
         } else if (unit_is_gone(u)) {
             unit_drop(st, u);
-        } else if (u->facts.standing && !is_elsewhere(st, u)) {
+        } else if (u->facts.standing && !unit_is_elsewhere(st, u)) {
             unit_ask_empty(st, u);
         } else {
             u->facts.standing = false;

@@ -50,8 +50,8 @@ static void release_standing(struct step *st, struct unit *u)
     st->s->units_changed = true;
 }
 
-/* A standing worker is kept if it proves to be empty, and if whoever it served cannot come back; one that was started for
- * the epoch just ends: that is as empty as a worker gets, and quicker to know. */
+/* A standing worker is kept if it proves to be empty, if whoever it served cannot come back, and if it listens where the next
+ * one is to be found; one that was started for the epoch just ends: that is as empty as a worker gets, and quicker to know. */
 static void end_worker(struct step *st, struct unit *u)
 {
     if (u->facts.state == UNIT_STOPPING)
@@ -60,7 +60,7 @@ static void end_worker(struct step *st, struct unit *u)
         unit_drop(st, u);
     } else if (unit_is_gone(u)) {
         release_standing(st, u);
-    } else if (!u->facts.standing || u->exposed) {
+    } else if (!u->facts.standing || u->exposed || unit_is_elsewhere(st, u)) {
         unit_stop(st, u);
     } else if (u->facts.state == UNIT_RUNNING && !u->probing) {
         unit_ask_empty(st, u);

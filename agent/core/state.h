@@ -152,6 +152,11 @@ bool unit_any(const struct state *s, const struct id128 *instance, uint64_t up_t
 bool unit_is_free(const struct unit *u);                                                  /* serves nobody */
 bool unit_is_gone(const struct unit *u); /* no process, and none on its way */
 
+/* Where one that is started now listens. One that was adopted may listen elsewhere: `rank_transport` or `address` was changed
+ * since. */
+const char *unit_home(const struct step *st, enum unit_role role);
+bool unit_is_elsewhere(const struct step *st, const struct unit *u);
+
 /* A new one in UNIT_IDLE with an id of its own, at the end of the list; NULL: there are PROTO_UNITS_MAX. */
 struct unit *unit_new(struct step *st, enum unit_role role);
 void unit_drop(struct step *st, struct unit *u); /* its record too; later units move up */

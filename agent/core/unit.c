@@ -67,6 +67,7 @@ struct agent_fx *unit_start(struct step *st, struct unit *u)
     u->reason[0] = u->why[0] = '\0';
     u->facts.exit = (struct exit_facts){0};
     u->facts.port = 0;
+    memcpy(u->facts.addr, unit_home(st, u->facts.role), sizeof(u->facts.addr));
     u->facts.adopted = u->exposed = false;
     fx = unit_effect(st, u, AGENT_FX_SPAWN);
     if (!fx)

@@ -118,9 +118,18 @@ static void name_unit(struct step *st, struct unit_facts *f)
     snprintf(f->id, sizeof(f->id), "%c%" PRIu64, letter[f->role], st->s->last_unit_number);
 }
 
+const char *unit_home(const struct step *st, enum unit_role role)
+{
+    return role == UNIT_CARRIER ? st->config->carrier_addr : st->config->addr;
+}
+
+bool unit_is_elsewhere(const struct step *st, const struct unit *u)
+{
+    return strcmp(u->facts.addr, unit_home(st, u->facts.role)) != 0;
+}
+
 struct unit *unit_new(struct step *st, enum unit_role role)
 {
-    const char *addr = role == UNIT_CARRIER ? st->config->carrier_addr : st->config->addr;
     struct unit *u;
 
     if (st->s->n_units == PROTO_UNITS_MAX)
@@ -134,7 +143,7 @@ struct unit *unit_new(struct step *st, enum unit_role role)
     u->due_ms = UINT64_MAX;
     u->grace_ms = AGENT_STOP_GRACE_MS;
     u->port_hint = role == UNIT_WORKER ? st->s->worker_port : 0;
-    memcpy(u->facts.addr, addr, sizeof(u->facts.addr));
+    memcpy(u->facts.addr, unit_home(st, role), sizeof(u->facts.addr));
     name_unit(st, &u->facts);
     st->s->n_units++;
     st->s->units_changed = true;

@@ -546,6 +546,34 @@ static void test_a_standing_worker_elsewhere_is_replaced(void **state)
            "forget w900\n");
 }
 
+/* ... and while it serves it is left alone, but not kept, nor started there again. */
+static void test_a_leased_standing_worker_elsewhere_moves(void **state)
+{
+    struct unit_facts u = {.id = "w900",
+                           .role = UNIT_WORKER,
+                           .state = UNIT_RUNNING,
+                           .standing = true,
+                           .instance = instance_of("a"),
+                           .epoch = 1,
+                           .rank = 1,
+                           .addr = "10.0.0.1",
+                           .port = 20052};
+
+    (void)state;
+    boot_again();
+    step(&(struct agent_ev){.kind = AGENT_EV_ADOPT, .unit = &u});
+    simple(AGENT_EV_BEGIN);
+    simple(AGENT_EV_LINK_UP);
+    EXPECT("advertise w900 port 20052 leased\n");
+    stop(2, "a", 1);
+    EXPECT("w900 running -> stopping\n"
+           "signal w900 15\n"
+           "withdraw\n");
+    exited("w900", 15, "");
+    assert_string_equal(agent_unit(h.agent, "w900")->addr, "127.0.0.1");
+    skip_output();
+}
+
 /* ---- what passes ------------------------------------------------------------------------------------------------- */
 
 static void sample_flow(uint64_t request_bytes)
@@ -608,6 +636,7 @@ int main(void)
         TEST(test_a_coordinator_without_its_carrier_cannot_be_reached),
         TEST(test_carriers_of_nobody_end),
         TEST(test_a_standing_worker_elsewhere_is_replaced),
+        TEST(test_a_leased_standing_worker_elsewhere_moves),
         TEST(test_flows_are_told_with_the_units_when_they_change),
     };
 
