@@ -1,5 +1,5 @@
 /* The whole controller in one process: its real store, link, core and HTTP thread. Played from outside: one agent over a
- * real CURVE link, a coordinator that answers HTTP, and people with HTTP clients. */
+ * real CURVE link, a coordinator that answers HTTP, at its own port or behind a carrier, and people with HTTP clients. */
 #include <event2/buffer.h>
 #include <event2/event.h>
 #include <event2/http.h>
@@ -25,9 +25,12 @@
 #include "controller/shell.h"
 #include "controller/store.h"
 #include "controller/upstream.h"
+#include "tests/lib/carrier_lab.h"
 #include "tests/lib/http_lab.h"
 
 #define MIB (1024ull * 1024)
+
+static bool through_carrier;
 
 struct lab {
     struct event_base *base;
@@ -43,12 +46,13 @@ struct lab {
     uint64_t grace_ms;
     uint16_t knock_port; /* nobody listens there */
     struct message welcome;
-    struct unit_facts unit[2];
+    struct unit_facts unit[3];
     size_t n_units;
     char api_key[PROTO_KEY_MAX];
     uint64_t seq, term;
     /* the coordinator */
     struct evhttp *coordinator;
+    struct carrier_lab carrier;
     char authorization[128];
 };
 
@@ -90,7 +94,7 @@ static void say_hello(struct lab *lab)
     snprintf(h->name, sizeof(h->name), "n1");
     snprintf(h->boot_id, sizeof(h->boot_id), "boot");
     snprintf(h->build, sizeof(h->build), "b11669-0.7.0");
-    snprintf(h->transport, sizeof(h->transport), "direct");
+    snprintf(h->transport, sizeof(h->transport), through_carrier ? "tunnel" : "direct");
     h->rpc = (struct rpc_version){8, 0, 0};
     h->n_addrs = 1;
     snprintf(h->addr[0], sizeof(h->addr[0]), "127.0.0.1");
@@ -179,6 +183,23 @@ static void tell_event(struct lab *lab, const struct unit_facts *u, enum agent_e
     tell(lab, &m);
 }
 
+/* It lets in whoever it is told to, for this epoch. Returns its port. */
+static uint16_t start_carrier(struct lab *lab, const struct message *m)
+{
+    const struct coordinator_spec *spec = &m->command.coordinator;
+
+    assert_int_equal(spec->n_gateways, 1);
+    assert_int_equal(spec->n_routes, 1);
+    assert_string_equal(spec->route[0].peer, "");
+    carrier_lab_kill(&lab->carrier);
+    lab->carrier = (struct carrier_lab){
+        .node = lab->node, .instance = m->instance, .epoch = m->epoch, .coordinator_port = lab->coordinator_port};
+    assert_int_equal(crypto_key_parse(spec->gateway[0], lab->carrier.gateway), 0);
+    carrier_lab_open(&lab->carrier, lab->base);
+    add_unit(lab, m, UNIT_CARRIER, lab->carrier.port);
+    return lab->carrier.port;
+}
+
 static void obey(struct lab *lab, const struct message *m)
 {
     struct message result = {.kind = MESSAGE_RESULT,
@@ -198,12 +219,13 @@ static void obey(struct lab *lab, const struct message *m)
         break;
     case COMMAND_START_COORDINATOR:
         snprintf(lab->api_key, sizeof(lab->api_key), "%s", m->command.coordinator.api_key);
-        result.result.port = lab->coordinator_port;
+        result.result.port = through_carrier ? start_carrier(lab, m) : lab->coordinator_port;
         u = add_unit(lab, m, UNIT_COORDINATOR, lab->coordinator_port);
         break;
     case COMMAND_STOP:
         if (lab->deaf)
             return;
+        carrier_lab_kill(&lab->carrier);
         lab->n_units = 0;
         lab->stopped = true;
         break;
@@ -263,6 +285,7 @@ static int try_start(struct lab *lab, const char *models, char *why, size_t why_
                              .n_http_fds = 1,
                              .http_is_local = true,
                              .trust_open = true,
+                             .tunnel = through_carrier,
                              .settle_ms = 100,
                              .silent_ms = 60000,
                              .evict_after_ms = 120000,
@@ -334,6 +357,7 @@ static void lab_shut(struct lab *lab)
 
     wire_client_destroy(&lab->wire);
     stop(lab);
+    carrier_lab_kill(&lab->carrier);
     evhttp_free(lab->coordinator);
     event_base_free(lab->base);
     snprintf(command, sizeof(command), "rm -r %s", lab->dir);
@@ -416,6 +440,7 @@ static void test_join_deploy_chat_stop(void **state)
     text = post(&lab, "/v1/chat/completions", "{\"model\":\"t\",\"messages\":[]}");
     assert_non_null(strstr(text, "{\"answer\":42}"));
     assert_string_equal(lab.authorization, bearer);
+    assert_int_equal(lab.carrier.n_opened, through_carrier ? 2 : 0);
     free(text);
     text = lab_ask(lab.base, lab.http_port, "DELETE /api/instances/t HTTP/1.0\r\n\r\n");
     assert_int_equal(strncmp(text, "HTTP/1.1 202 ", 13), 0);
@@ -706,6 +731,13 @@ static void test_what_is_refused_costs_nothing(void **state)
     lab_shut(&lab);
 }
 
+static int go_through_carrier(void **state)
+{
+    (void)state;
+    through_carrier = true;
+    return 0;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -719,6 +751,11 @@ int main(void)
         cmocka_unit_test(test_what_a_full_disk_loses_is_counted),
         cmocka_unit_test(test_boot_deploys_when_the_model_appears),
     };
+    const struct CMUnitTest behind_a_carrier[] = {
+        cmocka_unit_test(test_join_deploy_chat_stop),
+        cmocka_unit_test(test_restart_keeps_what_was),
+    };
 
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, NULL, NULL) +
+           cmocka_run_group_tests_name("through a carrier", behind_a_carrier, go_through_carrier, NULL);
 }
