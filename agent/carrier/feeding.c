@@ -34,8 +34,7 @@ struct feeding_files {
     struct model_file file[];
 };
 
-int feeding_files_new(const char (*path)[PROTO_PATH_MAX], size_t n_files, const char *index_dir,
-                      struct feeding_files **ret)
+int feeding_files_new(char (*path)[PROTO_PATH_MAX], size_t n_files, const char *index_dir, struct feeding_files **ret)
 {
     struct feeding_files *f = calloc(1, sizeof(*f) + n_files * sizeof(f->file[0]));
 

@@ -17,8 +17,7 @@ struct feeding_files;
 
 /* path: the model's files; borrowed, as index_dir (agent/carrier/tensor_store.h). Nothing is opened before the first question:
  * headers take a while to read, and the index of a model that has just come may be done by then. ret: owned. 0; -ENOMEM. */
-int feeding_files_new(const char (*path)[PROTO_PATH_MAX], size_t n_files, const char *index_dir,
-                      struct feeding_files **ret);
+int feeding_files_new(char (*path)[PROTO_PATH_MAX], size_t n_files, const char *index_dir, struct feeding_files **ret);
 /* After all feedings of it. NULL is fine. */
 void feeding_files_destroy(struct feeding_files **f);
 

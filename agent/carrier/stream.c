@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "agent/carrier/feeding.h"
 #include "common/cleanup.h"
 #include "common/clock.h"
 #include "common/core/err.h"
@@ -23,6 +24,7 @@ struct stream {
     struct event *on_connected;
     struct relay *relay;
     struct rpc_frames frames;
+    struct feeding *feeding; /* NULL: nothing is fed */
 };
 
 /* ---- both sides stand --------------------------------------------------------------------------------------------- */
@@ -58,6 +60,23 @@ static void give_up(struct stream *s, int r, enum tunnel_verdict verdict)
     s->calls.ended(s->calls.ctx, &(struct stream_ending){.error = -r, .verdict = verdict});
 }
 
+static int take_calls(struct stream *s, struct relay_calls *calls)
+{
+    int r;
+
+    if (!s->goal->is_rpc)
+        return 0;
+    calls->came = on_came;
+    calls->sent = on_sent;
+    if (!s->goal->feed)
+        return 0;
+    r = feeding_new(s->goal->feed, &s->frames, &s->feeding);
+    if (r < 0)
+        return err_pass(r);
+    calls->filter = feeding_filter(s->feeding);
+    return 0;
+}
+
 /* As above. */
 static void begin_relay(struct stream *s)
 {
@@ -67,13 +86,10 @@ static void begin_relay(struct stream *s)
                                           .open = s->far.open,
                                           .data_max = s->far.seal ? s->far.data_max : TUNNEL_RANK_DATA_MAX};
     struct relay_calls calls = {.ended = on_ended, .ctx = s};
-    int r;
+    int r = take_calls(s, &calls);
 
-    if (s->goal->is_rpc) {
-        calls.came = on_came;
-        calls.sent = on_sent;
-    }
-    r = relay_new(s->base, &sockets, &calls, &s->relay);
+    if (r == 0)
+        r = relay_new(s->base, &sockets, &calls, &s->relay);
     if (r < 0) {
         give_up(s, err_pass(r), TUNNEL_GRANTED);
         return;
@@ -210,6 +226,7 @@ void stream_destroy(struct stream **s)
     if ((*s)->on_connected)
         event_free((*s)->on_connected);
     relay_destroy(&(*s)->relay);
+    feeding_destroy(&(*s)->feeding);
     cleanup_close(&(*s)->near);
     tunnel_end_clear(&(*s)->far);
     free(*s);
@@ -219,4 +236,6 @@ void stream_destroy(struct stream **s)
 void stream_figures(const struct stream *s, uint64_t now_ms, struct rpc_figures *ret)
 {
     rpc_frames_figures(&s->frames, now_ms, ret);
+    if (s->feeding)
+        feeding_as_carried(s->feeding, ret);
 }

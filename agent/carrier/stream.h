@@ -13,6 +13,7 @@
 #include "common/tunnel_end.h"
 
 struct event_base;
+struct feeding_files;
 struct stream;
 
 /* The side that does not begin it. */
@@ -22,6 +23,7 @@ struct stream_goal {
     const uint8_t *peer;       /* whose carrier that is; NULL: dialled as it is, on this machine */
     struct tunnel_claim claim; /* with peer */
     bool is_rpc;
+    struct feeding_files *feed; /* the goal is a worker that is fed from them, with is_rpc; NULL: it is not */
 };
 
 struct stream_ending {
@@ -47,7 +49,7 @@ int stream_from_far(struct event_base *base, const struct stream_goal *goal, str
 /* Resets what has not ended. NULL is fine. */
 void stream_destroy(struct stream **s);
 
-/* What the sensor has read; all zero where it does not read. */
+/* What the sensor has read, as it crossed the network; all zero where it does not read. */
 void stream_figures(const struct stream *s, uint64_t now_ms, struct rpc_figures *ret);
 
 #endif

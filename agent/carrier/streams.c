@@ -8,8 +8,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "agent/carrier/feeding.h"
 #include "agent/carrier/stream.h"
 #include "agent/carrier/tally.h"
+#include "common/cleanup.h"
 #include "common/clock.h"
 #include "common/core/err.h"
 #include "common/log.h"
@@ -37,6 +39,7 @@ struct streams {
     struct entry *first, **end; /* the oldest first */
     size_t n_open, n_routes;
     struct place route[PROTO_RANKS_MAX], worker, coordinator;
+    struct feeding_files *feed; /* NULL: there are none */
     struct streams_counts counts;
 };
 
@@ -106,9 +109,9 @@ static void say_ended(const struct entry *e, const struct stream_ending *how)
 
     stream_figures(e->stream, clock_now_ms(), &fig);
     log_line(level_of(e, how->end), "stream.ended",
-             "rank=%" PRId32 " end=%s error=%s request_bytes=%" PRIu64 " answer_bytes=%" PRIu64, e->place->rank,
-             relay_end_name(how->end), how->error ? strerrorname_np(how->error) : "0", fig.request.n_bytes,
-             fig.answer.n_bytes);
+             "rank=%" PRId32 " end=%s error=%s request_bytes=%" PRIu64 " answer_bytes=%" PRIu64 " fed_bytes=%" PRIu64,
+             e->place->rank, relay_end_name(how->end), how->error ? strerrorname_np(how->error) : "0",
+             fig.request.n_bytes, fig.answer.n_bytes, fig.n_fed_bytes);
 }
 
 static void on_stands(void *ctx)
@@ -228,10 +231,14 @@ static void make_route(struct place *p, const struct carrier_conf *conf, const s
 int streams_new(struct event_base *base, const struct carrier_conf *conf, const struct identity *own,
                 struct streams **ret)
 {
-    struct streams *set = calloc(1, sizeof(*set));
+    CLEANUP(streams_destroy) struct streams *set = calloc(1, sizeof(*set));
+    int r;
 
     if (!set)
         return err_raise(-ENOMEM);
+    r = conf->n_files ? feeding_files_new(conf->file, conf->n_files, conf->index_dir, &set->feed) : 0;
+    if (r < 0)
+        return err_pass(r);
     set->base = base;
     set->own = own;
     set->end = &set->first;
@@ -239,9 +246,11 @@ int streams_new(struct event_base *base, const struct carrier_conf *conf, const 
     for (size_t i = 0; i < conf->n_routes; i++)
         make_route(&set->route[i], conf, &conf->route[i]);
     set->worker = make_place(conf, conf->rank, "127.0.0.1", conf->worker_port, conf->rank >= 0 ? STREAMS_PER_RANK : 0);
+    set->worker.goal.feed = set->feed;
     set->coordinator =
         make_place(conf, -1, "127.0.0.1", conf->coordinator_port, conf->coordinator_port ? STREAMS_TO_COORDINATOR : 0);
     *ret = set;
+    set = NULL;
     return 0;
 }
 
@@ -251,6 +260,7 @@ void streams_destroy(struct streams **s)
         return;
     while ((*s)->first)
         entry_drop((*s)->first);
+    feeding_files_destroy(&(*s)->feed);
     free(*s);
     *s = NULL;
 }

@@ -11,6 +11,7 @@ void tally_passed(struct rank_flow *flow, const struct rpc_figures *of)
     flow->n_requests += of->request.n_frames;
     flow->n_answers += of->answer.n_frames;
     flow->tensor_bytes = sat_add(flow->tensor_bytes, of->n_tensor_bytes);
+    flow->fed_bytes = sat_add(flow->fed_bytes, of->n_fed_bytes);
     flow->n_round_trips += of->n_round_trips;
     flow->n_graphs += of->n_graphs;
     flow->graph_ms = sat_add(flow->graph_ms, of->graph_ms);

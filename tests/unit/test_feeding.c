@@ -115,7 +115,7 @@ static void begin(struct scene *s, uint64_t seed, size_t n_files, const char *co
         assert_non_null(s->memory[i]);
     }
     rpc_frames_init(&s->sensor);
-    assert_int_equal(feeding_files_new((const char(*)[PROTO_PATH_MAX])s->path, n_files, dir, &s->files), 0);
+    assert_int_equal(feeding_files_new(s->path, n_files, dir, &s->files), 0);
     assert_int_equal(feeding_new(s->files, &s->sensor, &s->feeding), 0);
     calls.filter = feeding_filter(s->feeding);
     socket_pair(true, near);
