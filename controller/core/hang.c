@@ -270,17 +270,19 @@ static int blame_coordinator(struct step *s, struct instance *i, const struct un
                                       first->node_name, u->http_silent_ms / 1000));
 }
 
-enum suspicion { SUSPECT_NOBODY, SUSPECT_STUCK_NODE, SUSPECT_OWING, SUSPECT_FROZEN, SUSPECT_STOPPED };
+enum suspicion { SUSPECT_NOBODY, SUSPECT_STUCK_NODE, SUSPECT_OWING, SUSPECT_FROZEN, SUSPECT_CARRIER, SUSPECT_STOPPED };
 
 /* By the signs of P1 and P3, which need not have stood for their whole time here: that nothing moves is known already. */
 static enum suspicion suspicion_of(const struct cluster *c, const struct instance *i, size_t k)
 {
     const struct node *n = rank_node(c, i, k);
-    const struct unit_facts *u = worker(c, i, k);
+    const struct unit_facts *u = worker(c, i, k), *between = carrier(c, i, k);
     const struct rank_flow *f = flows_at_worker(i, k);
 
     if (u && u->proc_state == 'T')
         return SUSPECT_STOPPED;
+    if (between && between->proc_state == 'T')
+        return SUSPECT_CARRIER;
     if (u && u->frozen_ms >= HANG_MS / 2)
         return SUSPECT_FROZEN;
     if (f && f->oldest[0] && f->oldest_ms >= HANG_MS / 2)
@@ -293,6 +295,8 @@ static const char *suspicion_text(enum suspicion suspicion)
     switch (suspicion) {
     case SUSPECT_STOPPED:
         return "its process is stopped (state T)";
+    case SUSPECT_CARRIER:
+        return "its carrier is stopped (state T)";
     case SUSPECT_FROZEN:
         return "it does not read what waits for it";
     case SUSPECT_OWING:

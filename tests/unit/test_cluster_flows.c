@@ -273,6 +273,30 @@ static void test_who_owes_is_named_for_the_whole(void **state)
                            "for 5 s\n"));
 }
 
+/* Through it nothing comes, so no rank owes anything. */
+static void stop_carrier(int node)
+{
+    make_ready(7, 2);
+    watch(5000, NULL);
+    traffic(1, 0);
+    unit_at(node, UNIT_CARRIER)->proc_state = 'T';
+    watch(11000, NULL);
+}
+
+static void test_a_stopped_carrier_is_named(void **state)
+{
+    (void)state;
+    stop_carrier(2);
+    assert_non_null(strstr(w.log, "stood still for 10 s: rank 1 on n2 hangs, its carrier is stopped (state T)\n"));
+}
+
+static void test_the_coordinators_carrier_is_rank_0s(void **state)
+{
+    (void)state;
+    stop_carrier(1);
+    assert_non_null(strstr(w.log, "stood still for 10 s: rank 0 on n1 hangs, its carrier is stopped (state T)\n"));
+}
+
 /* ---- what is believed ------------------------------------------------------------------------------------------------ */
 
 static void test_each_node_speaks_for_its_own_ends(void **state)
@@ -506,6 +530,8 @@ int main(void)
         TUNNEL(test_no_rank_is_accused_while_a_carrier_repeats_itself),
         TUNNEL(test_of_a_stuck_node_the_last_word_does_not_count),
         TUNNEL(test_who_owes_is_named_for_the_whole),
+        TUNNEL(test_a_stopped_carrier_is_named),
+        TUNNEL(test_the_coordinators_carrier_is_rank_0s),
         TUNNEL(test_each_node_speaks_for_its_own_ends),
         TUNNEL(test_both_ends_are_put_together),
         TUNNEL(test_what_was_seen_goes_with_its_epoch),
