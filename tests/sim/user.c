@@ -15,6 +15,8 @@
 const char *const user_names[USER_NAMES] = {"", "red", "green", "blue"};
 
 enum { ASK_EVERY_MS = 700, GIVE_UP_MS = 60000, TRAFFIC_MS = 1000 };
+/* Of one coordinator, as admission has it: what is beyond waits in the gateway. */
+enum { GATEWAY_LIMIT = LLAMA_REQUESTS - 2 };
 
 /* ---- orders ------------------------------------------------------------------------------------------------------ */
 
@@ -143,6 +145,18 @@ static void on_give_up(struct world *w, const struct happening *h)
         end_passage(w, p);
 }
 
+static uint32_t in_flight(const struct world *w, const struct picture *p)
+{
+    uint32_t n = 0;
+
+    for (size_t i = 0; i < USER_REQUESTS_MAX; i++) {
+        const struct passage *a = &w->users->passage[i];
+
+        n += a->used && a->epoch == p->epoch && id128_equal(&a->instance, &p->id);
+    }
+    return n;
+}
+
 static void ask(struct world *w, int name, uint64_t model)
 {
     const struct picture *to = route(w, target_of(model, name));
@@ -150,7 +164,7 @@ static void ask(struct world *w, int name, uint64_t model)
 
     for (size_t i = 0; i < USER_REQUESTS_MAX && !p; i++)
         p = w->users->passage[i].used ? NULL : &w->users->passage[i];
-    if (!to || !p)
+    if (!to || !p || in_flight(w, to) >= GATEWAY_LIMIT)
         return;
     check_routed(w, to);
     w->stats->n_requests++;
@@ -185,18 +199,6 @@ static void on_ask(struct world *w, const struct happening *h)
     world_at(w, w->now_ms + world_chance(w, 1, 2 * ASK_EVERY_MS), *h);
     if (leader_listens(w))
         ask(w, name, h->b);
-}
-
-static uint32_t in_flight(const struct world *w, const struct picture *p)
-{
-    uint32_t n = 0;
-
-    for (size_t i = 0; i < USER_REQUESTS_MAX; i++) {
-        const struct passage *a = &w->users->passage[i];
-
-        n += a->used && a->epoch == p->epoch && id128_equal(&a->instance, &p->id);
-    }
-    return n;
 }
 
 static void tell_traffic(struct world *w, const struct picture *p, struct told *told)
