@@ -61,7 +61,8 @@ static bool is_live(const struct cluster *c, const struct id128 *id, uint64_t ep
             i->run.release == RELEASE_FIRST); /* its workers are busy by right until their coordinator has ended */
 }
 
-/* What was left of it there was forgotten on the word of a copy: it is shown as unknown, and a person must decide. */
+/* What is left of it there was forgotten, on the word of a copy or because it had ended: it is shown as unknown, and a
+ * person must decide. */
 static bool is_forgotten(const struct world *w, const struct host *h, const struct id128 *id)
 {
     return h->belied && !instance_find(w->leader->c, id);

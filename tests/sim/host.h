@@ -23,6 +23,7 @@ struct unit_record {
     uint32_t boot;
     int32_t pid;
     bool ended, told; /* told: to this life of the agent */
+    bool stale;       /* a full disk did not take whom it serves now */
     struct exit_facts exit;
 };
 
@@ -62,7 +63,9 @@ struct host {
     int32_t last_pid;
     struct process process[HOST_PROCESSES];
     uint32_t foreign_ports, spawn_fails, last_probe;
-    bool belied; /* a copy of it has passed for it, and said that nothing runs there */
+    /* A copy of it has passed for it, and said that nothing runs there; or what runs there is on record as serving whom it
+     * serves no more. */
+    bool belied;
     /* the agent */
     struct agent *agent; /* NULL: none runs */
     bool frozen;

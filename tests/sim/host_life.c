@@ -63,6 +63,7 @@ static void adopt(struct world *w, struct host *h, struct unit_record *r)
         return;
     }
     r->told = r->ended;
+    h->belied |= r->stale;
     unit.state = r->ended ? UNIT_EXITED : UNIT_RUNNING;
     unit.exit = r->exit;
     unit.pid = r->ended ? 0 : r->pid;

@@ -63,6 +63,8 @@ static void on_assign(struct world *w, struct host *h, const struct agent_fx *fx
     bool ok = r && p && !h->disk.full;
 
     check_started(w, h, &fx->unit);
+    if (r)
+        r->stale = !ok;
     if (ok) {
         r->spec = fx->unit;
         p->instance = fx->unit.instance;
