@@ -53,8 +53,8 @@ static const char *unreachable(unsigned state, unsigned event)
 {
     bool gone = state == UNIT_EXITED || state == UNIT_BACKOFF || state == UNIT_FAILED;
 
-    if (state == UNIT_STOPPING && (event == PROCESS_EV_SPAWNED || event == PROCESS_EV_SPAWN_FAILED))
-        return "this shell starts a process at once, so nothing comes between the wish and its outcome";
+    if (state == UNIT_STOPPING && event == PROCESS_EV_SPAWNED)
+        return "a shell starts a process at once, but what waits for its carrier: that is dropped when it is ended";
     if (state == UNIT_BACKOFF && event == PROCESS_EV_STOP)
         return "what waits in backoff and is not wanted any more is dropped";
     if (process_machine_cell((enum unit_state)state, (enum process_event)event)->verdict == PROCESS_GO &&

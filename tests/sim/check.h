@@ -36,10 +36,17 @@ void check_adopted(struct world *w, struct host *h, const struct unit_facts *uni
 void check_worker_taken(struct world *w, struct host *h, const struct process *worker, const struct process *by);
 /* A process begins, or is assigned, to serve that epoch. */
 void check_started(struct world *w, struct host *h, const struct unit_facts *unit);
+/* Before it is started: where it will listen. */
+void check_binds(struct world *w, struct host *h, const struct unit_facts *unit);
 void check_signal(struct world *w, struct host *h, const struct process *p);
 void check_probe(struct world *w, struct host *h, const struct process *p);
 
 uint64_t check_brake_ms(const struct world *w); /* when the brake was last seen on; 0: never */
+/* In calm stories: something is away that is to be back before anybody is evicted; and some time after it is. What was ready
+ * must be, in the same epoch, and no request to it may be cut off meanwhile. */
+void check_serving(struct world *w);
+void check_still_serving(struct world *w);
+void check_cut_off(struct world *w, const struct id128 *instance, uint64_t epoch);
 /* A minute after all was healed, and after everything was stopped. */
 void check_all_is_well(struct world *w);
 void check_nothing_is_left(struct world *w);

@@ -46,6 +46,7 @@ void check_agent_transition(struct world *w, struct host *h, const struct agent_
     if (!s)
         s = shadow_new(w, h, t->id, UNIT_IDLE);
     wrong = pages_follow(CELLS_PROCESS, &words, &s->state);
+    check_freed(w, h, t);
     if (wrong)
         world_fail(w, "%s: unit %s: %s -> %s (%s, %s): %s", h->name, t->id, t->from, t->to, t->event, t->verdict,
                    wrong);
@@ -103,16 +104,27 @@ void check_started(struct world *w, struct host *h, const struct unit_facts *uni
     for (size_t i = 0; i < HOST_PROCESSES && !id128_is_zero(&unit->instance); i++) {
         const struct process *p = &h->process[i];
 
-        if (p->used && !p->dying && (p->client_host || p->role == UNIT_COORDINATOR) && p->epoch < unit->epoch &&
+        if (p->used && !p->dying && (p->client_host || p->role != UNIT_WORKER) && p->epoch < unit->epoch &&
             id128_equal(&p->instance, &unit->instance))
             world_fail(w, "%s starts epoch %" PRIu64 " of an instance while %s of epoch %" PRIu64 " still runs there",
                        h->name, unit->epoch, p->unit, p->epoch);
     }
 }
 
+void check_binds(struct world *w, struct host *h, const struct unit_facts *unit)
+{
+    const char *addr = h->tunnel && unit->role != UNIT_CARRIER ? HOST_LOOPBACK : h->addr;
+
+    w->stats->checked[CHECK_BINDS]++;
+    if (strcmp(unit->addr, addr) != 0 || (unit->role == UNIT_CARRIER && !h->tunnel))
+        world_fail(w, "%s: %s %s is to listen on %s, not %s", h->name, unit_role_name(unit->role), unit->id, unit->addr,
+                   addr);
+}
+
 void check_signal(struct world *w, struct host *h, const struct process *p)
 {
     w->stats->checked[CHECK_SIGNAL]++;
+    check_end_order(w, h, p);
     if (!id128_is_zero(&p->instance) && check_epoch_serves(w, &p->instance, p->epoch))
         world_fail(w, "%s ends %s %s, which serves the newest epoch", h->name, unit_role_name(p->role), p->unit);
 }

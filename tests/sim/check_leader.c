@@ -115,6 +115,8 @@ void check_transition(struct world *w, const struct cluster_transition *t)
                    wrong);
     if (!state || m != CELLS_INSTANCE || *state == before)
         return;
+    if (before == INSTANCE_READY && *state == INSTANCE_RECOVERING)
+        check_named(w, instance_find(w->leader->c, &t->instance), t->text);
     w->stats->n_ready += *state == INSTANCE_READY;
     w->stats->n_recovered += *state == INSTANCE_RECOVERING;
 }
@@ -185,6 +187,8 @@ static void new_epoch(struct world *w, const struct cluster *c, const struct ins
     if (i->epoch < (w->check->restoring ? seen->sent : seen->epoch)) /* one that nobody was told of may be forgotten */
         world_fail(w, "instance %s: epoch %" PRIu64 " comes after %" PRIu64, i->name, i->epoch, seen->epoch);
     seen->epoch = i->epoch;
+    if (i->plan && !w->check->restoring)
+        check_transport(w, i);
     for (size_t m = 0; i->plan && m < i->run.n_members; m++) {
         const struct node *n = node_find(c, &i->run.member[m].node);
 

@@ -5,6 +5,8 @@
 #include "tests/sim/check.h"
 #include "tests/sim/stats.h"
 
+struct instance;
+
 enum {
     CHECK_INSTANCES = 512,
     CHECK_TASKS = 8192,
@@ -12,7 +14,8 @@ enum {
     CHECK_TICKS = 100,      /* in one millisecond, that have not moved their deadline */
     CHECK_LEASE_MS = 5000,  /* design: no lease without a live epoch for longer, where the leader can reach the node */
     CHECK_NOTICE_MS = 4000, /* a rank that is not there is noticed where its agent can be heard */
-    CHECK_HUNG_MS = 13000,  /* 10 s by P1, samples, a report; design: named and relaunched in 12 s */
+    CHECK_HUNG_MS = 12000,  /* design: named within it */
+    CHECK_SERVING = 64,
     CHECK_HEARD_MS = 15000, /* a whole report comes every 10 s */
     CHECK_EVICT_MS = 36000  /* and where it cannot: the longest evict_after, and a little */
 };
@@ -32,6 +35,12 @@ struct instance_seen {
     uint64_t hung_ms; /* since when a rank has been stopped in a request */
 };
 
+/* An epoch that was ready when something went away. */
+struct serving {
+    struct id128 instance;
+    uint64_t epoch;
+};
+
 /* A lease by the newest report of a node, and since when nothing justifies it; 0: something does. */
 struct lease_seen {
     struct id128 instance;
@@ -49,6 +58,8 @@ struct check {
     uint64_t ignored_ms[HOSTS_MAX + 1]; /* since when it speaks to a leader that does not listen; 0: that does */
     uint64_t brake_ms;                  /* when it was last seen on */
     uint64_t same_ms, n_same;
+    size_t n_serving;
+    struct serving serving[CHECK_SERVING];
     uint64_t told[16]; /* the last refusals, so that a story tells each once */
     size_t n_told;
 };
@@ -58,5 +69,27 @@ struct instance_seen *check_instance(struct world *w, const struct id128 *id); /
 void check_stop_order(struct world *w, const struct host *to, const struct message *m);
 /* The epoch is wanted: by the leader, or where there is none by its store. */
 bool check_epoch_serves(struct world *w, const struct id128 *instance, uint64_t epoch);
+
+/* check_world.c, for check_carrier.c. */
+bool check_reaches(const struct world *w, const struct host *h); /* the leader can have what is there ended */
+bool check_is_live(const struct world *w, const struct id128 *id, uint64_t epoch);
+bool check_is_forgotten(const struct world *w, const struct host *h, const struct id128 *id);
+/* True: for longer than the bound. */
+bool check_too_long(const struct world *w, bool wrong, uint64_t *since_ms, uint64_t bound_ms);
+struct process *check_coordinator_of(struct world *w, const struct instance *i);
+
+/* check_carrier.c. */
+void check_carriers(struct world *w, struct host *h); /* twice a second */
+/* Before p is signalled: its coordinator has ended, or its carrier. */
+void check_end_order(struct world *w, const struct host *h, const struct process *p);
+/* With the tunnel a worker is free as soon as its carrier has ended: none is found busy after its epoch. */
+void check_freed(struct world *w, struct host *h, const struct agent_transition *t);
+void check_transport(struct world *w, const struct instance *i); /* its new plan */
+/* All is well: who has another rank_transport is left out, and that is said. */
+void check_left_out(struct world *w);
+/* A rank or a carrier is stopped in the middle of a request, and everybody who could tell can be heard. */
+bool check_hangs(struct world *w, const struct instance *i);
+/* It is in trouble, for this reason: if something of it is stopped, that names it. */
+void check_named(struct world *w, const struct instance *i, const char *text);
 
 #endif

@@ -50,9 +50,9 @@ void check_report(struct world *w, int from, const struct message *m)
 }
 
 /* Somebody may still want it: it runs, or it has not been decided yet. */
-static bool is_live(const struct cluster *c, const struct id128 *id, uint64_t epoch)
+bool check_is_live(const struct world *w, const struct id128 *id, uint64_t epoch)
 {
-    const struct instance *i = instance_find(c, id);
+    const struct instance *i = instance_find(w->leader->c, id);
 
     if (!i) /* not ours to judge: it is shown as unknown */
         return false;
@@ -63,12 +63,12 @@ static bool is_live(const struct cluster *c, const struct id128 *id, uint64_t ep
 
 /* What is left of it there was forgotten, on the word of a copy or because it had ended: it is shown as unknown, and a
  * person must decide. */
-static bool is_forgotten(const struct world *w, const struct host *h, const struct id128 *id)
+bool check_is_forgotten(const struct world *w, const struct host *h, const struct id128 *id)
 {
     return h->belied && !instance_find(w->leader->c, id);
 }
 
-static bool reaches(const struct world *w, const struct host *h)
+bool check_reaches(const struct world *w, const struct host *h)
 {
     const struct node *n = w->leader->c ? node_find(w->leader->c, &h->id) : NULL;
 
@@ -83,7 +83,7 @@ static void check_leases(struct world *w, struct host *h)
         struct lease_seen *l = &w->check->lease[h->n][i];
 
         w->stats->checked[CHECK_LEASE_LIVE]++;
-        if (!reaches(w, h) || is_live(w->leader->c, &l->instance, l->epoch) || is_forgotten(w, h, &l->instance))
+        if (!check_reaches(w, h) || check_is_live(w, &l->instance, l->epoch) || check_is_forgotten(w, h, &l->instance))
             l->dead_ms = 0;
         else if (!l->dead_ms)
             l->dead_ms = w->now_ms;
@@ -101,10 +101,16 @@ static bool runs_there(struct host *h, const struct instance *i, enum unit_role 
         const struct process *p = &h->process[k];
 
         if (p->used && !p->dying && p->role == role && p->epoch == i->epoch && id128_equal(&p->instance, &i->id) &&
-            (role == UNIT_COORDINATOR || (p->rank == rank && p->client_host)))
+            (role != UNIT_WORKER || (p->rank == rank && p->client_host)))
             return true;
     }
     return false;
+}
+
+/* To the coordinator's node. */
+static bool has_streams(const struct instance *i, size_t rank)
+{
+    return !i->plan->rank[rank].local && !id128_equal(&i->plan->rank[rank].node, &i->plan->rank[0].node);
 }
 
 /* NULL: all are there. Else where one is missing. */
@@ -114,6 +120,8 @@ static struct host *missing_at(struct world *w, const struct instance *i)
         struct host *h = host_by_id(w, &i->plan->rank[k].node);
 
         assert(h);
+        if ((k == 0 || has_streams(i, k)) && plan_is_tunnel(i->plan) && !runs_there(h, i, UNIT_CARRIER, -1))
+            return h;
         if ((!i->plan->rank[k].local && !runs_there(h, i, UNIT_WORKER, (int32_t)k)) ||
             (k == 0 && !runs_there(h, i, UNIT_COORDINATOR, -1)))
             return h;
@@ -121,8 +129,7 @@ static struct host *missing_at(struct world *w, const struct instance *i)
     return NULL;
 }
 
-/* True: for longer than the bound. */
-static bool too_long(struct world *w, bool missing, uint64_t *since_ms, uint64_t bound_ms)
+bool check_too_long(const struct world *w, bool missing, uint64_t *since_ms, uint64_t bound_ms)
 {
     if (!missing)
         *since_ms = 0;
@@ -131,7 +138,7 @@ static bool too_long(struct world *w, bool missing, uint64_t *since_ms, uint64_t
     return missing && w->now_ms - *since_ms > bound_ms;
 }
 
-static struct process *coordinator_of(struct world *w, const struct instance *i)
+struct process *check_coordinator_of(struct world *w, const struct instance *i)
 {
     struct host *h = i->plan ? host_by_id(w, &i->plan->rank[0].node) : NULL;
 
@@ -156,29 +163,11 @@ void check_stop_order(struct world *w, const struct host *to, const struct messa
     first = host_by_id(w, &i->plan->rank[0].node);
     for_ms = leader_clock(w) + RELEASE_MS - i->run.release_ms;
     w->stats->checked[CHECK_SIGNAL]++;
-    if (first != to && first && reaches(w, first) && coordinator_of(w, i) && !coordinator_of(w, i)->dying &&
-        for_ms < RELEASE_FIRST_MS && first->welcomed_ms + for_ms + 3000 < w->now_ms)
+    if (first != to && first && check_reaches(w, first) && check_coordinator_of(w, i) &&
+        !check_coordinator_of(w, i)->dying && for_ms < RELEASE_FIRST_MS &&
+        first->welcomed_ms + for_ms + 3000 < w->now_ms)
         world_fail(w, "%s is told to end its rank of %s while the coordinator lives on %s", to->name, i->name,
                    first->name);
-}
-
-/* A rank is stopped in the middle of a request, and everybody who could tell can be heard. */
-static bool hangs(struct world *w, const struct instance *i)
-{
-    const struct process *p = i->state == INSTANCE_READY ? coordinator_of(w, i) : NULL;
-    bool frozen = false;
-
-    if (!p || !llama_computes(p) || !p->stalled || p->frozen || w->net->loss_permille)
-        return false;
-    for (size_t k = 0; k < p->n_connected; k++) {
-        struct host *h = &w->host[p->stream[k].host];
-        const struct process *worker = llama_find(h, p->stream[k].pid);
-
-        if (!h->n || !reaches(w, h))
-            return false;
-        frozen |= worker && worker->frozen;
-    }
-    return frozen && reaches(w, host_by_id(w, &i->plan->rank[0].node));
 }
 
 /* Its kernel answers and its agent does not: what runs there goes on, and nobody can tell what does not. */
@@ -193,11 +182,11 @@ static void check_ready(struct world *w, const struct instance *i)
     struct host *h = i->state == INSTANCE_READY && leader_listens(w) ? missing_at(w, i) : NULL;
 
     w->stats->checked[CHECK_READY]++;
-    if (too_long(w, h && reaches(w, h), &seen->heard_ms, CHECK_NOTICE_MS) ||
-        too_long(w, h && !is_stuck(h) && !brake_is_on(w->leader->c), &seen->missing_ms, CHECK_EVICT_MS))
+    if (check_too_long(w, h && check_reaches(w, h), &seen->heard_ms, CHECK_NOTICE_MS) ||
+        check_too_long(w, h && !is_stuck(h) && !brake_is_on(w->leader->c), &seen->missing_ms, CHECK_EVICT_MS))
         world_fail(w, "instance %s is ready, and a process of it on %s has been missing for %" PRIu64 " ms", i->name,
                    h->name, w->now_ms - seen->missing_ms);
-    if (too_long(w, hangs(w, i), &seen->hung_ms, CHECK_HUNG_MS))
+    if (check_too_long(w, i->state == INSTANCE_READY && check_hangs(w, i), &seen->hung_ms, CHECK_HUNG_MS))
         world_fail(w, "instance %s is ready, and a rank of it has been stopped in a request for %d ms", i->name,
                    CHECK_HUNG_MS);
 }
@@ -211,7 +200,7 @@ static void check_heard(struct world *w, const struct host *h)
         leader_listens(w) && host_agent_listens(h) && h->welcomed && net_passes_both(w, net_leader_machine(w), h->n);
 
     w->stats->checked[CHECK_HEARD]++;
-    if (too_long(w, speaks && !counts, &w->check->ignored_ms[h->n], CHECK_HEARD_MS))
+    if (check_too_long(w, speaks && !counts, &w->check->ignored_ms[h->n], CHECK_HEARD_MS))
         world_fail(w, "%s is welcomed and speaks, and has been %s for %d ms", h->name,
                    n ? node_state_name(n->state) : "unknown", CHECK_HEARD_MS);
 }
@@ -226,6 +215,7 @@ static void on_look(struct world *w, const struct happening *happening)
     for (size_t n = 1; n <= w->n_hosts; n++) {
         check_leases(w, &w->host[n]);
         check_heard(w, &w->host[n]);
+        check_carriers(w, &w->host[n]);
     }
     for (size_t k = 0; k < c->instances.n; k++)
         check_ready(w, CLUSTER_INSTANCE(c, k));
@@ -261,8 +251,11 @@ static bool anybody_is_leaving(struct world *w)
 
 static void check_instance_is_well(struct world *w, const struct instance *i)
 {
+    bool ended =
+        instance_state_ended(i->state) && !w->scenario->calm; /* where hardly anything goes wrong, nothing fails */
+
     w->stats->checked[CHECK_END]++;
-    if (instance_state_ended(i->state) || i->state == INSTANCE_READY || is_leaving(w, i))
+    if (ended || i->state == INSTANCE_READY || is_leaving(w, i))
         return;
     if (i->state == INSTANCE_WAITING && !deployable(w, i))
         return;
@@ -308,7 +301,7 @@ static void check_processes(struct world *w, struct host *h)
             world_fail(w, "%s: %s %s runs and its agent does not know it", h->name, unit_role_name(p->role), p->unit);
         else if (id128_is_zero(&p->instance)
                      ? !u->standing || p->client_host
-                     : !is_live(w->leader->c, &p->instance, p->epoch) && !is_forgotten(w, h, &p->instance))
+                     : !check_is_live(w, &p->instance, p->epoch) && !check_is_forgotten(w, h, &p->instance))
             world_fail(w, "%s: %s %s runs and serves nobody", h->name, unit_role_name(p->role), p->unit);
     }
 }
@@ -337,7 +330,7 @@ static void check_hosts(struct world *w)
             const struct lease_seen *l = &w->check->lease[n][i];
 
             w->stats->checked[CHECK_END]++;
-            if (!is_live(w->leader->c, &l->instance, l->epoch) && !is_forgotten(w, h, &l->instance))
+            if (!check_is_live(w, &l->instance, l->epoch) && !check_is_forgotten(w, h, &l->instance))
                 world_fail(w, "%s holds a lease of %s epoch %" PRIu64 ", which is over", h->name,
                            ID128_SHORT(&l->instance), l->epoch);
         }
@@ -361,6 +354,7 @@ void check_all_is_well(struct world *w)
             world_fail(w, "request %" PRIu64 " (%s) was never answered", i, action_name(wish->kind));
     }
     check_hosts(w);
+    check_left_out(w);
 }
 
 void check_nothing_is_left(struct world *w)

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/sim/check.h"
 #include "tests/sim/hits.h"
 #include "tests/sim/host.h"
 #include "tests/sim/leader.h"
@@ -12,7 +13,19 @@
 #include "tests/sim/stats.h"
 #include "tests/sim/user.h"
 
+enum { SETTLED_MS = 4000, RESTORED_MS = 15000 };
+
 /* ---- one action, begun or over ----------------------------------------------------------------------------------- */
+
+static void link_out(struct world *w, const struct action *a, bool on)
+{
+    if (a->n % 3 == 0)
+        hit_cable(w, a->host, on);
+    if (a->n % 3 != 0)
+        hit_cut(w, a->host, a->other, on);
+    if (a->n % 3 == 1)
+        hit_cut(w, a->other, a->host, on);
+}
 
 static void network(struct world *w, const struct action *a, bool on)
 {
@@ -29,6 +42,9 @@ static void network(struct world *w, const struct action *a, bool on)
         break;
     case ACTION_SPLIT:
         hit_split(w, a->n, on);
+        break;
+    case ACTION_LINK_OUT:
+        link_out(w, a, on);
         break;
     case ACTION_DELAY:
         w->net->delay_ms = on ? (uint32_t)(a->n % 400) : 0;
@@ -78,6 +94,9 @@ static void machine(struct world *w, const struct action *a, bool on)
     case ACTION_SPAWN_FAILS:
         h->spawn_fails = !on ? 0 : a->n == SPAWN_ALL_FAIL ? UINT32_MAX : (uint32_t)(1 + a->n % 3);
         break;
+    case ACTION_STILLBORN:
+        h->stillborn = on ? (uint32_t)(1 + a->n % 3) : 0;
+        break;
     default:
         break;
     }
@@ -98,11 +117,41 @@ static void agent(struct world *w, const struct action *a, bool on)
     case ACTION_AGENT_FREEZE:
         host_agent_freeze(w, h, on);
         return;
+    case ACTION_AGENTS_CRASH:
+        for (size_t n = 1; n <= w->n_hosts; n++)
+            on ? host_agent_crash(w, &w->host[n]) : host_agent_start(w, &w->host[n]);
+        return;
     default:
         return;
     }
     if (!on && !h->agent)
         host_agent_start(w, h);
+}
+
+static void on_start_anew(struct world *w, const struct happening *h)
+{
+    if (h->host)
+        host_agent_start(w, &w->host[h->host]);
+    else
+        leader_start(w);
+}
+
+static void on_end_for_it(struct world *w, const struct happening *h)
+{
+    if (w->healed)
+        return;
+    if (h->host)
+        host_agent_crash(w, &w->host[h->host]);
+    else
+        leader_crash(w);
+    world_at(w, w->now_ms + world_chance(w, 50, 1500), (struct happening){.happen = on_start_anew, .host = h->host});
+}
+
+static void change_transport(struct world *w)
+{
+    w->tunnel = !w->tunnel;
+    for (size_t n = 0; n <= w->n_hosts; n++)
+        world_at(w, w->now_ms + world_chance(w, 0, 10000), (struct happening){.happen = on_end_for_it, .host = (int)n});
 }
 
 static void leader(struct world *w, const struct action *a, bool on)
@@ -120,6 +169,10 @@ static void leader(struct world *w, const struct action *a, bool on)
     case ACTION_LEADER_FREEZE:
         leader_freeze(w, on);
         return;
+    case ACTION_TRANSPORT:
+        if (on)
+            change_transport(w);
+        return;
     case ACTION_STORE_FAILS:
         l->store.fails = on;
         return;
@@ -134,6 +187,20 @@ static void leader(struct world *w, const struct action *a, bool on)
     }
     if (!on && !l->c)
         leader_start(w);
+}
+
+/* In a calm story: what must not matter if it lasts ten seconds. */
+static bool is_harmless(enum action_kind k)
+{
+    return k == ACTION_LINK_OUT || k == ACTION_AGENT_CRASH || k == ACTION_AGENTS_CRASH || k == ACTION_LEADER_CRASH ||
+           k == ACTION_SUSPEND;
+}
+
+static void on_settled(struct world *w, const struct happening *h)
+{
+    (void)h;
+    if (!w->healed)
+        check_still_serving(w);
 }
 
 static void perform(struct world *w, const struct action *a, bool on)
@@ -153,12 +220,16 @@ static void perform(struct world *w, const struct action *a, bool on)
     case ACTION_KILL:
     case ACTION_FREEZE:
     case ACTION_ANSWERS_500:
+    case ACTION_CARRIER_KILLED:
+    case ACTION_CARRIER_FROZEN:
+    case ACTION_WORKER_FROZEN:
         if (on)
             hit_process(w, a);
         return;
     case ACTION_SLOW:
     case ACTION_PORT_TAKEN:
     case ACTION_SPAWN_FAILS:
+    case ACTION_STILLBORN:
     case ACTION_POWER_CUT:
     case ACTION_SUSPEND:
     case ACTION_MEMORY_SHRINKS:
@@ -168,11 +239,13 @@ static void perform(struct world *w, const struct action *a, bool on)
     case ACTION_AGENT_CRASH:
     case ACTION_AGENT_CRASH_MIDWAY:
     case ACTION_AGENT_FREEZE:
+    case ACTION_AGENTS_CRASH:
         agent(w, a, on);
         return;
     case ACTION_LEADER_CRASH:
     case ACTION_LEADER_CRASH_MIDWAY:
     case ACTION_LEADER_FREEZE:
+    case ACTION_TRANSPORT:
     case ACTION_STORE_FAILS:
     case ACTION_STORE_SLOW:
     case ACTION_CLOCK_JUMP:
@@ -182,6 +255,7 @@ static void perform(struct world *w, const struct action *a, bool on)
     case ACTION_CUT_ONE_WAY:
     case ACTION_CABLE:
     case ACTION_SPLIT:
+    case ACTION_LINK_OUT:
     case ACTION_DELAY:
     case ACTION_LOSS:
     case ACTION_DUPLICATE:
@@ -209,6 +283,9 @@ static bool must_wait(const struct world *w, const struct action *a)
     case ACTION_KILL:
     case ACTION_FREEZE:
     case ACTION_ANSWERS_500:
+    case ACTION_CARRIER_KILLED:
+    case ACTION_CARRIER_FROZEN:
+    case ACTION_WORKER_FROZEN:
     case ACTION_AGENT_CRASH:
     case ACTION_AGENT_CRASH_MIDWAY:
     case ACTION_AGENT_FREEZE:
@@ -234,11 +311,19 @@ static void on_over(struct world *w, const struct happening *h)
     }
     world_say(w, "over: %s %s", action_name(a->kind), w->host[a->host].name);
     perform(w, a, false);
+    if (w->scenario->calm && is_harmless(a->kind))
+        world_at(w, w->now_ms + (a->kind == ACTION_LEADER_CRASH ? RESTORED_MS : SETTLED_MS),
+                 (struct happening){.happen = on_settled});
 }
 
 static bool is_order(enum action_kind k)
 {
     return k <= ACTION_REQUESTS;
+}
+
+static bool has_two(const struct action *a)
+{
+    return a->kind == ACTION_CUT || a->kind == ACTION_CUT_ONE_WAY || (a->kind == ACTION_LINK_OUT && a->n % 3);
 }
 
 static void on_action(struct world *w, const struct happening *h)
@@ -249,56 +334,13 @@ static void on_action(struct world *w, const struct happening *h)
         return;
     if (!is_order(a->kind))
         world_say(w, "fault: %s %s%s%s for %llu ms", action_name(a->kind), w->host[a->host].name,
-                  a->kind == ACTION_CUT || a->kind == ACTION_CUT_ONE_WAY ? " - " : "",
-                  a->kind == ACTION_CUT || a->kind == ACTION_CUT_ONE_WAY ? w->host[a->other].name : "",
-                  (unsigned long long)a->lasts_ms);
+                  has_two(a) ? " - " : "", has_two(a) ? w->host[a->other].name : "", (unsigned long long)a->lasts_ms);
     w->stats->injected[a->kind]++;
+    if (w->scenario->calm && is_harmless(a->kind))
+        check_serving(w);
     perform(w, a, true);
     if (!is_order(a->kind) && a->lasts_ms)
         world_at(w, w->now_ms + a->lasts_ms, (struct happening){.happen = on_over, .a = h->a});
-}
-
-static void on_nap(struct world *w, const struct happening *h)
-{
-    hit_suspend(w, h->host, h->a);
-    hit_network_changed(w);
-}
-
-void faults_sleep_now(struct world *w)
-{
-    int machine = net_leader_machine(w);
-    uint64_t at_ms = w->now_ms + world_chance(w, 1, 20), for_ms = world_chance(w, 2100, 20000);
-
-    if (!w->scenario->odd || w->healed || at_ms + for_ms >= w->scenario->heal_ms || !world_maybe(w, 30))
-        return;
-    world_at(w, at_ms, (struct happening){.happen = on_nap, .host = machine, .a = true});
-    world_at(w, at_ms + for_ms, (struct happening){.happen = on_nap, .host = machine, .a = false});
-}
-
-static void on_unplugged(struct world *w, const struct happening *h)
-{
-    if (w->healed)
-        return;
-    hit_cable(w, h->host, h->a);
-    hit_network_changed(w);
-}
-
-void faults_away_now(struct world *w, int host)
-{
-    struct happening h = {.happen = on_nap, .host = host, .a = true};
-    uint64_t at_ms, for_ms;
-
-    if (!w->scenario->odd || w->healed || host == net_leader_machine(w) || !world_maybe(w, 60))
-        return;
-    if (world_maybe(w, 500))
-        h.happen = on_unplugged;
-    at_ms = w->now_ms + world_chance(w, 0, 20);
-    for_ms = world_chance(w, 1500, 8000);
-    if (at_ms + for_ms >= w->scenario->heal_ms)
-        return;
-    world_at(w, at_ms, h);
-    h.a = false;
-    world_at(w, at_ms + for_ms, h);
 }
 
 /* Rare states do not wait for the fault of that name. */
@@ -332,7 +374,7 @@ static void heal_host(struct world *w, struct host *h)
     hit_power(w, h->n, true);
     hit_suspend(w, h->n, false);
     h->disk.full = false;
-    h->foreign_ports = h->spawn_fails = h->slow = h->crash_in = 0;
+    h->foreign_ports = h->spawn_fails = h->stillborn = h->slow = h->crash_in = 0;
     h->taken_bytes = 0;
     for (size_t i = 0; i < HOST_PROCESSES; i++) {
         struct process *p = &h->process[i];

@@ -8,8 +8,8 @@
 void faults_begin(struct world *w);
 /* The controller's machine is put to sleep now, while it waits for an answer; in odd stories, now and then. */
 void faults_sleep_now(struct world *w);
-/* The node that is just told to start a coordinator cannot be reached for a while: it hears of that late, or what it has
- * started dials its ranks late; in odd stories, now and then. */
+/* The node that is just told to start a coordinator is away for a while, or its agent is: it hears of that late, or what it
+ * has started dials its ranks late, or was to be started; in odd stories, now and then. */
 void faults_away_now(struct world *w, int host);
 /* From now on nothing is wrong: power, cables, disks, processes; whoever ended runs again. */
 void faults_heal(struct world *w);

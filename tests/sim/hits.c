@@ -80,17 +80,43 @@ void hit_network_changed(struct world *w)
 
 /* ---- processes --------------------------------------------------------------------------------------------------- */
 
-/* One that runs there, by chance; NULL: none does. */
-static struct process *some_process(struct host *h, uint64_t n)
+static bool is_meant(const struct process *p, enum action_kind kind)
+{
+    if (!p->used || p->dying)
+        return false;
+    if (kind == ACTION_CARRIER_KILLED || kind == ACTION_CARRIER_FROZEN)
+        return p->role == UNIT_CARRIER;
+    return kind != ACTION_WORKER_FROZEN || (p->role == UNIT_WORKER && p->client_host);
+}
+
+static bool is_rare(enum action_kind kind)
+{
+    return kind == ACTION_CARRIER_KILLED || kind == ACTION_CARRIER_FROZEN || kind == ACTION_WORKER_FROZEN;
+}
+
+static struct process *some_process_at(struct host *h, const struct action *a)
 {
     struct process *found[HOST_PROCESSES];
     size_t count = 0;
 
     for (size_t i = 0; i < HOST_PROCESSES; i++) {
-        if (h->process[i].used && !h->process[i].dying)
+        if (is_meant(&h->process[i], a->kind))
             found[count++] = &h->process[i];
     }
-    return count ? found[n % count] : NULL;
+    return count ? found[a->n % count] : NULL;
+}
+
+/* One that runs there, by chance; what is rare may be elsewhere. NULL: none does. */
+static struct process *some_process(struct world *w, const struct action *a, struct host **ret)
+{
+    struct process *p = some_process_at(&w->host[a->host], a);
+
+    *ret = &w->host[a->host];
+    for (size_t n = 1; !p && n <= w->n_hosts && is_rare(a->kind); n++) {
+        *ret = &w->host[n];
+        p = host_awake(*ret) ? some_process_at(*ret, a) : NULL;
+    }
+    return p;
 }
 
 static void on_thaw(struct world *w, const struct happening *happening)
@@ -106,12 +132,12 @@ static void on_thaw(struct world *w, const struct happening *happening)
 
 void hit_process(struct world *w, const struct action *a)
 {
-    struct host *h = &w->host[a->host];
-    struct process *p = some_process(h, a->n);
+    struct host *h;
+    struct process *p = some_process(w, a, &h);
 
     if (!p)
         return;
-    if (a->kind == ACTION_KILL) {
+    if (a->kind == ACTION_KILL || a->kind == ACTION_CARRIER_KILLED) {
         world_say(w, "%s: %s %s is killed", h->name, unit_role_name(p->role), p->unit);
         p->record_lost = (a->n >> 8) % 8 == 0; /* with its shim */
         llama_end(w, h, p, 0, SIM_KILL);

@@ -14,7 +14,7 @@ void hit_cable(struct world *w, int machine, bool out);
 void hit_split(struct world *w, uint64_t sides, bool on);
 void hit_network_changed(struct world *w);
 
-/* KILL, FREEZE or ANSWERS_500, to one of the host's processes. */
+/* KILL, FREEZE, ANSWERS_500, CARRIER_KILLED, CARRIER_FROZEN or WORKER_FROZEN, to one of the host's processes. */
 void hit_process(struct world *w, const struct action *a);
 
 #endif

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/sim/carrier.h"
 #include "tests/sim/check.h"
 #include "tests/sim/net.h"
 #include "tests/sim/stats.h"
@@ -183,6 +184,8 @@ void host_sample(struct world *w, struct host *h)
             continue;
         llama_sample(w, h, p, &s.unit[s.n_units]);
         s.n_units++;
+        if (p->carrier)
+            carrier_sample(w, h, p, &s);
         if (p->dying && !p->dying_told) {
             p->dying_told = true;
             host_feed(w, h, &(struct agent_ev){.kind = AGENT_EV_DYING, .unit_id = p->unit});

@@ -9,7 +9,10 @@
 #include "tests/sim/llama.h"
 #include "tests/sim/world.h"
 
+#define HOST_LOOPBACK "127.0.0.1"
+
 enum {
+    HOST_HELD = 8,
     HOST_PROCESSES = PROTO_UNITS_MAX + 8,
     HOST_OUTCOMES = 256,
     HOST_SHADOWS = PROTO_UNITS_MAX + 8,
@@ -31,6 +34,15 @@ struct unit_record {
 struct outcome {
     struct agent_ev ev;
     char unit_id[PROTO_NAME_MAX], addr[PROTO_ADDR_MAX];
+};
+
+/* A coordinator that is to start when its carrier answers. */
+struct held_start {
+    bool used, asked; /* asked: its own SPAWN came */
+    char carrier[PROTO_NAME_MAX], coordinator[PROTO_NAME_MAX];
+    uint16_t port; /* which the carrier knows already */
+    struct unit_facts unit;
+    struct coordinator_spec *spec; /* owned */
 };
 
 struct disk {
@@ -58,11 +70,12 @@ struct host {
     uint64_t total_bytes, other_bytes, taken_bytes, gpu_bytes;
     uint64_t memory_limit_bytes;
     bool has_gpu;
+    bool tunnel;   /* its rank_transport */
     uint32_t slow; /* how many times slower it computes; 0 and 1: not */
     struct disk disk;
     int32_t last_pid;
     struct process process[HOST_PROCESSES];
-    uint32_t foreign_ports, spawn_fails, last_probe;
+    uint32_t foreign_ports, spawn_fails, stillborn, last_probe;
     /* A copy of it has passed for it, and said that nothing runs there; or what runs there is on record as serving whom it
      * serves no more. */
     bool belied;
@@ -78,6 +91,7 @@ struct host {
     struct id128 cluster;
     uint64_t term;
     struct neighbours peers;
+    struct held_start held[HOST_HELD];
     size_t n_outcomes;
     struct outcome outcome[HOST_OUTCOMES];
     size_t n_shadows;
@@ -126,6 +140,23 @@ void host_carry_out(struct world *w, struct host *h, struct agent_fx *fx);
 void host_sample(struct world *w, struct host *h);
 void host_on_sample(struct world *w, const struct happening *happening); /* and again, every HOST_SAMPLE_MS */
 void host_arrange_tick(struct world *w, struct host *h);
+/* host_carrier.c: the shell's part of carriers. */
+void host_spawn_carrier(struct world *w, struct host *h, const struct agent_fx *fx);
+bool host_holds(const struct host *h, uint16_t port); /* for a coordinator that is to come */
+/* A coordinator that has a carrier: true, and it is begun when that answers, or refused. */
+bool host_hold_coordinator(struct world *w, struct host *h, const struct agent_fx *fx);
+bool host_drop_held(struct world *w, struct host *h, const char *unit_id); /* it was signalled: false, it is not held */
+void host_forget_held(struct host *h);
+/* Before the core hears of it: what waits for the carrier begins, or will not. */
+void host_carrier_asked(struct world *w, struct host *h, const char *carrier, bool ok);
+void host_carrier_ended(struct world *w, struct host *h, const char *carrier);
+/* host_shell.c, for it. */
+bool host_choose_port(struct host *h, enum unit_role role, const char *unit, uint16_t hint, uint16_t *ret);
+void host_spawn_failed(struct world *w, struct host *h, const char *unit, const char *reason);
+/* NULL: it failed, and that is told. coordinator: borrowed, or NULL. */
+struct process *host_spawn(struct world *w, struct host *h, const struct unit_facts *unit,
+                           const struct coordinator_spec *coordinator);
+struct process *host_unit_process(struct host *h, const char *unit_id);
 /* An outcome to be fed after the step's other effects; NULL: too many. */
 struct outcome *host_outcome(struct host *h, enum agent_ev_kind kind, const char *unit_id);
 /* A process of the machine is gone (its pidfd is readable): shim and agent learn it. */

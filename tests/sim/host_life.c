@@ -22,6 +22,7 @@ void host_agent_crash(struct world *w, struct host *h)
     h->tick_ms = 0;
     h->welcomed = h->frozen = false;
     h->refused_ms = 0;
+    host_forget_held(h);
     h->n_shadows = 0;
     h->peers = (struct neighbours){0};
     net_process_ended(w, h->n, host_awake(h));
@@ -48,7 +49,8 @@ static void make_config(const struct host *h, struct agent_config *c)
                                .memory_limit_bytes = h->memory_limit_bytes,
                                .can_run = true,
                                .hello = m.hello};
-    memcpy(c->addr, h->addr, sizeof(h->addr));
+    snprintf(c->addr, sizeof(c->addr), "%s", h->tunnel ? HOST_LOOPBACK : h->addr);
+    snprintf(c->carrier_addr, sizeof(c->carrier_addr), "%s", h->tunnel ? h->addr : "");
     memcpy(c->key, h->key, sizeof(h->key));
     strcpy(c->device[0], h->has_gpu ? "CUDA0" : "CPU");
 }
@@ -86,6 +88,7 @@ void host_agent_start(struct world *w, struct host *h)
     if (!h->n || h->agent || !host_awake(h))
         return;
     next.life = ++h->life;
+    h->tunnel = w->tunnel != (h->n == w->scenario->differs);
     make_config(h, &config);
     if (agent_new(&config, h->disk.epoch, h->disk.n_epochs, &h->agent) < 0)
         abort();
@@ -211,6 +214,7 @@ void host_end(struct world *w)
 
         for (size_t i = 0; i < HOST_PROCESSES; i++)
             llama_vanish(&h->process[i]);
+        host_forget_held(h);
         agent_destroy(&h->agent);
     }
     free(w->host);

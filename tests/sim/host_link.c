@@ -24,7 +24,7 @@ void host_hello(const struct host *h, struct message *m)
     strcpy(hello->version, "sim");
     strcpy(hello->build, "b11669-0.7.0");
     hello->rpc = (struct rpc_version){8, 0, 0};
-    strcpy(hello->transport, "direct");
+    strcpy(hello->transport, h->tunnel ? "tunnel" : "direct");
     hello->n_addrs = 1;
     memcpy(hello->addr[0], h->addr, sizeof(h->addr));
     hello->can_coordinate = true;

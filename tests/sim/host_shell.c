@@ -8,7 +8,9 @@
 #include "tests/sim/odd.h"
 #include "tests/sim/scenario.h"
 
-enum { WORKER_PORTS = 20052, COORDINATOR_PORTS = 18080, PORTS = 64 };
+static const struct {
+    uint16_t first, n;
+} ports[] = {[UNIT_WORKER] = {20052, 64}, [UNIT_COORDINATOR] = {18080, 64}, [UNIT_CARRIER] = {7440, 60}};
 
 /* ---- disk -------------------------------------------------------------------------------------------------------- */
 
@@ -23,7 +25,7 @@ struct unit_record *host_record(struct host *h, const char *unit_id)
     return NULL;
 }
 
-static struct process *unit_process(struct host *h, const char *unit_id)
+struct process *host_unit_process(struct host *h, const char *unit_id)
 {
     struct unit_record *r = host_record(h, unit_id);
 
@@ -59,7 +61,7 @@ static void persisted(struct host *h, uint64_t token, bool ok)
 static void on_assign(struct world *w, struct host *h, const struct agent_fx *fx)
 {
     struct unit_record *r = host_record(h, fx->unit_id);
-    struct process *p = unit_process(h, fx->unit_id);
+    struct process *p = host_unit_process(h, fx->unit_id);
     bool ok = r && p && !h->disk.full;
 
     check_started(w, h, &fx->unit);
@@ -82,21 +84,21 @@ static bool port_taken(const struct host *h, uint16_t port)
         if (h->process[i].used && h->process[i].port == port)
             return true;
     }
-    return false;
+    return host_holds(h, port);
 }
 
-static bool choose_port(struct host *h, const struct agent_fx *fx, uint16_t *ret)
+bool host_choose_port(struct host *h, enum unit_role role, const char *unit, uint16_t hint, uint16_t *ret)
 {
-    uint16_t first = fx->unit.role == UNIT_COORDINATOR ? COORDINATOR_PORTS : WORKER_PORTS;
-    uint16_t hint = fx->port_hint >= first && fx->port_hint < first + PORTS ? fx->port_hint : first;
+    uint16_t first = ports[role].first, n = ports[role].n;
+    uint16_t from = hint >= first && hint < first + n ? hint : first;
 
-    for (uint16_t i = 0; i < PORTS; i++) {
-        uint16_t port = (uint16_t)(first + (hint - first + i) % PORTS);
+    for (uint16_t i = 0; i < n; i++) {
+        uint16_t port = (uint16_t)(first + (from - first + i) % n);
 
         if (port_taken(h, port))
             continue;
         if (h->foreign_ports && i < h->foreign_ports) {
-            host_outcome(h, AGENT_EV_PORT_CLASH, fx->unit.id)->ev.text = "somebody else listens there";
+            host_outcome(h, AGENT_EV_PORT_CLASH, unit)->ev.text = "somebody else listens there";
             continue;
         }
         *ret = port;
@@ -110,7 +112,7 @@ static void on_odd(struct world *w, const struct happening *happening)
     odd_raise_at(w, happening->host);
 }
 
-static void spawn_failed(struct world *w, struct host *h, const char *unit, const char *reason)
+void host_spawn_failed(struct world *w, struct host *h, const char *unit, const char *reason)
 {
     struct outcome *o = host_outcome(h, AGENT_EV_SPAWN_FAILED, unit);
 
@@ -129,38 +131,52 @@ static struct unit_record *free_record(struct host *h)
     return NULL;
 }
 
-static void on_spawn(struct world *w, struct host *h, const struct agent_fx *fx)
+struct process *host_spawn(struct world *w, struct host *h, const struct unit_facts *unit,
+                           const struct coordinator_spec *coordinator)
 {
-    struct unit_facts unit = fx->unit;
     struct unit_record *r = free_record(h);
     struct process *p;
     struct outcome *o;
 
-    if (!choose_port(h, fx, &unit.port)) {
-        spawn_failed(w, h, unit.id, "port_clash");
-        return;
-    }
-    if (host_record(h, unit.id) || h->disk.full || h->spawn_fails || !r) {
+    if (host_record(h, unit->id) || h->disk.full || h->spawn_fails || !r) {
         h->spawn_fails -= h->spawn_fails > 0;
-        spawn_failed(w, h, unit.id, "spawn_failed");
-        return;
+        host_spawn_failed(w, h, unit->id, "spawn_failed");
+        return NULL;
     }
-    check_started(w, h, &unit);
-    p = llama_start(w, h, &unit, fx->coordinator);
-    *r = (struct unit_record){.used = true, .spec = unit, .boot = h->boot, .pid = p->pid};
-    world_say(w, "%s starts %s %s on port %u", h->name, unit_role_name(unit.role), unit.id, (unsigned)unit.port);
-    o = host_outcome(h, AGENT_EV_SPAWNED, unit.id);
+    check_started(w, h, unit);
+    p = llama_start(w, h, unit, coordinator);
+    *r = (struct unit_record){.used = true, .spec = *unit, .boot = h->boot, .pid = p->pid};
+    world_say(w, "%s starts %s %s on port %u", h->name, unit_role_name(unit->role), unit->id, (unsigned)unit->port);
+    o = host_outcome(h, AGENT_EV_SPAWNED, unit->id);
     o->ev.pid = p->pid;
-    o->ev.port = unit.port;
-    memcpy(o->addr, h->addr, sizeof(h->addr));
+    o->ev.port = unit->port;
+    memcpy(o->addr, unit->addr, sizeof(o->addr));
+    return p;
+}
+
+static void on_spawn(struct world *w, struct host *h, const struct agent_fx *fx)
+{
+    struct unit_facts unit = fx->unit;
+
+    check_binds(w, h, &unit);
+    if (unit.role == UNIT_CARRIER)
+        host_spawn_carrier(w, h, fx);
+    else if (unit.role == UNIT_COORDINATOR && host_hold_coordinator(w, h, fx))
+        return;
+    else if (!host_choose_port(h, unit.role, unit.id, fx->port_hint, &unit.port))
+        host_spawn_failed(w, h, unit.id, "port_clash");
+    else
+        host_spawn(w, h, &unit, fx->coordinator);
 }
 
 static void on_signal(struct world *w, struct host *h, const struct agent_fx *fx)
 {
-    struct process *p = unit_process(h, fx->unit_id);
+    struct process *p = host_unit_process(h, fx->unit_id);
 
-    if (!p)
+    if (!p) {
+        host_drop_held(w, h, fx->unit_id);
         return;
+    }
     world_say(w, "%s sends signal %d to %s %s", h->name, fx->signal, unit_role_name(p->role), fx->unit_id);
     check_signal(w, h, p);
     llama_signal(w, h, p, fx->signal);
@@ -170,7 +186,7 @@ static void on_forget(struct host *h, const struct agent_fx *fx)
 {
     struct unit_record *r = host_record(h, fx->unit_id);
 
-    if (r && !unit_process(h, fx->unit_id))
+    if (r && !host_unit_process(h, fx->unit_id))
         *r = (struct unit_record){0};
 }
 
@@ -206,6 +222,7 @@ void host_read_disk(struct world *w, struct host *h)
         if (!r->used || !r->ended || r->told)
             continue;
         r->told = true;
+        host_carrier_ended(w, h, unit.id);
         host_feed(
             w, h,
             &(struct agent_ev){.kind = AGENT_EV_EXITED, .unit_id = unit.id, .exit = r->exit, .text = "its last words"});
@@ -236,12 +253,14 @@ static void on_probe_try(struct world *w, const struct happening *happening)
     p->probe = 0;
     memcpy(unit, p->unit, sizeof(unit));
     ev.unit_id = unit;
+    if (p->role == UNIT_CARRIER)
+        host_carrier_asked(w, h, unit, ev.ok);
     host_feed(w, h, &ev);
 }
 
 static void on_probe(struct world *w, struct host *h, const struct agent_fx *fx)
 {
-    struct process *p = unit_process(h, fx->unit_id);
+    struct process *p = host_unit_process(h, fx->unit_id);
     uint32_t deadline = (uint32_t)((host_clock(w, h) + fx->deadline_ms) % UINT32_MAX);
 
     if (!p || p->dying) { /* its end is told in its place */

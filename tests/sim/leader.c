@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "controller/core/nodes.h"
 #include "controller/core/state.h"
 #include "tests/sim/cells.h"
 #include "tests/sim/check.h"
@@ -65,6 +66,7 @@ static void show(struct world *w)
         p->epoch = i->epoch;
         memcpy(p->addr, i->run.coordinator_addr, sizeof(p->addr));
         p->port = i->run.coordinator_port;
+        snprintf(p->key, sizeof(p->key), "%s", node_carrier_key(l->c, i));
     }
     check_picture(w);
 }
@@ -190,7 +192,11 @@ static void warm_up(struct world *w, const struct cluster_fx *fx)
     u->request.done = on_token;
     u->request.a = leader_life(w);
     u->request.serial = ++w->order;
-    asked = llama_ask(w, net_leader_machine(w), fx->addr, fx->port, &u->request);
+    asked =
+        llama_ask(w, net_leader_machine(w),
+                  &(struct upstream){
+                      .addr = fx->addr, .port = fx->port, .key = fx->key, .instance = fx->instance, .epoch = fx->epoch},
+                  &u->request);
     if (asked != ASKED_TAKEN)
         warmed(w, u, false, asked == ASKED_UNREACHED ? 5000 : 2);
     else

@@ -7,6 +7,8 @@
 #include "tests/sim/store.h"
 #include "tests/sim/world.h"
 
+#define LEADER_KEY "c0ffee0000000000000000000000000000000000000000000000000000000000"
+
 enum { PICTURE_MAX = 64, WARM_UPS = 64 };
 
 /* What the gateway knows of an instance: a copy, as old as the last view. */
@@ -17,6 +19,7 @@ struct picture {
     uint64_t epoch;
     char addr[PROTO_ADDR_MAX];
     uint16_t port;
+    char key[PROTO_KEY_MAX]; /* of the node whose carrier that is; empty: it is the coordinator's own port */
 };
 
 struct warm_up {
@@ -30,6 +33,7 @@ struct warm_up {
 struct leader {
     struct cluster *c; /* NULL: it does not run */
     bool frozen;
+    bool tunnel; /* its rank_transport, in this life */
     uint32_t life;
     uint32_t crash_in; /* after so many effects; 0: not */
     int64_t clock_ms;  /* its monotonic clock shows now + this */

@@ -20,6 +20,8 @@ struct cluster_config leader_config(const struct world *w)
                                     .controller = {{0xc0}},
                                     .term = w->leader->store.term,
                                     .trust_open = !w->scenario->keys,
+                                    .tunnel = w->leader->tunnel,
+                                    .key = LEADER_KEY,
                                     .silent_ms = 1000,
                                     .evict_after_ms = w->scenario->evict_after_ms,
                                     .brake_hold_ms = 60000,
@@ -159,6 +161,7 @@ void leader_start(struct world *w)
     world_say(w, "the controller starts");
     l->life++;
     l->store.term++;
+    l->tunnel = w->tunnel;
     config = leader_config(w);
     if (cluster_new(&config, &l->c) < 0)
         abort();

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/sim/carrier.h"
 #include "tests/sim/check.h"
 #include "tests/sim/host.h"
 #include "tests/sim/models.h"
@@ -21,12 +22,13 @@ struct process *llama_find(struct host *h, int32_t pid)
     return NULL;
 }
 
-struct process *llama_at(struct host *h, uint16_t port)
+struct process *llama_at(struct host *h, bool loopback, uint16_t port)
 {
     for (size_t i = 0; i < HOST_PROCESSES; i++) {
         struct process *p = &h->process[i];
 
-        if (p->used && p->up && !p->dying && p->port == port && (p->role == UNIT_WORKER || p->phase == PHASE_LISTENING))
+        if (p->used && p->up && !p->dying && p->port == port && p->loopback == loopback &&
+            (p->role == UNIT_WORKER || p->phase == PHASE_LISTENING))
             return p;
     }
     return NULL;
@@ -46,7 +48,7 @@ static void plan_next(struct world *w, struct host *h, struct process *p, uint64
 
 /* ---- a coordinator's way ----------------------------------------------------------------------------------------- */
 
-static struct host *endpoint_host(struct world *w, const char *endpoint, uint16_t *ret_port)
+struct host *llama_endpoint_host(struct world *w, struct host *h, const char *endpoint, uint16_t *ret_port)
 {
     const char *colon = strrchr(endpoint, ':');
     char addr[PROTO_ADDR_MAX] = "";
@@ -55,34 +57,55 @@ static struct host *endpoint_host(struct world *w, const char *endpoint, uint16_
         return NULL;
     memcpy(addr, endpoint, (size_t)(colon - endpoint));
     *ret_port = (uint16_t)atoi(colon + 1);
-    return host_by_addr(w, addr);
+    return strcmp(addr, HOST_LOOPBACK) == 0 ? h : host_by_addr(w, addr);
 }
 
-enum dialled { DIALLED, DIALLED_LATER, DIALLED_NOBODY };
+static bool is_loopback(const char *endpoint)
+{
+    return strncmp(endpoint, HOST_LOOPBACK ":", sizeof(HOST_LOOPBACK)) == 0;
+}
+
+static enum dialled dial_directly(struct world *w, struct host *h, const struct process *p, struct rank_end *ret)
+{
+    uint16_t port = 0;
+
+    ret->at = llama_endpoint_host(w, h, p->spec->endpoint[p->n_connected], &port);
+    if (!ret->at || !net_passes_both(w, h->n, ret->at->n))
+        return DIALLED_LATER;
+    ret->worker = llama_at(ret->at, is_loopback(p->spec->endpoint[p->n_connected]), port);
+    return ret->worker ? DIALLED : DIALLED_NOBODY;
+}
+
+static void connect_rank(struct host *h, struct process *p, const struct rank_end *end)
+{
+    struct process *worker = end->worker;
+
+    worker->client_host = h->n;
+    worker->client_pid = p->pid;
+    worker->client_boot = h->boot;
+    worker->client_far = end->far;
+    worker->client_near = p->near;
+    p->stream[p->n_connected++] =
+        (struct stream){.host = end->at->n, .pid = worker->pid, .boot = end->at->boot, .far = end->far};
+}
 
 static enum dialled dial_rank(struct world *w, struct host *h, struct process *p)
 {
-    uint16_t port = 0;
-    struct host *at = endpoint_host(w, p->spec->endpoint[p->n_connected], &port);
-    struct process *worker;
+    struct rank_end end = {0};
+    enum dialled r;
 
     if (w->scenario->skips && !w->healed && world_maybe(w, 100)) {
         world_say(w, "%s: coordinator %s passes over rank %zu", h->name, p->unit, p->n_connected);
         p->stream[p->n_connected++] = (struct stream){.host = 0};
         return DIALLED;
     }
-    if (!at || !net_passes_both(w, h->n, at->n))
+    r = p->near ? carrier_dial(w, h, p, p->n_connected, &end) : dial_directly(w, h, p, &end);
+    if (r != DIALLED)
+        return r;
+    if (!llama_answers(end.worker))
         return DIALLED_LATER;
-    worker = llama_at(at, port);
-    if (!worker)
-        return DIALLED_NOBODY;
-    if (!llama_answers(worker))
-        return DIALLED_LATER;
-    check_worker_taken(w, at, worker, p);
-    worker->client_host = h->n;
-    worker->client_pid = p->pid;
-    worker->client_boot = h->boot;
-    p->stream[p->n_connected++] = (struct stream){.host = at->n, .pid = worker->pid, .boot = at->boot};
+    check_worker_taken(w, end.at, end.worker, p);
+    connect_rank(h, p, &end);
     return DIALLED;
 }
 
@@ -144,7 +167,7 @@ static void on_next(struct world *w, const struct happening *happening)
         return;
     }
     p->up = true;
-    if (p->role == UNIT_WORKER)
+    if (p->role != UNIT_COORDINATOR)
         return;
     if (p->phase == PHASE_CONNECTING)
         connect_ranks(w, h, p);
@@ -170,6 +193,7 @@ struct process *llama_start(struct world *w, struct host *h, const struct unit_f
                           .role = unit->role,
                           .pid = ++h->last_pid,
                           .port = unit->port,
+                          .loopback = strcmp(unit->addr, HOST_LOOPBACK) == 0,
                           .instance = unit->instance,
                           .epoch = unit->epoch,
                           .rank = unit->rank,
@@ -184,6 +208,10 @@ struct process *llama_start(struct world *w, struct host *h, const struct unit_f
     }
     if (h->foreign_ports && world_maybe(w, 500))
         p->port_stolen = true; /* between the proof that it was free and the bind */
+    if (h->stillborn) {
+        h->stillborn--;
+        p->port_stolen = true;
+    }
     p->deaf = w->scenario->deaf && !w->healed && world_maybe(w, 50);
     if (!p->deaf)
         plan_next(w, h, p, world_chance(w, 20, 150));
@@ -202,6 +230,7 @@ void llama_wake(struct world *w, struct host *h, struct process *p)
 static void clear(struct process *p)
 {
     free(p->spec);
+    free(p->carrier);
     *p = (struct process){0};
 }
 
@@ -258,7 +287,7 @@ void llama_signal(struct world *w, struct host *h, struct process *p, int signal
     p->term_pending = true;
     if (p->frozen || p->n_requests) /* it waits for the stream; the second half of a stop is SIGKILL */
         return;
-    world_at(w, w->now_ms + world_chance(w, 1, p->role == UNIT_WORKER ? 5 : 100),
+    world_at(w, w->now_ms + world_chance(w, 1, p->role == UNIT_COORDINATOR ? 100 : 5),
              (struct happening){.happen = on_term, .host = h->n, .life = h->boot, .a = (uint64_t)p->pid});
 }
 
@@ -266,6 +295,10 @@ void llama_freeze(struct world *w, struct host *h, struct process *p, bool froze
 {
     llama_settle(w, h, p);
     p->frozen = frozen;
+    for (size_t i = 0; p->role == UNIT_CARRIER && !frozen && i < HOST_PROCESSES; i++) {
+        if (h->process[i].used && h->process[i].near == p->pid)
+            llama_read_log(w, h, &h->process[i]);
+    }
     if (!frozen && p->term_pending)
         llama_signal(w, h, p, SIM_TERM);
     llama_changed(w);

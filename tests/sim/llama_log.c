@@ -5,6 +5,7 @@
 #include "tests/sim/host.h"
 #include "tests/sim/llama.h"
 #include "tests/sim/net.h"
+#include "tests/sim/scenario.h"
 
 enum { TOKEN_MS = 50 };
 
@@ -15,12 +16,14 @@ void llama_sample(struct world *w, struct host *h, struct process *p, struct age
     ret->rss_bytes = p->rss_bytes;
     ret->cpu_ms = p->cpu_ms;
     ret->proc_state = p->frozen ? 'T' : 'S';
-    ret->has_sockets = true;
-    ret->unread_bytes = p->unread_bytes;
+    if (p->role == UNIT_CARRIER)
+        return; /* what it has on the network counts for the unit that it carries for */
+    ret->has_sockets = p->role == UNIT_COORDINATOR || !w->scenario->blind;
+    ret->unread_bytes = ret->has_sockets ? p->unread_bytes : 0;
     if (p->role == UNIT_WORKER) {
         struct process *c = p->client_host ? llama_find(&w->host[p->client_host], p->client_pid) : NULL;
 
-        ret->retransmits = c && llama_computes(c) && !net_passes_both(w, h->n, p->client_host);
+        ret->retransmits = ret->has_sockets && c && llama_computes(c) && !net_passes_both(w, h->n, p->client_host);
         return;
     }
     for (size_t k = 0; k < p->n_connected; k++) {
@@ -57,12 +60,20 @@ static void tell_buffers(struct world *w, struct host *h, const struct process *
     tell(w, h, p, &facts);
 }
 
+/* An agent that knows of a coordinator from its record asks the carrier first what the ports in that log stand for. */
+static bool is_held_up(struct host *h, const struct process *p)
+{
+    const struct process *carrier = p->near ? llama_find(h, p->near) : NULL;
+
+    return carrier && carrier->frozen;
+}
+
 void llama_read_log(struct world *w, struct host *h, struct process *p)
 {
     struct agent_event_facts facts = {.kind = AGENT_EVENT_LOADING};
     enum phase phase = p->phase;
 
-    if (!host_agent_listens(h) || p->dying)
+    if (!host_agent_listens(h) || p->dying || (p->told == 0 && is_held_up(h, p)))
         return;
     if (phase >= PHASE_LOADING && p->told < 1) {
         p->told = 1;

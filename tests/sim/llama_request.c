@@ -1,6 +1,7 @@
 /* Requests to a coordinator: by the gateway, by the leader's warm-up. */
 #include <string.h>
 
+#include "tests/sim/carrier.h"
 #include "tests/sim/host.h"
 #include "tests/sim/llama.h"
 #include "tests/sim/net.h"
@@ -32,6 +33,13 @@ void llama_forget(struct world *w, struct request *r)
 
 static void look_again(struct world *w, struct request *r, uint64_t in_ms);
 
+static bool is_held_up(struct world *w, const struct request *r)
+{
+    const struct process *carrier = r->carrier ? llama_find(&w->host[r->host], r->carrier) : NULL;
+
+    return carrier && carrier->frozen;
+}
+
 static void on_look(struct world *w, const struct happening *h)
 {
     struct request *r = h->p;
@@ -47,6 +55,8 @@ static void on_look(struct world *w, const struct happening *h)
         llama_end(w, &w->host[r->host], p, 0, SIM_ABORT);
     } else if (p->work_ms < r->due_work_ms) {
         look_again(w, r, p->stalled || p->frozen ? 300 : r->due_work_ms - p->work_ms + 1);
+    } else if (is_held_up(w, r)) {
+        look_again(w, r, 300);
     } else {
         llama_forget(w, r);
         r->done(w, r, true);
@@ -58,17 +68,28 @@ static void look_again(struct world *w, struct request *r, uint64_t in_ms)
     world_at(w, w->now_ms + in_ms, (struct happening){.happen = on_look, .a = r->serial, .p = r});
 }
 
-enum asked llama_ask(struct world *w, int from_machine, const char *addr, uint16_t port, struct request *r)
+static enum asked reach(struct world *w, struct host *h, const struct upstream *to, struct process **ret,
+                        int32_t *ret_carrier)
 {
-    struct host *h = host_by_addr(w, addr);
+    if (to->key[0])
+        return carrier_reach(w, h, to, ret, ret_carrier);
+    *ret_carrier = 0;
+    *ret = llama_at(h, false, to->port);
+    return *ret && (*ret)->role == UNIT_COORDINATOR ? ASKED_TAKEN : ASKED_REFUSED;
+}
+
+enum asked llama_ask(struct world *w, int from_machine, const struct upstream *to, struct request *r)
+{
+    struct host *h = host_by_addr(w, to->addr);
     struct process *p;
+    enum asked asked;
 
     r->host = 0;
     if (!h || !net_passes_both(w, from_machine, h->n))
         return ASKED_UNREACHED;
-    p = llama_at(h, port);
-    if (!p || p->role != UNIT_COORDINATOR)
-        return ASKED_REFUSED;
+    asked = reach(w, h, to, &p, &r->carrier);
+    if (asked != ASKED_TAKEN)
+        return asked;
     if (p->broken || p->n_requests == LLAMA_REQUESTS)
         return ASKED_500;
     llama_changed(w);
@@ -83,10 +104,10 @@ enum asked llama_ask(struct world *w, int from_machine, const char *addr, uint16
     return ASKED_TAKEN;
 }
 
-uint64_t llama_progress(struct world *w, const char *addr, uint16_t port)
+uint64_t llama_progress(struct world *w, const struct upstream *to)
 {
-    struct host *h = host_by_addr(w, addr);
-    struct process *p = h ? llama_at(h, port) : NULL;
+    struct host *h = host_by_addr(w, to->addr);
+    struct process *p = !h ? NULL : to->key[0] ? carrier_leads_to(h, to->port) : llama_at(h, false, to->port);
     struct agent_unit_sample s = {0};
 
     if (!p || p->role != UNIT_COORDINATOR)

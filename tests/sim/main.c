@@ -1,11 +1,12 @@
 /* The simulator: plays many seeds, each a story of its own, and says what was looked at.
  *
- *   sim [--from SEED] [--seeds N] [--jobs J] [--hosts N] [--cells] [--every-cell] [--all] [--first]
+ *   sim [--from SEED] [--seeds N] [--jobs J] [--hosts N] [--tunnel|--direct] [--cells] [--every-cell] [--all] [--first]
+ * --tunnel, --direct: how ranks are reached in each; else each seed chooses.
  * --cells: also why those cells of the state tables that no story can reach are out of reach; --every-cell: it is broken
  * too if one of the others was not reached. --all: goes on beyond 64 that are broken; --first: ends at once with the first,
  * and tells no story.
- *   sim --trace SEED [--hosts N]     tells the whole of one, line by line
- *   sim --shrink SEED [--hosts N]    makes one that fails short, and tells that
+ *   sim --trace SEED [--hosts N] [--tunnel|--direct]     tells the whole of one, line by line
+ *   sim --shrink SEED [--hosts N] [--tunnel|--direct]    makes one that fails short, and tells that
  *
  * Exit status: 0 all well, 1 something was broken (the first three are told), 2 usage. */
 #include <getopt.h>
@@ -31,6 +32,7 @@ enum { JOBS_MAX = 64, BROKEN_MAX = 1024, TOLD_MAX = 3, TRIES = 400 };
 struct options {
     uint64_t from, seeds, trace, shrink;
     size_t hosts;
+    enum scenario_transport transport;
     unsigned jobs;
     bool cells, every_cell, all, first, has_trace, has_shrink;
 };
@@ -61,7 +63,7 @@ static void work(struct board *b, const struct options *o, unsigned job)
     cells_count_in(&b->stats[job]);
     while ((seed = b->next++) < o->from + o->seeds) {
         b->playing[job] = seed;
-        scenario_make(&scenario, seed, o->hosts);
+        scenario_make(&scenario, seed, o->hosts, o->transport);
         world_play(&world, &scenario, &b->stats[job], NULL);
         b->stats[job].seeds++;
         if (world.failed) {
@@ -123,17 +125,17 @@ static void run_jobs(struct board *b, const struct options *o)
     }
 }
 
-static void tell(uint64_t seed, size_t hosts, bool shorter)
+static void tell(uint64_t seed, const struct options *o, bool shorter)
 {
     static struct scenario scenario;
     struct verdict_of_run v;
 
-    scenario_make(&scenario, seed, hosts);
+    scenario_make(&scenario, seed, o->hosts, o->transport);
     if (shorter)
         shrink(&scenario, TRIES);
-    printf("---- seed %" PRIu64 "%s: %zu nodes%s%s\n", seed, shorter ? ", made short" : "", scenario.n_hosts,
-           scenario.shared_machine ? ", the controller on n1's machine" : "",
-           scenario.lives_on ? ", coordinators outlive their ranks" : "");
+    printf("---- seed %" PRIu64 "%s: %zu nodes, %s%s%s%s\n", seed, shorter ? ", made short" : "", scenario.n_hosts,
+           scenario.tunnel ? "tunnel" : "direct", scenario.shared_machine ? ", the controller on n1's machine" : "",
+           scenario.lives_on ? ", coordinators outlive their ranks" : "", scenario.calm ? ", calm" : "");
     v = shrink_play(&scenario, stdout);
     printf("---- seed %" PRIu64 ": %s; hash %016" PRIx64 "\n", seed, v.broken ? v.failure : "all is well", v.hash);
 }
@@ -177,7 +179,7 @@ static int run(const struct options *o)
     if (o->first && n)
         return 1;
     for (uint64_t i = 0; i < n && i < TOLD_MAX; i++)
-        tell(b->broken[i], o->hosts, true);
+        tell(b->broken[i], o, true);
     missed = stats_print_cells(&all, o->every_cell, o->cells);
     stats_print(&all, computed);
     missed = o->every_cell ? missed : 0;
@@ -192,9 +194,10 @@ static int run(const struct options *o)
 static bool parse(int argc, char **argv, struct options *o)
 {
     static const struct option known[] = {
-        {"from", 1, NULL, 'f'},  {"seeds", 1, NULL, 'n'},      {"jobs", 1, NULL, 'j'},  {"hosts", 1, NULL, 'h'},
-        {"trace", 1, NULL, 't'}, {"shrink", 1, NULL, 's'},     {"cells", 0, NULL, 'c'}, {"first", 0, NULL, '1'},
-        {"all", 0, NULL, 'a'},   {"every-cell", 0, NULL, 'e'}, {NULL, 0, NULL, 0}};
+        {"from", 1, NULL, 'f'},  {"seeds", 1, NULL, 'n'},      {"jobs", 1, NULL, 'j'},   {"hosts", 1, NULL, 'h'},
+        {"trace", 1, NULL, 't'}, {"shrink", 1, NULL, 's'},     {"cells", 0, NULL, 'c'},  {"first", 0, NULL, '1'},
+        {"all", 0, NULL, 'a'},   {"every-cell", 0, NULL, 'e'}, {"tunnel", 0, NULL, 'T'}, {"direct", 0, NULL, 'D'},
+        {NULL, 0, NULL, 0}};
     int c;
 
     while ((c = getopt_long(argc, argv, "", known, NULL)) != -1) {
@@ -230,6 +233,12 @@ static bool parse(int argc, char **argv, struct options *o)
         case 'a':
             o->all = true;
             break;
+        case 'T':
+            o->transport = SCENARIO_TUNNEL;
+            break;
+        case 'D':
+            o->transport = SCENARIO_DIRECT;
+            break;
         case '1':
             o->first = true;
             break;
@@ -246,9 +255,9 @@ int main(int argc, char **argv)
     struct options o = {.from = 1, .seeds = 200, .jobs = cores > JOBS_MAX ? JOBS_MAX : cores > 0 ? (unsigned)cores : 1};
 
     if (!parse(argc, argv, &o)) {
-        fprintf(stderr,
-                "usage: sim [--from SEED] [--seeds N] [--jobs J] [--hosts N] [--cells] [--every-cell] [--all] | "
-                "--trace SEED | --shrink SEED\n");
+        fprintf(stderr, "usage: sim [--from SEED] [--seeds N] [--jobs J] [--hosts N] [--tunnel|--direct] [--cells] "
+                        "[--every-cell] [--all] | "
+                        "--trace SEED | --shrink SEED\n");
         return 2;
     }
     mallopt(M_MMAP_THRESHOLD, 1 << 30); /* reports come and go: their pages may stay */
@@ -256,7 +265,7 @@ int main(int argc, char **argv)
     mallopt(M_TOP_PAD, 16 << 20);
     pages_read(SIM_ROOT);
     if (o.has_trace || o.has_shrink) {
-        tell(o.has_trace ? o.trace : o.shrink, o.hosts, o.has_shrink);
+        tell(o.has_trace ? o.trace : o.shrink, &o, o.has_shrink);
         return 0;
     }
     return run(&o);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "tests/lib/random.h"
+#include "tests/sim/scenario_internal.h"
 #include "tests/sim/world.h"
 
 const char *action_name(enum action_kind k)
@@ -23,12 +24,18 @@ const char *action_name(enum action_kind k)
         [ACTION_ANSWERS_500] = "coordinator answers 500",
         [ACTION_PORT_TAKEN] = "ports taken",
         [ACTION_SPAWN_FAILS] = "starts fail",
+        [ACTION_STILLBORN] = "processes end as they start",
+        [ACTION_CARRIER_KILLED] = "carrier killed",
+        [ACTION_CARRIER_FROZEN] = "carrier stopped",
+        [ACTION_WORKER_FROZEN] = "busy worker stopped",
         [ACTION_AGENT_CRASH] = "agent ends",
         [ACTION_AGENT_CRASH_MIDWAY] = "agent ends in mid-step",
         [ACTION_AGENT_FREEZE] = "agent stopped",
+        [ACTION_AGENTS_CRASH] = "all agents end",
         [ACTION_LEADER_CRASH] = "controller ends",
         [ACTION_LEADER_CRASH_MIDWAY] = "controller ends in mid-step",
         [ACTION_LEADER_FREEZE] = "controller stopped",
+        [ACTION_TRANSPORT] = "rank_transport is changed",
         [ACTION_POWER_CUT] = "power cut",
         [ACTION_SUSPEND] = "suspend",
         [ACTION_MEMORY_SHRINKS] = "memory taken",
@@ -40,6 +47,7 @@ const char *action_name(enum action_kind k)
         [ACTION_CUT_ONE_WAY] = "one-way cut",
         [ACTION_CABLE] = "cable out",
         [ACTION_SPLIT] = "network split",
+        [ACTION_LINK_OUT] = "link out for ten seconds",
         [ACTION_DELAY] = "delay",
         [ACTION_LOSS] = "loss",
         [ACTION_DUPLICATE] = "messages doubled",
@@ -70,9 +78,14 @@ static const struct taste {
     {ACTION_ANSWERS_500, 2, 0, 0},
     {ACTION_PORT_TAKEN, 3, 1000, 20000},
     {ACTION_SPAWN_FAILS, 3, 1000, 20000},
+    {ACTION_STILLBORN, 2, 500, 10000},
+    {ACTION_CARRIER_KILLED, 5, 0, 0},
+    {ACTION_CARRIER_FROZEN, 2, 100, 40000},
+    {ACTION_WORKER_FROZEN, 2, 100, 40000},
     {ACTION_AGENT_CRASH, 8, 50, 20000},
     {ACTION_AGENT_CRASH_MIDWAY, 6, 200, 5000},
     {ACTION_AGENT_FREEZE, 6, 200, 20000},
+    {ACTION_AGENTS_CRASH, 1, 50, 10000},
     {ACTION_LEADER_CRASH, 5, 50, 15000},
     {ACTION_LEADER_CRASH_MIDWAY, 4, 500, 5000},
     {ACTION_LEADER_FREEZE, 2, 200, 8000},
@@ -113,13 +126,13 @@ static const struct taste *choose(uint64_t *r)
     }
 }
 
-static void add(struct scenario *s, struct action a)
+void scenario_add(struct scenario *s, struct action a)
 {
     if (s->n < SCENARIO_ACTIONS_MAX)
         s->action[s->n++] = a;
 }
 
-static int some_host(const struct scenario *s, uint64_t *r)
+int scenario_some_host(const struct scenario *s, uint64_t *r)
 {
     return (int)random_in(r, 1, s->n_hosts);
 }
@@ -129,8 +142,8 @@ static void add_fault(struct scenario *s, uint64_t *r)
     const struct taste *t = choose(r);
     struct action a = {.at_ms = random_in(r, 3000, s->heal_ms - 1), .kind = t->kind, .n = random_next(r)};
 
-    a.host = some_host(s, r);
-    a.other = random_one_in(r, 2) ? 0 : some_host(s, r);
+    a.host = scenario_some_host(s, r);
+    a.other = random_one_in(r, 2) ? 0 : scenario_some_host(s, r);
     a.lasts_ms = t->most_ms ? random_in(r, t->least_ms, t->most_ms) : 0;
     if (random_one_in(r, 2)) /* short ones are where the races are */
         a.lasts_ms = t->most_ms ? random_in(r, t->least_ms, t->least_ms * 4) : 0;
@@ -144,7 +157,7 @@ static void add_fault(struct scenario *s, uint64_t *r)
         a.host = a.other;
         a.other = host;
     }
-    add(s, a);
+    scenario_add(s, a);
 }
 
 static void add_order(struct scenario *s, uint64_t *r)
@@ -153,7 +166,7 @@ static void add_order(struct scenario *s, uint64_t *r)
         .at_ms = random_in(r, 1000, s->heal_ms - 1), .n = random_next(r), .other = (int)random_in(r, 0, 3)};
     uint64_t what = random_in(r, 0, 99);
 
-    a.host = some_host(s, r);
+    a.host = scenario_some_host(s, r);
     a.lasts_ms = random_in(r, 1000, 30000);
     a.kind = what < 40   ? ACTION_DEPLOY
              : what < 52 ? ACTION_STOP
@@ -164,7 +177,7 @@ static void add_order(struct scenario *s, uint64_t *r)
                          : ACTION_REQUESTS;
     if (a.kind == ACTION_DEPLOY && !random_one_in(r, 8))
         a.n = a.n / 4 * 4 + random_in(r, 0, 2); /* a model that there is */
-    add(s, a);
+    scenario_add(s, a);
 }
 
 /* ---- what chance alone does not bring about ---------------------------------------------------------------------- */
@@ -185,7 +198,7 @@ static void add_parts(struct scenario *s, uint64_t *r, int host, uint64_t begins
         a.n = p->n ? p->n : random_next(r);
         a.lasts_ms = random_in(r, p->least_ms, p->most_ms);
         if (a.at_ms < s->heal_ms && (!p->one_in || random_one_in(r, p->one_in)))
-            add(s, a);
+            scenario_add(s, a);
     }
 }
 
@@ -287,14 +300,14 @@ static void add_odd(struct scenario *s, uint64_t *r)
         return;
     case 2:
     case 3:
-        add_twin(s, r, some_host(s, r));
+        add_twin(s, r, scenario_some_host(s, r));
         return;
     case 4:
     case 5:
-        add_doubt(s, r, some_host(s, r));
+        add_doubt(s, r, scenario_some_host(s, r));
         return;
     default:
-        add_parting(s, r, some_host(s, r));
+        add_parting(s, r, scenario_some_host(s, r));
         return;
     }
 }
@@ -321,7 +334,16 @@ static size_t choose_hosts(uint64_t *r)
     return what < 99 ? random_in(r, 17, 50) : random_in(r, 51, HOSTS_MAX);
 }
 
-void scenario_make(struct scenario *s, uint64_t seed, size_t n_hosts)
+static void choose_transport(struct scenario *s, uint64_t *r)
+{
+    s->tunnel = random_one_in(r, 2);
+    s->differs = s->n_hosts > 1 && random_one_in(r, 8) ? scenario_some_host(s, r) : 0;
+    s->blind = random_one_in(r, 3);
+    if (random_one_in(r, 6))
+        scenario_add(s, (struct action){.at_ms = random_in(r, 8000, s->heal_ms - 1), .kind = ACTION_TRANSPORT});
+}
+
+void scenario_make(struct scenario *s, uint64_t seed, size_t n_hosts, enum scenario_transport transport)
 {
     uint64_t r = seed, n_faults, n_orders;
 
@@ -340,9 +362,9 @@ void scenario_make(struct scenario *s, uint64_t seed, size_t n_hosts)
     s->heal_ms = random_in(&r, 15000, 90000);
     n_faults = random_in(&r, 0, s->heal_ms / 3000);
     n_orders = random_in(&r, 2, 12);
-    add(s, (struct action){.at_ms = random_in(&r, 2500, 6000),
-                           .kind = ACTION_DEPLOY,
-                           .n = random_in(&r, 0, 2) | (random_one_in(&r, 2) ? random_in(&r, 0, 4) << 8 : 0)});
+    scenario_add(s, (struct action){.at_ms = random_in(&r, 2500, 6000),
+                                    .kind = ACTION_DEPLOY,
+                                    .n = random_in(&r, 0, 2) | (random_one_in(&r, 2) ? random_in(&r, 0, 4) << 8 : 0)});
     for (uint64_t i = 0; i < n_orders; i++)
         add_order(s, &r);
     for (uint64_t i = 0; i < n_faults; i++)
@@ -352,5 +374,10 @@ void scenario_make(struct scenario *s, uint64_t seed, size_t n_hosts)
     for (int i = 0; i < 5 && s->odd; i++)
         add_odd(s, &r);
     s->keys = random_one_in(&r, 4);
+    choose_transport(s, &r);
+    if (transport != SCENARIO_ANY)
+        s->tunnel = transport == SCENARIO_TUNNEL;
+    if (random_one_in(&r, 8))
+        scenario_make_calm(s, &r);
     qsort(s->action, s->n, sizeof(s->action[0]), by_time);
 }

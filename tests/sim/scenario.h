@@ -31,13 +31,19 @@ enum action_kind {
     ACTION_ANSWERS_500,
     ACTION_PORT_TAKEN,
     ACTION_SPAWN_FAILS,
+    ACTION_STILLBORN, /* the next ones that start end at once */
+    ACTION_CARRIER_KILLED,
+    ACTION_CARRIER_FROZEN,
+    ACTION_WORKER_FROZEN, /* one that has a client */
     /* with agents and the controller */
     ACTION_AGENT_CRASH,
     ACTION_AGENT_CRASH_MIDWAY, /* between two effects of a step */
     ACTION_AGENT_FREEZE,
+    ACTION_AGENTS_CRASH, /* all of them */
     ACTION_LEADER_CRASH,
     ACTION_LEADER_CRASH_MIDWAY,
     ACTION_LEADER_FREEZE,
+    ACTION_TRANSPORT, /* somebody sets the other rank_transport, everywhere, and all are started anew one by one */
     /* with machines */
     ACTION_POWER_CUT,
     ACTION_SUSPEND,
@@ -49,8 +55,9 @@ enum action_kind {
     /* with the network */
     ACTION_CUT, /* between two */
     ACTION_CUT_ONE_WAY,
-    ACTION_CABLE, /* one machine from all others */
-    ACTION_SPLIT, /* some from the rest */
+    ACTION_CABLE,    /* one machine from all others */
+    ACTION_SPLIT,    /* some from the rest */
+    ACTION_LINK_OUT, /* any of the three, for less than anybody waits before he evicts */
     ACTION_DELAY,
     ACTION_LOSS,
     ACTION_DUPLICATE,
@@ -89,6 +96,10 @@ struct scenario {
     bool skips;            /* a coordinator may pass over a rank that it cannot reach, and say nothing */
     bool deaf;             /* now and then a process starts and never says a word */
     bool keys;             /* trust = keys: nodes join by tokens */
+    bool tunnel;           /* rank_transport, of the controller and all nodes but one */
+    bool blind;            /* no agent can read the queues of its workers' sockets */
+    bool calm;             /* links go out and come back, processes freeze; nothing else is wrong */
+    int differs;           /* the node with the other transport; 0: none */
     uint32_t gpu_permille; /* nodes with a GPU */
     uint32_t load_mib_s;
     uint64_t evict_after_ms;
@@ -98,8 +109,10 @@ struct scenario {
     struct action action[SCENARIO_ACTIONS_MAX]; /* in order of time */
 };
 
+enum scenario_transport { SCENARIO_ANY, SCENARIO_DIRECT, SCENARIO_TUNNEL };
+
 /* n_hosts: 0 lets the seed choose. */
-void scenario_make(struct scenario *s, uint64_t seed, size_t n_hosts);
+void scenario_make(struct scenario *s, uint64_t seed, size_t n_hosts, enum scenario_transport transport);
 const char *action_name(enum action_kind k);
 
 #endif

@@ -24,6 +24,12 @@ const char *check_kind_name(enum check_kind k)
         [CHECK_TIME] = "time moves on",
         [CHECK_END] = "in the end all is ready and nothing is left over",
         [CHECK_KEYS] = "nobody is spoken to whose key is not let in",
+        [CHECK_BINDS] = "with the tunnel nothing of llama.cpp listens on the network",
+        [CHECK_TRANSPORT] = "nothing is placed where the transport is another one",
+        [CHECK_CARRIER] = "no carrier outlives its epoch",
+        [CHECK_FREED] = "a worker is free when its carrier has ended",
+        [CHECK_STILL_SERVING] = "a link, an agent or a machine away for ten seconds costs no epoch and no answer",
+        [CHECK_NAMED] = "a frozen worker is named by rank and command",
     };
 
     return k < CHECK_N ? names[k] : "nothing";
@@ -124,11 +130,14 @@ void stats_print(const struct stats *s, double real_s)
         printf("%10" PRIu64 " checks: %s\n", s->checked[k], check_kind_name((enum check_kind)k));
         checks += s->checked[k];
     }
-    printf("seeds %" PRIu64 ", failed %" PRIu64 ", faults injected %" PRIu64 ", checks %" PRIu64 "\n", s->seeds,
-           s->failed, faults, checks);
+    printf("seeds %" PRIu64 " (%" PRIu64 " with the tunnel), failed %" PRIu64 ", faults injected %" PRIu64
+           ", checks %" PRIu64 "\n",
+           s->seeds, s->n_tunnels, s->failed, faults, checks);
     printf("times ready %" PRIu64 ", recovered %" PRIu64 ", requests %" PRIu64 ", answered %" PRIu64
+           ", streams not let in %" PRIu64 "; coordinators held %" PRIu64 ", in vain %" PRIu64
            "; steps: agents %" PRIu64 ", leader %" PRIu64 ", messages %" PRIu64 "\n",
-           s->n_ready, s->n_recovered, s->n_requests, s->n_answered, s->agent_steps, s->leader_steps, s->messages);
+           s->n_ready, s->n_recovered, s->n_requests, s->n_answered, s->n_not_let_in, s->n_held, s->n_held_lost,
+           s->agent_steps, s->leader_steps, s->messages);
     printf("simulated %.0f s in %.1f s of computing: %.0f times real time; hash %016" PRIx64 "\n",
            (double)s->simulated_ms / 1000, real_s, (double)s->simulated_ms / 1000 / real_s, s->hash);
 }

@@ -25,6 +25,12 @@ enum check_kind {
     CHECK_TIME,
     CHECK_END,
     CHECK_KEYS,
+    CHECK_BINDS,
+    CHECK_TRANSPORT,
+    CHECK_CARRIER,
+    CHECK_FREED,
+    CHECK_STILL_SERVING,
+    CHECK_NAMED,
     CHECK_N
 };
 
@@ -33,7 +39,7 @@ struct stats {
     uint64_t injected[ACTION_N];
     uint64_t checked[CHECK_N];
     uint64_t cell[CELLS_MACHINES][CELLS_STATES][CELLS_EVENTS];
-    uint64_t n_ready, n_recovered, n_requests, n_answered;
+    uint64_t n_ready, n_recovered, n_requests, n_answered, n_not_let_in, n_tunnels, n_held, n_held_lost;
 };
 
 const char *check_kind_name(enum check_kind k);

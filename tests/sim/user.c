@@ -90,7 +90,7 @@ static const struct picture *route(const struct world *w, const char *name)
     return NULL;
 }
 
-static void upstream(struct world *w, const struct passage *p, enum cluster_upstream what)
+static void tell_upstream(struct world *w, const struct passage *p, enum cluster_upstream what)
 {
     struct cluster_ev ev = {.kind = CLUSTER_EV_UPSTREAM,
                             .instance = p->instance,
@@ -114,7 +114,7 @@ static void on_broken(struct world *w, const struct happening *h)
     if (!p->used || p->request.serial != h->b || leader_not_now(w, h))
         return;
     end_passage(w, p);
-    upstream(w, p, (enum cluster_upstream)h->a);
+    tell_upstream(w, p, (enum cluster_upstream)h->a);
 }
 
 static void break_later(struct world *w, struct passage *p, enum cluster_upstream what)
@@ -132,6 +132,7 @@ static void on_answered(struct world *w, struct request *r, bool ok)
         w->stats->n_answered++;
         p->used = false;
     } else if (p->used) { /* cut in the middle, or 500 */
+        check_cut_off(w, &p->instance, p->epoch);
         break_later(w, p, r->host ? UPSTREAM_REFUSED : UPSTREAM_BROKEN);
     }
 }
@@ -143,6 +144,11 @@ static void on_give_up(struct world *w, const struct happening *h)
 
     if (p->used && p->request.serial == h->b)
         end_passage(w, p);
+}
+
+static struct upstream upstream_of(const struct picture *p)
+{
+    return (struct upstream){.addr = p->addr, .port = p->port, .key = p->key, .instance = p->id, .epoch = p->epoch};
 }
 
 static uint32_t in_flight(const struct world *w, const struct picture *p)
@@ -160,6 +166,7 @@ static uint32_t in_flight(const struct world *w, const struct picture *p)
 static void ask(struct world *w, int name, uint64_t model)
 {
     const struct picture *to = route(w, target_of(model, name));
+    struct upstream upstream;
     struct passage *p = NULL;
 
     for (size_t i = 0; i < USER_REQUESTS_MAX && !p; i++)
@@ -167,6 +174,7 @@ static void ask(struct world *w, int name, uint64_t model)
     if (!to || !p || in_flight(w, to) >= GATEWAY_LIMIT)
         return;
     check_routed(w, to);
+    upstream = upstream_of(to);
     w->stats->n_requests++;
     *p = (struct passage){.used = true, .instance = to->id, .epoch = to->epoch};
     p->request.takes_ms = world_chance(w, 50, 4000);
@@ -174,7 +182,7 @@ static void ask(struct world *w, int name, uint64_t model)
     p->request.poison = w->users->poisoned[name];
     p->request.serial = ++w->order;
     w->users->poisoned[name] = false;
-    switch (llama_ask(w, net_leader_machine(w), to->addr, to->port, &p->request)) {
+    switch (llama_ask(w, net_leader_machine(w), &upstream, &p->request)) {
     case ASKED_TAKEN:
         world_at(w, w->now_ms + GIVE_UP_MS, (struct happening){.happen = on_give_up, .b = p->request.serial, .p = p});
         return;
@@ -204,9 +212,10 @@ static void on_ask(struct world *w, const struct happening *h)
 static void tell_traffic(struct world *w, const struct picture *p, struct told *told)
 {
     struct cluster_ev ev = {.kind = CLUSTER_EV_TRAFFIC, .instance = p->id, .epoch = p->epoch};
+    const struct upstream upstream = upstream_of(p);
 
     ev.traffic.in_flight = in_flight(w, p);
-    ev.traffic.progress = llama_progress(w, p->addr, p->port);
+    ev.traffic.progress = llama_progress(w, &upstream);
     if (told->epoch == p->epoch && id128_equal(&told->instance, &p->id) &&
         told->traffic.in_flight == ev.traffic.in_flight && told->traffic.progress == ev.traffic.progress)
         return;

@@ -169,6 +169,7 @@ void world_play(struct world *w, const struct scenario *scenario, struct stats *
     w->stats = stats;
     w->story = story;
     w->random = scenario->seed;
+    w->tunnel = scenario->tunnel;
     check_begin(w);
     keys_begin(w);
     net_begin(w);
@@ -190,5 +191,6 @@ void world_play(struct world *w, const struct scenario *scenario, struct stats *
         check_nothing_is_left(w);
     stats->simulated_ms += w->now_ms;
     stats->hash = w->hash;
+    stats->n_tunnels += scenario->tunnel;
     end(w);
 }

@@ -5,7 +5,7 @@
  *   net       who can reach whom; links with what TCP and ZeroMQ make of a cut
  *   host      a machine, its disk, and the agent's shell
  *   leader    the controller's shell; store: what it keeps
- *   llama     workers and coordinators as they were measured
+ *   llama     workers and coordinators as they were measured; carrier: what lies between them with the tunnel
  *   user      who deploys, stops and asks; the gateway between
  *   scenario  all that will be done, written down before it begins; faults, hits: how it is done; odd: what nobody
  *             should send
@@ -57,6 +57,7 @@ struct world {
     FILE *story; /* NULL: nobody listens */
     bool failed;
     char failure[512];
+    bool tunnel; /* rank_transport, as people want it now */
     bool healed; /* nothing goes wrong any more */
     struct net *net;
     size_t n_hosts;
