@@ -17,3 +17,11 @@ row() {
         --argjson runs "$runs" --argjson baseline "$base" --argjson ratio "${8:-null}" \
         '{$metric, $value, $unit, $baseline, $ratio, $p50, $p95, $runs, $bar, met: ($value <= $bar)}' >>"$1"
 }
+
+# least ROWS METRIC FILE BAR BASELINE-FILE: a ratio, whose median is to be BAR at least
+least() {
+    jq -cn --arg metric "$2" --argjson value "$(quantile "$3" 0.5)" --argjson bar "$4" --argjson p50 "$(quantile "$3" 0.5)" \
+        --argjson p95 "$(quantile "$3" 0.95)" --argjson p5 "$(quantile "$3" 0.05)" --argjson runs "$(wc -l <"$3")" \
+        --argjson baseline "$(quantile "$5" 0.5)" \
+        '{$metric, $value, unit: "ratio", $baseline, ratio: $value, $p5, $p50, $p95, $runs, $bar, met: ($value >= $bar)}' >>"$1"
+}

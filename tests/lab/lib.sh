@@ -3,6 +3,7 @@
 # taken down and nothing may be left behind; a sanitizer's word in any log fails the test.
 #
 #   trusted                           from here on: `init`, an admin key (CARAVAN_API_KEY), and only keys that were let in
+#   tunnel                            from here on: ranks and coordinators are reached through carriers
 #   lab_up N                          nodes 1..N
 #   controller NODE [OPTION...]       caravan-controller there; its HTTP answers on the host as $URL
 #   agent NODE [OPTION...]            caravan-agent there (models: $MODELS)
@@ -22,6 +23,7 @@ WORK=$(mktemp -d "${TMPDIR:-/tmp}/caravan-$NAME.XXXXXX")
 MODELS=$WORK/models
 URL=
 TRUST=open
+TRANSPORT=direct
 unset CARAVAN_API_KEY
 export CARAVAN_LAB=${CARAVAN_LAB:-t$$}
 mkdir -p "$MODELS"
@@ -139,6 +141,7 @@ no_coordinator() { # NODE...
 }
 
 trusted() { TRUST=keys; }
+tunnel() { TRANSPORT=tunnel; }
 
 # `init` as an operator runs it; the directory is there before, so that it stays root's.
 controller_init() {
@@ -159,7 +162,7 @@ controller() {
     # the listening socket is the host's, the daemon the node's
     "$LAB" hostexec "$node" "$BIN/deploy/caravan-listenfd" --port 18800 --port-file /run/node/http-port -- \
         nsenter --net=/proc/1/ns/net -- "$BIN/caravan-controller" --config /dev/null --models-conf /dev/null \
-        --state-dir /run/node/controller --trust "$TRUST" --log-level debug "$@" </dev/null >>"$WORK/controller.log" 2>&1 &
+        --state-dir /run/node/controller --trust "$TRUST" --rank-transport "$TRANSPORT" --log-level debug "$@" </dev/null >>"$WORK/controller.log" 2>&1 &
     until_ok 10 test -s "/run/cv-$CARAVAN_LAB/n$node/var/http-port"
     URL=http://127.0.0.1:$(cat "/run/cv-$CARAVAN_LAB/n$node/var/http-port")
     export CARAVAN_CONTROLLER=$URL
@@ -172,7 +175,7 @@ agent() {
     local node=$1
     shift
     in_node "$node" "agent$node" "$BIN/caravan-agent" --config /dev/null --state-dir /run/node/agent --models "$MODELS" --llama-dir "$LLAMA" \
-        --shim "$BIN/caravan-shim" --trust "$TRUST" --worker-threads 1 --log-level debug "$@"
+        --shim "$BIN/caravan-shim" --carrier "$BIN/caravan-carrier" --rank-transport "$TRANSPORT" --trust "$TRUST" --worker-threads 1 --log-level debug "$@"
     until_ok 20 runs "$node" caravan-agent
     pid_of "$node" caravan-agent >"$WORK/agent$node.pid"
 }
