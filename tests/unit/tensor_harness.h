@@ -23,15 +23,12 @@ struct model {
     size_t n;
 };
 
-/* Another seed: another model of the same shape and size. */
-static inline void model_make(struct model *m, uint64_t seed)
+static inline void model_make_of(struct model *m, const struct llama_dims *dims, uint64_t seed)
 {
-    static const struct llama_dims dims = {
-        .n_layer = 1, .n_embd = N_EMBD, .n_head = 8, .n_head_kv = 1, .n_ff = N_FF, .n_vocab = 100, .type = 1};
     uint64_t x = 88172645463325252u + seed;
     struct gguf_image im;
 
-    image_llama(&im, &dims);
+    image_llama(&im, dims);
     m->n = im.size_bytes;
     m->data = malloc(m->n);
     assert_non_null(m->data);
@@ -43,6 +40,15 @@ static inline void model_make(struct model *m, uint64_t seed)
     }
     memcpy(m->data, im.bytes, im.n);
     image_clear(&im);
+}
+
+/* Another seed: another model of the same shape and size. */
+static inline void model_make(struct model *m, uint64_t seed)
+{
+    static const struct llama_dims dims = {
+        .n_layer = 1, .n_embd = N_EMBD, .n_head = 8, .n_head_kv = 1, .n_ff = N_FF, .n_vocab = 100, .type = 1};
+
+    model_make_of(m, &dims, seed);
 }
 
 /* The file ends with them. */
