@@ -119,7 +119,7 @@ int sandbox_rules_of_carrier(const char *program, const char *unit_dir, const st
     for (size_t i = 0; i < conf->n_files; i++)
         add(ret, &result, "read=%s", conf->file[i]);
     if (conf->n_files)
-        add(ret, &result, "write=%s", conf->index_dir);
+        add(ret, &result, "read=%s", conf->index_dir);
     add(ret, &result, "write=%s", unit_dir);
     add(ret, &result, "listen=%u", (unsigned)conf->port);
     if (conf->n_routes)

@@ -306,6 +306,9 @@ static void on_models(void *ctx, struct inventory *found)
         log_failure(LOG_LEVEL_ERROR, "inventory.take", r, "models=%zu", inventory->n_models);
         return;
     }
+    r = s->tensors ? tensor_room_take(s->tensors, inventory) : 0;
+    if (r < 0)
+        log_failure(LOG_LEVEL_WARN, "tensors.take", r, "models=%zu", inventory->n_models);
     log_info("inventory", "models=%zu left_out=%zu", inventory->n_models, inventory->n_left_out);
     if (shell_feed(s, &ev)) {
         inventory->model = NULL; /* the core has it now */
@@ -330,6 +333,7 @@ static void shell_clear(struct shell *s)
         shell_child_clear(&s->child[i]);
     if (s->inventory)
         inventory_room_destroy(&s->inventory);
+    tensor_room_destroy(&s->tensors);
     if (s->mdns)
         mdns_destroy(&s->mdns);
     join_destroy(&s->join);
@@ -398,6 +402,10 @@ static int make_rooms(struct shell *s, const char *shim_path)
     if (r < 0)
         return err_pass(r);
     shell_adopt_carriers(s);
+    if (s->options->tunnel) /* else nothing is fed */
+        r = tensor_room_new(s->base, s->tensor_dir, s->options->models, s->options->n_models, NULL, NULL, &s->tensors);
+    if (r < 0)
+        return err_pass(r);
     r = inventory_room_new(s->base, s->options->models, s->options->n_models, on_models, s, &s->inventory);
     return r < 0 ? err_pass(r) : 0;
 }

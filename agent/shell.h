@@ -1,5 +1,5 @@
 /* The agent at work: turns what happens into events for the core (agent/core) and carries out what the core wants. One
- * libevent loop; mDNS and the model inventory are actors. */
+ * libevent loop; mDNS, the model inventory and the index of its tensors are actors. */
 #ifndef CARAVAN_AGENT_SHELL_H
 #define CARAVAN_AGENT_SHELL_H
 

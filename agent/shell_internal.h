@@ -19,6 +19,7 @@
 #include "agent/process.h"
 #include "agent/rank_sockets.h"
 #include "agent/state.h"
+#include "agent/tensor_room.h"
 #include "common/knock.h"
 #include "common/mdns.h"
 #include "common/wake.h"
@@ -81,7 +82,7 @@ struct shell {
     struct event_base *base;
     struct llama llama;
     const char *carrier_path;               /* caravan-carrier; NULL: there is none */
-    char tensor_dir[PROTO_PATH_MAX];        /* where carriers keep what they know of models' files */
+    char tensor_dir[PROTO_PATH_MAX];        /* what carriers read of models' files */
     char cache_dir[PROTO_PATH_MAX];         /* of GPU drivers, in children */
     char cache_env[2][PROTO_PATH_MAX + 24]; /* and the variables that say so */
     struct agent *core;
@@ -93,7 +94,8 @@ struct shell {
     struct shell_knock knock[SHELL_KNOCKS_MAX];
     struct mdns *mdns;
     struct inventory_room *inventory;
-    struct gpu *gpu; /* NULL: none */
+    struct tensor_room *tensors; /* NULL: transport is direct */
+    struct gpu *gpu;             /* NULL: none */
     struct hello hello;
     size_t n_devices; /* what this node reports, names and kinds; figures by each sample */
     struct device_facts device[PROTO_DEVICES_MAX];

@@ -7,7 +7,7 @@
  *   controllers  keys of controllers that were met first under trust = open
  *   cluster      the one that this node has joined, and its controllers (agent/state_cluster)
  *   units/       records of children (agent/process)
- *   tensors/     what carriers know of models' files (agent/carrier/tensor_store) */
+ *   tensors/     indexes of models' files (agent/tensor_room), for carriers */
 #ifndef CARAVAN_AGENT_STATE_H
 #define CARAVAN_AGENT_STATE_H
 

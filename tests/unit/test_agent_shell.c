@@ -3,6 +3,7 @@
 
 #include "common/knock.h"
 #include "tests/unit/agent_world.h"
+#include "tests/unit/tensor_harness.h"
 
 /* llama.cpp missing: the node joins, says what is wrong, refuses to start, and goes in peace. */
 static void test_without_llama(void **state)
@@ -52,6 +53,42 @@ static void test_started_badly(void **state)
         assert_string_equal(to, "/dev/null");
     }
     w->badly = false;
+    status = end_agent(w, SIGTERM);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+static bool has_logged(const struct world *w, const char *text)
+{
+    static char log[65536];
+    CLEANUP(cleanup_close) int fd = -1;
+    char path[128];
+    ssize_t n;
+
+    snprintf(path, sizeof(path), "%s/log", w->dir);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    n = read(fd, log, sizeof(log) - 1);
+    log[n > 0 ? n : 0] = '\0';
+    return strstr(log, text);
+}
+
+/* What carriers are to feed from is made ready beforehand. */
+static void test_models_are_indexed(void **state)
+{
+    static const struct llama_dims dims = {
+        .n_layer = 1, .n_embd = 64, .n_head = 4, .n_head_kv = 4, .n_ff = 128, .n_vocab = 32, .type = 1};
+    struct world *w = *state;
+    struct model model;
+    char path[128];
+    int status;
+
+    model_make_of(&model, &dims, 0);
+    snprintf(path, sizeof(path), "%s/models/m.gguf", w->dir);
+    model_write(&model, path);
+    free(model.data);
+    w->transport = "tunnel";
+    run_agent(w, NULL);
+    AWAIT(w, w->n_models == 2 && has_logged(w, "msg=tensors.done files=1 indexed=1 failed=0"));
     status = end_agent(w, SIGTERM);
     assert_true(WIFEXITED(status));
     assert_int_equal(WEXITSTATUS(status), 0);
@@ -271,6 +308,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         IN_WORLD(test_without_llama),
         IN_WORLD(test_started_badly),
+        IN_WORLD(test_models_are_indexed),
         IN_WORLD(test_controller_restarts),
         IN_WORLD(test_knocked_at),
         IN_WORLD(test_answers_while_the_controller_is_away),

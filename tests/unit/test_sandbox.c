@@ -726,7 +726,7 @@ static void test_rules_of_a_carrier(void **state)
         const char *wanted[9];
     } rows[] = {
         {&worker,
-         {"run=/lib/caravan", "read=/state/identity", "read=/m/a.gguf", "read=/m/b.gguf", "write=/state/tensors",
+         {"run=/lib/caravan", "read=/state/identity", "read=/m/a.gguf", "read=/m/b.gguf", "read=/state/tensors",
           "write=/state/units/t1", "listen=7440", "connect=20052"}},
         {&coordinator,
          {"run=/lib/caravan", "read=/state/identity", "write=/state/units/t1", "listen=7440", "listen=0",
