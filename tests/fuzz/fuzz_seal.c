@@ -26,7 +26,7 @@ static void add_record(struct stream *st, struct seal *s, size_t n)
 {
     uint8_t *record = st->bytes + st->n;
 
-    if (st->ended || st->n + n + SEAL_OVERHEAD_BYTES > STREAM_MAX)
+    if (st->ended || st->n + n + SEAL_OVERHEAD_BYTES > STREAM_MAX || st->n_plain + n > sizeof(st->plain))
         return;
     for (size_t i = 0; i < n; i++)
         record[SEAL_HEAD_BYTES + i] = st->plain[st->n_plain + i] = (uint8_t)(st->n + i);

@@ -53,7 +53,7 @@ static void through(struct way *w, const uint8_t *data, size_t at, size_t n)
             take_out(w, data, w->gate.held, w->gate.n_held);
         w->n_released += v == HASH_GATE_RELEASE;
         w->n_asked += v == HASH_GATE_ASK;
-        FUZZ_CHECK(v != HASH_GATE_ASK || feed_begin(&f, &file, 1, w->gate.held) == FEED_E_NOT_HERE);
+        FUZZ_CHECK(v != HASH_GATE_ASK || feed_begin(&f, &file, w->gate.held) == FEED_E_NOT_HERE);
         at += used;
         n -= used;
     }
