@@ -283,7 +283,8 @@ static void sweep(const struct tensor_work *w)
 {
     CLEANUP(close_dir) DIR *d = opendir(w->index_dir);
     char name[TENSOR_STORE_NAME_MAX];
-    uint64_t oldest_ms = clock_wall_ms() - (uint64_t)TENSOR_WORK_KEEP_DAYS * 24 * 3600 * 1000;
+    const uint64_t keep_ms = (uint64_t)TENSOR_WORK_KEEP_DAYS * 24 * 3600 * 1000, now_ms = clock_wall_ms();
+    const uint64_t oldest_ms = now_ms > keep_ms ? now_ms - keep_ms : 0; /* a machine may begin in 1970 */
     struct dirent *e;
     struct stat st;
 
