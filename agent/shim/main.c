@@ -152,8 +152,8 @@ static void become_clean(int dir)
         dup2(log, STDERR_FILENO);
     }
     fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
-    if (fd >= 0) /* the agent may be protected; its children are what should go */
-        write_whole(fd, "0\n", 2);
+    if (fd >= 0) /* where memory ends, who holds the model is to go, and not who would notice it */
+        write_whole(fd, "200\n", 4);
     prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
     close_range(3, ~0U, CLOSE_RANGE_CLOEXEC);
 }

@@ -240,6 +240,19 @@ static void test_exit_code_and_tail(void **state)
     await(f, &f->n_exited, 2);
 }
 
+/* The kernel takes a child for want of memory before its agent and its shim. */
+static void test_a_child_goes_first_where_memory_ends(void **state)
+{
+    struct fixture *f = *state;
+    int32_t pid;
+
+    assert_int_equal(spawn(f, "w1", "[ $(cat /proc/self/oom_score_adj) -gt $(cat /proc/$PPID/oom_score_adj) ]", &pid),
+                     0);
+    await(f, &f->n_exited, 1);
+    assert_true(f->exit.known);
+    assert_int_equal(f->exit.code, 0);
+}
+
 static void test_signal_to_the_group(void **state)
 {
     struct fixture *f = *state;
@@ -792,6 +805,7 @@ int main(void)
         cmocka_unit_test(test_number_is_a_threads),
         cmocka_unit_test(test_spec_text),
         WITH_TABLE(test_exit_code_and_tail),
+        WITH_TABLE(test_a_child_goes_first_where_memory_ends),
         WITH_TABLE(test_signal_to_the_group),
         WITH_TABLE(test_exec_failure),
         WITH_TABLE(test_sandbox),

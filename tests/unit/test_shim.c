@@ -263,7 +263,7 @@ static void test_child_is_clean(void **state)
     assert_non_null(strstr(log, "SigBlk:\t0000000000000000"));
     assert_non_null(strstr(log, "SigIgn:\t0000000000001000")); /* SIGPIPE alone */
     assert_non_null(strstr(log, "0 -> /dev/null"));
-    assert_non_null(strstr(log, "\n0\n/\n"));
+    assert_non_null(strstr(log, "\n200\n/\n"));
     assert_null(strstr(log, "pipe:"));
     finish(&r, 0);
 }
