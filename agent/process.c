@@ -16,6 +16,7 @@
 #include "agent/process_unit.h"
 #include "common/cleanup.h"
 #include "common/core/err.h"
+#include "common/event_clear.h"
 #include "common/log.h"
 
 enum {
@@ -45,18 +46,11 @@ struct process_table {
     struct unit *units;
 };
 
-static void free_event(struct event **e)
-{
-    if (*e)
-        event_free(*e);
-    *e = NULL;
-}
-
 static void unit_unwatch(struct unit *u)
 {
-    free_event(&u->on_child);
-    free_event(&u->on_shim);
-    free_event(&u->on_grace);
+    event_clear(&u->on_child);
+    event_clear(&u->on_shim);
+    event_clear(&u->on_grace);
     cleanup_close(&u->pidfd);
     cleanup_close(&u->shim_pidfd);
 }

@@ -13,6 +13,7 @@
 #include "common/clock.h"
 #include "common/core/err.h"
 #include "common/core/text.h"
+#include "common/event_clear.h"
 #include "common/log.h"
 
 enum { SAMPLE_MS = 500 };
@@ -318,13 +319,6 @@ static void on_models(void *ctx, struct inventory *found)
 
 /* ---- life -------------------------------------------------------------------------------------------------------- */
 
-static void free_event(struct event **e)
-{
-    if (*e)
-        event_free(*e);
-    *e = NULL;
-}
-
 static void shell_clear(struct shell *s)
 {
     struct outcome *o;
@@ -347,10 +341,10 @@ static void shell_clear(struct shell *s)
     gpu_destroy(&s->gpu);
     while (s->last_outcome && (o = take_outcome(s)))
         free(o);
-    free_event(&s->on_tick);
-    free_event(&s->on_sample);
-    free_event(&s->on_term);
-    free_event(&s->on_int);
+    event_clear(&s->on_tick);
+    event_clear(&s->on_sample);
+    event_clear(&s->on_term);
+    event_clear(&s->on_int);
     free(s->model);
     if (s->base)
         event_base_free(s->base);

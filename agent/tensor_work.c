@@ -138,11 +138,6 @@ static int append_model(const struct tensor_work *w, struct job_list *l, const c
     return 0;
 }
 
-static bool same_file(const struct tensor_file_id *a, const struct tensor_file_id *b)
-{
-    return a->inode == b->inode && a->size_bytes == b->size_bytes && a->mtime_ns == b->mtime_ns;
-}
-
 /* Where the same file stands in what was known until now; SIZE_MAX: nowhere, or it failed and may be tried again. */
 static size_t find_known(const struct tensor_work *w, const char *path)
 {
@@ -152,7 +147,7 @@ static size_t find_known(const struct tensor_work *w, const char *path)
     if (fd < 0 || tensor_store_identify(fd, &id) < 0)
         return SIZE_MAX;
     for (size_t i = 0; i < w->n; i++)
-        if (w->job[i].state != JOB_FAILED && same_file(&w->job[i].id, &id) && !strcmp(w->job[i].path, path))
+        if (w->job[i].state != JOB_FAILED && tensor_file_same(&w->job[i].id, &id) && !strcmp(w->job[i].path, path))
             return i;
     return SIZE_MAX;
 }
@@ -239,7 +234,7 @@ static void finish(struct tensor_work *w, struct job *job)
     struct tensor_file_id is;
     int r = tensor_store_identify(w->fd, &is);
 
-    if (r == 0 && !same_file(&is, &job->id)) {
+    if (r == 0 && !tensor_file_same(&is, &job->id)) {
         give_up(job, 0, "it was written to while it was read");
         return;
     }

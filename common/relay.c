@@ -12,7 +12,9 @@
 
 #include "common/cleanup.h"
 #include "common/core/err.h"
+#include "common/event_clear.h"
 #include "common/relay_private.h"
+#include "common/socket_reset.h"
 
 const char *relay_end_name(enum relay_end end)
 {
@@ -26,36 +28,22 @@ const char *relay_end_name(enum relay_end end)
 
 /* ---- the end ------------------------------------------------------------------------------------------------------ */
 
-/* Whether the kernel, when it closes fd, lets the other end know that this is not all, and keeps nothing. That is how a
- * relay's sockets are from the start: whoever kills the process ends its streams as whoever destroys the relay. */
-static void close_with_reset(int fd, bool reset)
-{
-    const struct linger how = {.l_onoff = reset, .l_linger = 0};
-
-    setsockopt(fd, SOL_SOCKET, SO_LINGER, &how, sizeof(how));
-}
-
+/* A relay's sockets are closed with a reset from the start on: whoever kills the process ends its streams as whoever destroys
+ * the relay. */
 static void close_socket(int *fd, bool reset)
 {
     if (*fd < 0)
         return;
-    close_with_reset(*fd, reset);
+    socket_reset_at_close(*fd, reset);
     close(*fd);
     *fd = -1;
-}
-
-static void free_event(struct event **ev)
-{
-    if (*ev)
-        event_free(*ev);
-    *ev = NULL;
 }
 
 static void stop(struct relay *r, bool reset)
 {
     for (size_t i = 0; i < RELAY_DIRECTIONS; i++) {
-        free_event(&r->way[i].on_readable);
-        free_event(&r->way[i].on_writable);
+        event_clear(&r->way[i].on_readable);
+        event_clear(&r->way[i].on_writable);
     }
     close_socket(&r->near, reset);
     close_socket(&r->far, reset);
@@ -324,7 +312,7 @@ static int prepare_socket(int fd)
     if (evutil_make_socket_nonblocking(fd) < 0)
         return err_raise(-errno);
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)); /* fails where it is no TCP, which has no delay */
-    close_with_reset(fd, true);
+    socket_reset_at_close(fd, true);
     return 0;
 }
 

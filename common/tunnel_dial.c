@@ -6,7 +6,9 @@
 
 #include "common/cleanup.h"
 #include "common/core/err.h"
+#include "common/event_clear.h"
 #include "common/host.h"
+#include "common/socket_reset.h"
 #include "common/tunnel_private.h"
 
 enum { TIMEOUT_MS = 5000 };
@@ -23,11 +25,11 @@ void tunnel_dial_cancel(struct tunnel_dial **d)
 {
     if (!*d)
         return;
-    tunnel_event_free(&(*d)->on_connected);
-    tunnel_event_free(&(*d)->on_readable);
-    tunnel_event_free(&(*d)->on_time);
+    event_clear(&(*d)->on_connected);
+    event_clear(&(*d)->on_readable);
+    event_clear(&(*d)->on_time);
     tunnel_handshake_destroy(&(*d)->handshake);
-    tunnel_hang_up(&(*d)->fd);
+    socket_hang_up(&(*d)->fd);
     free(*d);
     *d = NULL;
 }

@@ -13,9 +13,11 @@
 #include "common/cleanup.h"
 #include "common/clock.h"
 #include "common/core/err.h"
+#include "common/event_clear.h"
 #include "common/host.h"
 #include "common/log.h"
 #include "common/seldom.h"
+#include "common/socket_reset.h"
 #include "common/tunnel_private.h"
 
 /* So many are accepted before the loop's other work has its turn; and so long none, when there was no descriptor. */
@@ -94,10 +96,10 @@ static void half_free(struct half **h)
 {
     if (!*h)
         return;
-    tunnel_event_free(&(*h)->on_readable);
-    tunnel_event_free(&(*h)->on_time);
+    event_clear(&(*h)->on_readable);
+    event_clear(&(*h)->on_time);
     tunnel_handshake_destroy(&(*h)->handshake);
-    tunnel_hang_up(&(*h)->fd);
+    socket_hang_up(&(*h)->fd);
     free(*h);
     *h = NULL;
 }
@@ -169,7 +171,7 @@ static void half_stand(struct half *h)
 static void half_refuse(struct half *h)
 {
     h->door->counts.n_refused[tunnel_handshake_verdict(h->handshake)]++;
-    tunnel_event_free(&h->on_readable);
+    event_clear(&h->on_readable);
     cleanup_close(&h->fd);
     half_end(h);
 }
@@ -220,7 +222,7 @@ static int half_new(struct tunnel_door *d, int *fd, struct half **ret)
     int r;
 
     if (!h) {
-        tunnel_hang_up(fd);
+        socket_hang_up(fd);
         return err_raise(-ENOMEM);
     }
     h->door = d;
@@ -385,8 +387,8 @@ void tunnel_door_destroy(struct tunnel_door **d)
         return;
     while ((*d)->n)
         half_end((*d)->half[(*d)->n - 1]);
-    tunnel_event_free(&(*d)->on_knock);
-    tunnel_event_free(&(*d)->on_fed);
+    event_clear(&(*d)->on_knock);
+    event_clear(&(*d)->on_fed);
     cleanup_close(&(*d)->fd);
     free(*d);
     *d = NULL;

@@ -9,33 +9,16 @@
 
 #include "common/cleanup.h"
 #include "common/core/err.h"
+#include "common/socket_reset.h"
 #include "common/tunnel_private.h"
 
 #ifndef TCP_RTO_MAX_MS
 #define TCP_RTO_MAX_MS 44 /* Linux 6.15; headers are older */
 #endif
 
-void tunnel_hang_up(int *fd)
-{
-    static const struct linger at_once = {.l_onoff = 1, .l_linger = 0};
-
-    if (*fd < 0)
-        return;
-    setsockopt(*fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
-    close(*fd);
-    *fd = -1;
-}
-
-void tunnel_event_free(struct event **ev)
-{
-    if (*ev)
-        event_free(*ev);
-    *ev = NULL;
-}
-
 void tunnel_end_clear(struct tunnel_end *end)
 {
-    tunnel_hang_up(&end->fd);
+    socket_hang_up(&end->fd);
     seal_destroy(&end->seal);
     seal_destroy(&end->open);
 }

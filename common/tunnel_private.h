@@ -5,8 +5,6 @@
 #include "common/tunnel_end.h"
 #include "common/tunnel_handshake.h"
 
-struct event;
-
 /* Reads once, and no byte that is not the handshake's. 0: more is needed; an outcome of tunnel_handshake.h; negative errno:
  * -ECONNRESET also where the peer has ended. */
 int tunnel_read(int fd, struct tunnel_handshake *h);
@@ -16,10 +14,5 @@ int tunnel_write(int fd, struct tunnel_handshake *h);
 
 /* After TUNNEL_DONE: the stream, *fd in it (-1 then). 0 or negative errno. */
 int tunnel_end_make(struct tunnel_handshake *h, int *fd, struct tunnel_end *ret);
-
-/* With a reset: the kernel keeps nothing of it, and nobody takes for whole what is not. -1 is nothing. */
-void tunnel_hang_up(int *fd);
-
-void tunnel_event_free(struct event **ev);
 
 #endif

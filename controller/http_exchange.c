@@ -9,9 +9,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <time.h>
 
+#include "common/socket_reset.h"
 #include "controller/http_conn.h"
 
 const struct http_head *http_head(const struct http_exchange *x)
@@ -182,14 +182,12 @@ void http_begin(struct http_exchange *x, int status, const char *type, int64_t n
 
 static void break_off(struct http_exchange *x)
 {
-    struct linger hard = {.l_onoff = 1, .l_linger = 0};
-
     x->keep_alive = false;
     if (x->chunked || x->left > 0) { /* the end is missing: a plain close says it */
         finish(x, EXCHANGE_DONE);
         return;
     }
-    setsockopt(bufferevent_getfd(x->conn->bev), SOL_SOCKET, SO_LINGER, &hard, sizeof(hard)); /* only a reset does */
+    socket_reset_at_close(bufferevent_getfd(x->conn->bev), true); /* only a reset does */
     finish(x, EXCHANGE_BROKEN);
 }
 

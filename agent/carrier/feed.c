@@ -14,8 +14,7 @@ static bool is_unchanged(const struct feed_file *file)
 {
     struct tensor_file_id was = tensor_index_file(file->index), is;
 
-    return !tensor_store_identify(file->fd, &is) && is.inode == was.inode && is.size_bytes == was.size_bytes &&
-           is.mtime_ns == was.mtime_ns;
+    return !tensor_store_identify(file->fd, &is) && tensor_file_same(&is, &was);
 }
 
 /* Up to n bytes of the tensor from `at` on; a kernel that does not want to may leave it. */

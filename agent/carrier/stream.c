@@ -11,6 +11,7 @@
 #include "common/clock.h"
 #include "common/core/err.h"
 #include "common/host.h"
+#include "common/socket_reset.h"
 
 /* Until `relay` is there, `dial` or `on_connected` waits for the goal. */
 struct stream {
@@ -157,14 +158,6 @@ static int dial_peer(struct stream *s, const struct identity *own)
 
 /* ---- beginning and end -------------------------------------------------------------------------------------------- */
 
-/* Until the relay has it, which does the same: wherever it closes, who is there knows that nothing was taken. */
-static void reset_at_close(int fd)
-{
-    static const struct linger at_once = {.l_onoff = 1, .l_linger = 0};
-
-    setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
-}
-
 static struct stream *stream_new(struct event_base *base, const struct stream_goal *goal,
                                  const struct stream_calls *calls)
 {
@@ -183,7 +176,7 @@ int stream_from_near(struct event_base *base, const struct identity *own, const 
     CLEANUP(stream_destroy) struct stream *s = stream_new(base, goal, calls);
     int r;
 
-    reset_at_close(near);
+    socket_reset_at_close(near, true); /* wherever it closes, who is there knows that nothing was taken */
     if (!s) {
         close(near);
         return err_raise(-ENOMEM);

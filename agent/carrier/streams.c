@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "agent/carrier/feeding.h"
@@ -16,6 +15,7 @@
 #include "common/core/err.h"
 #include "common/log.h"
 #include "common/seldom.h"
+#include "common/socket_reset.h"
 
 /* Where streams go to: a rank's worker, or the coordinator. */
 struct place {
@@ -174,15 +174,13 @@ void streams_add_far(struct streams *set, const struct tunnel_claim *claim, stru
 
 void streams_add_near(struct streams *set, size_t route, int near)
 {
-    static const struct linger at_once = {.l_onoff = 1, .l_linger = 0};
     struct place *place = &set->route[route];
     struct entry *e = entry_add(set, place);
     struct stream_calls calls = calls_of(e);
     int r;
 
     if (!e) {
-        setsockopt(near, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
-        close(near);
+        socket_hang_up(&near);
         return;
     }
     r = stream_from_near(set->base, set->own, &place->goal, near, &calls, &e->stream);

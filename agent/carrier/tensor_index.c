@@ -27,6 +27,11 @@ struct tensor_index {
     uint64_t n_hashed;
 };
 
+bool tensor_file_same(const struct tensor_file_id *a, const struct tensor_file_id *b)
+{
+    return a->inode == b->inode && a->size_bytes == b->size_bytes && a->mtime_ns == b->mtime_ns;
+}
+
 void tensor_index_destroy(struct tensor_index **x)
 {
     if (!*x)

@@ -24,6 +24,7 @@ struct tensor_file_id {
     uint64_t inode, size_bytes;
     int64_t mtime_ns;
 };
+bool tensor_file_same(const struct tensor_file_id *a, const struct tensor_file_id *b);
 
 struct tensor_span {
     uint64_t hash; /* FNV-1a-64 of the bytes */
