@@ -19,7 +19,7 @@ carriers() {
         mkdir -p "$(carrier_dir "$k")"
         conf=$(carrier_dir "$k")/conf
         {
-            printf 'version=1\ninstance=%s\nepoch=%s\nidentity=/run/node/agent/key\nlisten=10.77.0.%d 7440\n' \
+            printf 'version=1\ninstance=%s\nepoch=%s\nidentity=/run/node/agent/identity\nlisten=10.77.0.%d 7440\n' \
                 "$INSTANCE_OF_BENCH" "$EPOCH_OF_BENCH" $((10 + k))
             if [ "$k" = 1 ]; then
                 echo "route=0 127.0.0.1 21052"

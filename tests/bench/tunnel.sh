@@ -19,13 +19,13 @@ done
 dialled() { "$LAB" netexec "$1" ss -Hltn "sport = :$2" | grep -q .; }
 for i in 1 2 3 4; do until_ok 20 dialled $i 21052; done
 
-direct_endpoints() { seq "$1" | awk '{ printf "%s10.77.0.%d:21052", NR > 1 ? "," : "", 10 + $1 }'; }
+direct_endpoints() { seq "$1" | awk '{ printf "%s10.77.0.%d:21052", (NR > 1 ? "," : ""), 10 + $1 }'; }
 
 # once TAG MODEL RPC RANKS: one load and one answer; appends seconds to load.TAG and tokens a second to rate.TAG
 once() {
     local t0 devices split pid
-    devices=$(seq 0 $(($4 - 1)) | awk '{ printf "%sRPC%d", NR > 1 ? "," : "", $1 }')
-    split=$(seq "$4" | awk '{ printf "%s1", NR > 1 ? "," : "" }')
+    devices=$(seq 0 $(($4 - 1)) | awk '{ printf "%sRPC%d", (NR > 1 ? "," : ""), $1 }')
+    split=$(seq "$4" | awk '{ printf "%s1", (NR > 1 ? "," : "") }')
     t0=$(now_us)
     in_node 1 server env GGML_NO_BACKTRACE=1 "$LLAMA/llama-server" -m "$MODELS/$2.gguf" --rpc "$3" --device "$devices" -ts "$split" \
         -ngl 99 -sm layer -c 512 -np 1 -fit off -cram 0 --no-webui --no-warmup --host 127.0.0.1 --port 21080
