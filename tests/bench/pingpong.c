@@ -1,11 +1,13 @@
-/* pingpong serve PORT | ask HOST PORT COUNT IDLE_US
+/* pingpong serve PORT | ask HOST PORT COUNT IDLE_US | relay PORT HOST PORT
  *
  * What a token does to one rank, without the computing: a SET_TENSOR of 4 KB and a GET_TENSOR, answered with 4 KB, in the
  * frames of RPC 8. `serve` is the worker; `ask` prints the microseconds of each round trip, IDLE_US after the one before.
- * Plain sockets and blocking calls: the baseline must not cost anything itself. */
+ * Plain sockets and blocking calls: the baseline must not cost anything itself. `relay` copies what one connection at a time
+ * brings, and does nothing else: what of a carrier's cost is the machine's. */
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -81,7 +83,7 @@ static void serve_one(int fd)
     }
 }
 
-static int serve(uint16_t port)
+static int listen_at(uint16_t port)
 {
     const struct sockaddr_in at = {
         .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_ANY)};
@@ -90,17 +92,69 @@ static int serve(uint16_t port)
     setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
     if (bind(listener, (const struct sockaddr *)&at, sizeof(at)) < 0 || listen(listener, 8) < 0) {
         perror("pingpong");
-        return 1;
+        return -1;
     }
-    for (;;) {
-        int fd = accept(listener, NULL, NULL);
+    return listener;
+}
 
-        if (fd < 0)
-            return 1;
+static int connect_to(const char *host, uint16_t port)
+{
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons(port)};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    if (inet_pton(AF_INET, host, &at.sin_addr) != 1 || connect(fd, (struct sockaddr *)&at, sizeof(at)) < 0) {
+        perror("pingpong");
+        return -1;
+    }
+    no_delay(fd);
+    return fd;
+}
+
+static int serve(uint16_t port)
+{
+    int listener = listen_at(port), fd;
+
+    while (listener >= 0 && (fd = accept(listener, NULL, NULL)) >= 0) {
         no_delay(fd);
         serve_one(fd);
         close(fd);
     }
+    return 1;
+}
+
+/* ---- a relay that only copies ---- */
+
+static bool copy(int from, int to)
+{
+    static uint8_t buf[256 * 1024];
+    ssize_t n = recv(from, buf, sizeof(buf), 0);
+
+    return n > 0 && transmit(to, buf, (size_t)n);
+}
+
+static void relay_one(int near, int far)
+{
+    struct pollfd p[2] = {{.fd = near, .events = POLLIN}, {.fd = far, .events = POLLIN}};
+
+    while (poll(p, 2, -1) > 0)
+        if ((p[0].revents && !copy(near, far)) || (p[1].revents && !copy(far, near)))
+            return;
+}
+
+static int relay(uint16_t port, const char *host, uint16_t to)
+{
+    int listener = listen_at(port), near, far;
+
+    while (listener >= 0 && (near = accept(listener, NULL, NULL)) >= 0) {
+        no_delay(near);
+        far = connect_to(host, to);
+        if (far < 0)
+            return 1;
+        relay_one(near, far);
+        close(near);
+        close(far);
+    }
+    return 1;
 }
 
 /* ---- the coordinator ---- */
@@ -134,15 +188,9 @@ static bool round_trip(int fd)
 static int ask(const char *host, uint16_t port, long count, long idle_us)
 {
     const struct timespec idle = {.tv_nsec = idle_us * 1000};
-    struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons(port)};
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int fd = connect_to(host, port);
 
-    if (inet_pton(AF_INET, host, &at.sin_addr) != 1 || connect(fd, (struct sockaddr *)&at, sizeof(at)) < 0) {
-        perror("pingpong");
-        return 1;
-    }
-    no_delay(fd);
-    if (!say_hello(fd))
+    if (fd < 0 || !say_hello(fd))
         return 1;
     for (long i = 0; i < count; i++) {
         double t0;
@@ -166,6 +214,8 @@ int main(int argc, char **argv)
         return serve((uint16_t)atoi(argv[2]));
     if (argc == 6 && !strcmp(argv[1], "ask"))
         return ask(argv[2], (uint16_t)atoi(argv[3]), atol(argv[4]), atol(argv[5]));
-    fprintf(stderr, "usage: pingpong serve PORT | ask HOST PORT COUNT IDLE_US\n");
+    if (argc == 5 && !strcmp(argv[1], "relay"))
+        return relay((uint16_t)atoi(argv[2]), argv[3], (uint16_t)atoi(argv[4]));
+    fprintf(stderr, "usage: pingpong serve PORT | ask HOST PORT COUNT IDLE_US | relay PORT HOST PORT\n");
     return 2;
 }

@@ -32,7 +32,7 @@ once() {
     until_ok 120 "$LAB" netexec 1 curl -sf -o /dev/null http://127.0.0.1:21080/health
     echo "$t0 $(now_us)" | awk '{ print ($2 - $1) / 1e6 }' >>"$WORK/load.$1"
     "$LAB" netexec 1 curl -s http://127.0.0.1:21080/completion \
-        -d '{"prompt":"hello there","n_predict":96,"temperature":0,"ignore_eos":true}' >"$WORK/answer.$1"
+        -d '{"prompt":"hello there","n_predict":256,"temperature":0,"ignore_eos":true}' >"$WORK/answer.$1"
     jq .timings.predicted_per_second "$WORK/answer.$1" >>"$WORK/rate.$1"
     jq -r .content "$WORK/answer.$1" >"$WORK/text.$1"
     pid=$(pid_of 1 llama-server)
@@ -88,19 +88,27 @@ if wanted rtt; then
     end_program TERM 2 rpc-server
     in_node 2 pong "$BIN/tests/bench/pingpong" serve 21052
     until_ok 20 dialled 2 21052
+    in_node 2 copy2 "$BIN/tests/bench/pingpong" relay 21053 127.0.0.1 21052
+    in_node 1 copy1 "$BIN/tests/bench/pingpong" relay 21053 10.77.0.12 21053
+    for i in 1 2; do until_ok 20 dialled $i 21053; done
     carriers 2
     port=${endpoints##*:}
     trips() { "$LAB" netexec 1 "$BIN/tests/bench/pingpong" ask "$1" "$2" "$3" "$4"; }
     for kind in "hot 0 4000 60" "idle 3000 500 130"; do
         read -r name idle count bar <<<"$kind"
-        rm -f "$WORK"/{direct,carried,added}.us
+        rm -f "$WORK"/{direct,copied,carried,added,over}.us
         for i in $(seq "$pairs"); do
             trips 10.77.0.12 21052 "$count" "$idle" >"$WORK/d"
             trips 127.0.0.1 "$port" "$count" "$idle" >"$WORK/c"
+            trips 127.0.0.1 21053 "$count" "$idle" >"$WORK/p"
+            quantile "$WORK/p" 0.5 >>"$WORK/copied.us"
             quantile "$WORK/d" 0.5 >>"$WORK/direct.us"
             quantile "$WORK/c" 0.5 >>"$WORK/carried.us"
         done
         paste "$WORK/carried.us" "$WORK/direct.us" | awk '{ print $1 - $2 }' >"$WORK/added.us"
+        paste "$WORK/carried.us" "$WORK/copied.us" | awk '{ print $1 - $2 }' >"$WORK/over.us"
+        say "$name: two relays that only copy add $(paste "$WORK/copied.us" "$WORK/direct.us" | awk '{ print $1 - $2 }' |
+            sort -n | awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] }') us, carriers $(quantile "$WORK/over.us" 0.5) us more"
         row "$rows" "rtt_${name}_us" us "$WORK/added.us" "$(quantile "$WORK/added.us" 0.5)" "$bar" "$WORK/direct.us"
     done
     before=$(carriers_cpu_ms)
