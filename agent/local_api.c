@@ -4,7 +4,6 @@
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
 #include <event2/event.h>
-#include <event2/listener.h>
 #include <grp.h>
 #include <inttypes.h>
 #include <stdbool.h>
@@ -15,12 +14,13 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "common/acceptor.h"
 #include "common/cleanup.h"
 #include "common/clock.h"
 #include "common/core/err.h"
 #include "common/log.h"
 
-enum { BACKLOG = 16, ACCEPT_PAUSE_MS = 100 };
+enum { BACKLOG = 16 };
 
 struct connection {
     struct local_api *api; /* NULL: free */
@@ -32,8 +32,7 @@ struct connection {
 struct local_api {
     struct event_base *base;
     struct sockaddr_un place;
-    struct evconnlistener *listener;
-    struct event *on_accept_again;
+    struct acceptor *acceptor;
     struct connection connection[LOCAL_API_CONNECTIONS];
     uint64_t told_ms;        /* CLOCK_BOOTTIME: what was told before the machine slept is as old as that */
     char *nodes, *instances; /* owned; NULL: nothing was told yet */
@@ -193,13 +192,13 @@ static struct connection *free_connection(struct local_api *a)
     return NULL;
 }
 
-static void on_accept(struct evconnlistener *listener, evutil_socket_t fd, struct sockaddr *addr, int len, void *ctx)
+static void on_came(void *ctx, int fd, const struct sockaddr_storage *from)
 {
     static const struct timeval limit = {.tv_sec = LOCAL_API_MS / 1000};
     struct local_api *a = ctx;
     struct connection *c = free_connection(a);
 
-    (void)listener, (void)addr, (void)len;
+    (void)from;
     if (!c) {
         close(fd);
         return;
@@ -216,26 +215,6 @@ static void on_accept(struct evconnlistener *listener, evutil_socket_t fd, struc
     evtimer_add(c->limit, &limit);
     bufferevent_setcb(c->bev, on_read, on_written, on_end, c);
     bufferevent_enable(c->bev, EV_READ | EV_WRITE);
-}
-
-static void accept_again(evutil_socket_t fd, short what, void *ctx)
-{
-    struct local_api *a = ctx;
-
-    (void)fd;
-    (void)what;
-    evconnlistener_enable(a->listener);
-}
-
-/* Out of descriptors: who waits to be let in would wake the loop for ever. */
-static void on_accept_error(struct evconnlistener *listener, void *ctx)
-{
-    static const struct timeval pause = {.tv_usec = ACCEPT_PAUSE_MS * 1000};
-    struct local_api *a = ctx;
-
-    log_warn("socket.accept", "path=%s text=%s", LOG_STR(a->place.sun_path), LOG_STR(strerrordesc_np(errno)));
-    evconnlistener_disable(listener);
-    evtimer_add(a->on_accept_again, &pause);
 }
 
 static bool is_object(const char *json)
@@ -320,20 +299,14 @@ static int listen_at(struct local_api *a)
     fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
         return err_raise(-errno);
-    a->on_accept_again = evtimer_new(a->base, accept_again, a);
-    if (!a->on_accept_again)
-        return err_raise(-ENOMEM);
     r = bind_place(fd, &a->place);
     if (r)
         return r;
-    a->listener = evconnlistener_new(a->base, on_accept, a, LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, BACKLOG, fd);
-    if (!a->listener) {
+    r = listen(fd, BACKLOG) < 0 ? err_raise(-errno)
+                                : acceptor_new(a->base, &fd, a->place.sun_path, on_came, a, &a->acceptor);
+    if (r < 0)
         unlink(a->place.sun_path);
-        return err_raise(-ENOMEM);
-    }
-    fd = -1;
-    evconnlistener_set_error_cb(a->listener, on_accept_error);
-    return 0;
+    return r < 0 ? err_pass(r) : 0;
 }
 
 int local_api_new(struct event_base *base, const char *path, struct local_api **ret)
@@ -362,10 +335,8 @@ void local_api_destroy(struct local_api **a)
         return;
     for (size_t i = 0; i < LOCAL_API_CONNECTIONS; i++)
         connection_end(&(*a)->connection[i]);
-    if ((*a)->on_accept_again)
-        event_free((*a)->on_accept_again);
-    if ((*a)->listener) {
-        evconnlistener_free((*a)->listener);
+    if ((*a)->acceptor) {
+        acceptor_destroy(&(*a)->acceptor);
         unlink((*a)->place.sun_path);
     }
     free((*a)->nodes);

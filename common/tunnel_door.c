@@ -10,18 +10,15 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "common/acceptor.h"
 #include "common/cleanup.h"
 #include "common/clock.h"
 #include "common/core/err.h"
 #include "common/event_clear.h"
-#include "common/host.h"
 #include "common/log.h"
 #include "common/seldom.h"
 #include "common/socket_reset.h"
 #include "common/tunnel_private.h"
-
-/* So many are accepted before the loop's other work has its turn; and so long none, when there was no descriptor. */
-enum { ACCEPTS_PER_TURN = 16, STARVED_MS = 100 };
 
 /* Before an IPv4 address, where it stands for one of IPv6. */
 static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
@@ -45,14 +42,13 @@ struct tunnel_door {
     struct event_base *base;
     const struct identity *own;
     struct tunnel_door_calls calls;
-    struct tunnel_door_counts counts; /* n_half_open is n */
+    struct tunnel_door_counts counts; /* n_half_open is n, n_starved the acceptor's */
     struct timeval deadline;
-    int fd;
-    struct event *on_knock, *on_fed;
+    struct acceptor *acceptor;
     size_t n;
     struct half *half[TUNNEL_HALF_OPEN_MAX]; /* the oldest first */
     struct source source[TUNNEL_HALF_OPEN_MAX];
-    struct seldom starved, given_up;
+    struct seldom given_up;
 };
 
 /* ---- those who have begun ----------------------------------------------------------------------------------------- */
@@ -253,16 +249,16 @@ static void address_of(const struct sockaddr_storage *from, uint8_t ret[16])
     memcpy(ret + sizeof(mapped), &((const struct sockaddr_in *)from)->sin_addr, 4);
 }
 
-/* fd: consumed. */
-static void admit(struct tunnel_door *d, int *fd, const struct sockaddr_storage *from)
+static void admit(void *ctx, int fd, const struct sockaddr_storage *from)
 {
+    struct tunnel_door *d = ctx;
     uint8_t addr[16];
     struct half *h;
 
     address_of(from, addr);
     d->counts.n_accepted++;
     evict_for(d, find_source(d, addr));
-    if (half_new(d, fd, &h) < 0) {
+    if (half_new(d, &fd, &h) < 0) {
         d->counts.n_dropped++;
         return;
     }
@@ -272,98 +268,24 @@ static void admit(struct tunnel_door *d, int *fd, const struct sockaddr_storage 
     d->half[d->n++] = h;
 }
 
-/* Whoever knocks now would be asked for again in each turn of the loop: they wait in the kernel for a moment. */
-static void starve(struct tunnel_door *d, int r)
-{
-    static const struct timeval moment = {.tv_usec = STARVED_MS * 1000};
-    uint64_t n = seldom_count(&d->starved, clock_now_ms());
-
-    d->counts.n_starved++;
-    if (n)
-        log_failure(LOG_LEVEL_WARN, "tunnel.accept_failed", r, "times=%" PRIu64, n);
-    event_del(d->on_knock);
-    evtimer_add(d->on_fed, &moment);
-}
-
-static void door_fed(evutil_socket_t fd, short what, void *arg)
-{
-    struct tunnel_door *d = arg;
-
-    (void)fd;
-    (void)what;
-    event_add(d->on_knock, NULL);
-}
-
-static void door_knocked(evutil_socket_t door, short what, void *arg)
-{
-    struct tunnel_door *d = arg;
-
-    (void)what;
-    for (int i = 0; i < ACCEPTS_PER_TURN; i++) {
-        struct sockaddr_storage from;
-        socklen_t n = sizeof(from);
-        int fd = accept4(door, (struct sockaddr *)&from, &n, SOCK_NONBLOCK | SOCK_CLOEXEC);
-
-        if (fd >= 0) {
-            admit(d, &fd, &from);
-            continue;
-        }
-        if (errno == EAGAIN)
-            return;
-        if (errno != EINTR && errno != ECONNABORTED) {
-            starve(d, err_raise(-errno));
-            return;
-        }
-    }
-}
-
-static uint16_t port_of(const struct sockaddr_storage *at)
-{
-    return ntohs(at->ss_family == AF_INET6 ? ((const struct sockaddr_in6 *)at)->sin6_port
-                                           : ((const struct sockaddr_in *)at)->sin_port);
-}
-
-static int listen_at(struct tunnel_door *d, const char *addr, uint16_t port, uint16_t *ret_port)
-{
-    struct sockaddr_storage at;
-    socklen_t n = host_sockaddr(addr, port, &at);
-    int on = 1;
-
-    if (!n)
-        return err_raise(-EINVAL);
-    d->fd = socket(at.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (d->fd < 0)
-        return err_raise(-errno);
-    /* (connections of the one before, which the kernel still remembers, do not keep us from its port) */
-    if (setsockopt(d->fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0 ||
-        bind(d->fd, (const struct sockaddr *)&at, n) < 0 || listen(d->fd, SOMAXCONN) < 0 ||
-        getsockname(d->fd, (struct sockaddr *)&at, &n) < 0)
-        return err_raise(-errno);
-    *ret_port = port_of(&at);
-    return 0;
-}
-
 int tunnel_door_new(struct event_base *base, const struct identity *own, const char *addr, uint16_t port,
                     const struct tunnel_door_calls *calls, uint16_t *ret_port, struct tunnel_door **ret)
 {
     CLEANUP(tunnel_door_destroy) struct tunnel_door *d = calloc(1, sizeof(*d));
     uint16_t got = 0;
-    int r;
+    int fd, r;
 
     if (!d)
         return err_raise(-ENOMEM);
     d->base = base;
     d->own = own;
     d->calls = *calls;
-    d->fd = -1;
     tunnel_door_set_deadline(d, TUNNEL_DEADLINE_MS);
-    r = listen_at(d, addr, port, &got);
+    r = acceptor_listen(addr, port, &fd, &got);
+    if (r == 0)
+        r = acceptor_new(base, &fd, "door", admit, d, &d->acceptor);
     if (r < 0)
         return err_pass(r);
-    d->on_knock = event_new(base, d->fd, EV_READ | EV_PERSIST, door_knocked, d);
-    d->on_fed = evtimer_new(base, door_fed, d);
-    if (!d->on_knock || !d->on_fed || event_add(d->on_knock, NULL) < 0)
-        return err_raise(-ENOMEM);
     *ret_port = got;
     *ret = d;
     d = NULL;
@@ -379,6 +301,7 @@ void tunnel_door_counts(const struct tunnel_door *d, struct tunnel_door_counts *
 {
     *ret = d->counts;
     ret->n_half_open = d->n;
+    ret->n_starved = acceptor_starved(d->acceptor);
 }
 
 void tunnel_door_destroy(struct tunnel_door **d)
@@ -387,9 +310,7 @@ void tunnel_door_destroy(struct tunnel_door **d)
         return;
     while ((*d)->n)
         half_end((*d)->half[(*d)->n - 1]);
-    event_clear(&(*d)->on_knock);
-    event_clear(&(*d)->on_fed);
-    cleanup_close(&(*d)->fd);
+    acceptor_destroy(&(*d)->acceptor);
     free(*d);
     *d = NULL;
 }

@@ -1,35 +1,34 @@
 #include "agent/carrier/carrier.h"
 
-#include <arpa/inet.h>
 #include <assert.h>
 #include <errno.h>
 #include <event2/event.h>
-#include <event2/listener.h>
 #include <inttypes.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include "agent/carrier/control_socket.h"
 #include "agent/carrier/figures.h"
 #include "agent/carrier/streams.h"
+#include "common/acceptor.h"
 #include "common/cleanup.h"
 #include "common/clock.h"
 #include "common/core/err.h"
 #include "common/core/grant.h"
+#include "common/event_clear.h"
 #include "common/log.h"
 #include "common/seldom.h"
 #include "common/tunnel_end.h"
 
-enum { BACKLOG = 64, ACCEPT_PAUSE_MS = 100, IDLE_EVERY_MS = 1000 };
+enum { IDLE_EVERY_MS = 1000 };
 
 /* Stands for a rank that is elsewhere: what a coordinator dials. */
 struct route {
     struct carrier *carrier;
-    struct evconnlistener *listener;
+    struct acceptor *acceptor;
+    char name[16]; /* "rank 3" */
     uint16_t port;
 };
 
@@ -40,7 +39,7 @@ struct carrier {
     struct streams *streams;
     struct tunnel_door *door;
     struct route route[PROTO_RANKS_MAX];
-    struct event *on_accept_again, *on_tick;
+    struct event *on_tick;
     struct control_socket *control;
     struct figures_writer *writer;
     struct figures written;
@@ -180,53 +179,26 @@ static int open_door(struct carrier *c, const struct identity *own)
 
 /* ---- who comes from this machine ---------------------------------------------------------------------------------- */
 
-static void on_accepted(struct evconnlistener *listener, evutil_socket_t fd, struct sockaddr *from, int n, void *ctx)
+static void on_came(void *ctx, int fd, const struct sockaddr_storage *from)
 {
     struct route *route = ctx;
     struct carrier *c = route->carrier;
 
-    (void)listener, (void)from, (void)n;
+    (void)from;
     streams_add_near(c->streams, (size_t)(route - c->route), fd);
     tick_soon(c);
 }
 
-static void accept_again(evutil_socket_t fd, short what, void *arg)
+static int open_route(struct carrier *c, struct route *route, int32_t rank)
 {
-    struct carrier *c = arg;
+    int fd, r = acceptor_listen("127.0.0.1", 0, &fd, &route->port);
 
-    (void)fd;
-    (void)what;
-    for (size_t i = 0; i < c->conf->n_routes; i++)
-        evconnlistener_enable(c->route[i].listener);
-}
-
-/* Out of descriptors: who waits to be let in would wake the loop for ever. */
-static void on_accept_error(struct evconnlistener *listener, void *ctx)
-{
-    static const struct timeval pause = {.tv_usec = ACCEPT_PAUSE_MS * 1000};
-    struct route *route = ctx;
-
-    log_warn("route.accept", "port=%u text=%s", route->port, LOG_STR(strerrordesc_np(errno)));
-    evconnlistener_disable(listener);
-    evtimer_add(route->carrier->on_accept_again, &pause);
-}
-
-static int open_route(struct carrier *c, struct route *route)
-{
-    struct sockaddr_in any = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t n = sizeof(any);
-
+    if (r < 0)
+        return err_pass(r);
     route->carrier = c;
-    route->listener =
-        evconnlistener_new_bind(c->base, on_accepted, route, LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, BACKLOG,
-                                (const struct sockaddr *)&any, sizeof(any));
-    if (!route->listener)
-        return err_raise(errno ? -errno : -ENOMEM);
-    evconnlistener_set_error_cb(route->listener, on_accept_error);
-    if (getsockname(evconnlistener_get_fd(route->listener), (struct sockaddr *)&any, &n) < 0)
-        return err_raise(-errno);
-    route->port = ntohs(any.sin_port);
-    return 0;
+    snprintf(route->name, sizeof(route->name), "rank %" PRId32, rank);
+    r = acceptor_new(c->base, &fd, route->name, on_came, route, &route->acceptor);
+    return r < 0 ? err_pass(r) : 0;
 }
 
 static int open_routes(struct carrier *c)
@@ -234,7 +206,7 @@ static int open_routes(struct carrier *c)
     int r = 0;
 
     for (size_t i = 0; r == 0 && i < c->conf->n_routes; i++)
-        r = open_route(c, &c->route[i]);
+        r = open_route(c, &c->route[i], c->conf->route[i].rank);
     return err_fold(r);
 }
 
@@ -299,9 +271,8 @@ int carrier_new(struct event_base *base, const struct carrier_conf *conf, const 
         return err_raise(-ENOMEM);
     c->base = base;
     c->conf = conf;
-    c->on_accept_again = evtimer_new(base, accept_again, c);
     c->on_tick = evtimer_new(base, on_tick, c);
-    r = c->on_accept_again && c->on_tick ? start(c, own) : err_raise(-ENOMEM);
+    r = c->on_tick ? start(c, own) : err_raise(-ENOMEM);
     if (r < 0)
         return err_pass(r);
     c->written.n_flows = SIZE_MAX; /* like nothing that follows */
@@ -318,13 +289,9 @@ void carrier_destroy(struct carrier **c)
     control_socket_destroy(&(*c)->control);
     tunnel_door_destroy(&(*c)->door);
     for (size_t i = 0; i < (*c)->conf->n_routes; i++)
-        if ((*c)->route[i].listener)
-            evconnlistener_free((*c)->route[i].listener);
+        acceptor_destroy(&(*c)->route[i].acceptor);
     streams_destroy(&(*c)->streams);
-    if ((*c)->on_accept_again)
-        event_free((*c)->on_accept_again);
-    if ((*c)->on_tick)
-        event_free((*c)->on_tick);
+    event_clear(&(*c)->on_tick);
     figures_writer_destroy(&(*c)->writer);
     free(*c);
     *c = NULL;

@@ -8,6 +8,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "common/acceptor.h"
 #include "common/cleanup.h"
 #include "common/core/err.h"
 #include "common/log.h"
@@ -23,8 +24,7 @@ struct client {
 
 struct control_socket {
     struct event_base *base;
-    int fd;
-    struct event *on_acceptable;
+    struct acceptor *acceptor;
     control_asked *asked;
     void *ctx;
     uint64_t count; /* of packets and clients */
@@ -98,25 +98,26 @@ static struct client *free_client(struct control_socket *s)
     return quietest;
 }
 
-static void on_acceptable(evutil_socket_t listener, short what, void *arg)
+static void on_came(void *ctx, int fd, const struct sockaddr_storage *from)
 {
-    struct control_socket *s = arg;
-    CLEANUP(cleanup_close) int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    struct control_socket *s = ctx;
     struct client *c;
 
-    (void)what;
-    if (fd < 0 || !is_allowed(fd))
+    (void)from;
+    if (!is_allowed(fd)) {
+        close(fd);
         return;
+    }
     c = free_client(s);
     *c = (struct client){.of = s, .fd = fd, .heard = ++s->count};
     c->on_readable = event_new(s->base, fd, EV_READ | EV_PERSIST, on_readable, c);
-    fd = -1;
     if (!c->on_readable || event_add(c->on_readable, NULL) < 0)
         hang_up(c);
 }
 
-static int listen_at(struct control_socket *s, const char *path)
+static int listen_at(const char *path, int *ret_fd)
 {
+    CLEANUP(cleanup_close) int fd = -1;
     struct sockaddr_un place = {.sun_family = AF_UNIX};
 
     if (strlen(path) >= sizeof(place.sun_path))
@@ -124,28 +125,30 @@ static int listen_at(struct control_socket *s, const char *path)
     memcpy(place.sun_path, path, strlen(path));
     if (unlink(path) < 0 && errno != ENOENT)
         return err_raise(-errno);
-    s->fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (s->fd < 0 || bind(s->fd, (const struct sockaddr *)&place, sizeof(place)) < 0 || listen(s->fd, BACKLOG) < 0)
+    fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0 || bind(fd, (const struct sockaddr *)&place, sizeof(place)) < 0 || listen(fd, BACKLOG) < 0)
         return err_raise(-errno);
-    s->on_acceptable = event_new(s->base, s->fd, EV_READ | EV_PERSIST, on_acceptable, s);
-    return s->on_acceptable && event_add(s->on_acceptable, NULL) == 0 ? 0 : err_raise(-ENOMEM);
+    *ret_fd = fd;
+    fd = -1;
+    return 0;
 }
 
 int control_socket_new(struct event_base *base, const char *path, control_asked *asked, void *ctx,
                        struct control_socket **ret)
 {
     CLEANUP(control_socket_destroy) struct control_socket *s = calloc(1, sizeof(*s));
-    int r;
+    int fd, r;
 
     if (!s)
         return err_raise(-ENOMEM);
     s->base = base;
     s->asked = asked;
     s->ctx = ctx;
-    s->fd = -1;
     for (size_t i = 0; i < CONTROL_CLIENTS_MAX; i++)
         s->client[i].fd = -1;
-    r = listen_at(s, path);
+    r = listen_at(path, &fd);
+    if (r == 0)
+        r = acceptor_new(base, &fd, "control", on_came, s, &s->acceptor);
     if (r < 0)
         return err_pass(r);
     *ret = s;
@@ -159,9 +162,7 @@ void control_socket_destroy(struct control_socket **c)
         return;
     for (size_t i = 0; i < CONTROL_CLIENTS_MAX; i++)
         hang_up(&(*c)->client[i]);
-    if ((*c)->on_acceptable)
-        event_free((*c)->on_acceptable);
-    cleanup_close(&(*c)->fd);
+    acceptor_destroy(&(*c)->acceptor);
     free(*c);
     *c = NULL;
 }

@@ -66,6 +66,7 @@ static int faulty_setsockopt(int fd, int level, int option, const void *value, s
 #define accept4    faulty_accept
 #define send       faulty_send
 #define setsockopt faulty_setsockopt
+#include "common/acceptor.c"
 #include "common/tunnel_dial.c"
 #include "common/tunnel_door.c"
 #include "common/tunnel_end.c"
@@ -104,8 +105,9 @@ static void test_starved(void **state)
         call_begin(&c, &spec);
         if (table[i].starves) {
             run_until(was_starved, &lab);
-            assert_false(event_pending(lab.door->on_knock, EV_READ, NULL)); /* or it would be asked in each turn */
-            assert_true(event_pending(lab.door->on_fed, EV_TIMEOUT, NULL));
+            assert_false(
+                event_pending(lab.door->acceptor->on_knock, EV_READ, NULL)); /* or it would be asked in each turn */
+            assert_true(event_pending(lab.door->acceptor->on_fed, EV_TIMEOUT, NULL));
         }
         run_until(is_done, &c);
         run_until(none_half_open, &lab);
