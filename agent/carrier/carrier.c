@@ -227,17 +227,9 @@ static void say_hello(const struct carrier *c, struct control_answer *a)
 
 static void on_control(void *ctx, const struct control_question *q, struct control_answer *a)
 {
-    struct carrier *c = ctx;
-    size_t n;
-
     switch (q->kind) {
     case CONTROL_HELLO:
-        say_hello(c, a);
-        return;
-    case CONTROL_CUT:
-        n = streams_cut(c->streams, q->rank);
-        log_info("rank.cut", "rank=%" PRIu32 " n_streams=%zu", q->rank, n);
-        a->ok = true;
+        say_hello(ctx, a);
         return;
     }
 }

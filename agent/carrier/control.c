@@ -14,30 +14,17 @@ size_t control_question_format(const struct control_question *q, char buf[CONTRO
     switch (q->kind) {
     case CONTROL_HELLO:
         return (size_t)snprintf(buf, CONTROL_PACKET_MAX, "hello\n");
-    case CONTROL_CUT:
-        return (size_t)snprintf(buf, CONTROL_PACKET_MAX, "cut %" PRIu32 "\n", q->rank);
     }
     return 0;
 }
 
 int control_question_parse(const char *packet, size_t n_bytes, struct control_question *ret)
 {
-    struct span text = {.p = packet, .end = packet + n_bytes};
-    int32_t rank;
+    const struct span text = {.p = packet, .end = packet + n_bytes};
 
-    if (!n_bytes || packet[n_bytes - 1] != '\n')
+    if (!span_is(&text, "hello\n"))
         return CONTROL_E_MALFORMED;
-    text.end--;
-    if (span_is(&text, "hello")) {
-        *ret = (struct control_question){.kind = CONTROL_HELLO};
-        return 0;
-    }
-    if (text.end - text.p < 5 || memcmp(text.p, "cut ", 4) != 0)
-        return CONTROL_E_MALFORMED;
-    text.p += 4;
-    if (!field_rank(&text, &rank) || text.p != text.end)
-        return CONTROL_E_MALFORMED;
-    *ret = (struct control_question){.kind = CONTROL_CUT, .rank = (uint32_t)rank};
+    *ret = (struct control_question){.kind = CONTROL_HELLO};
     return 0;
 }
 

@@ -1,8 +1,7 @@
 /* What an agent and a carrier say to each other: packets of lines over STATE_DIR/units/ID/control (SOCK_SEQPACKET), whoever
  * is not of the same user or root is hung up on. One question, one answer; nothing is kept of it. Pure.
  *
- * "hello": version, whether all its ports listen, and the loopback ports that stand for the ranks. "cut K": ends the streams of
- * rank K with a reset. */
+ * "hello": version, whether all its ports listen, and the loopback ports that stand for the ranks. */
 #ifndef CARAVAN_AGENT_CARRIER_CONTROL_H
 #define CARAVAN_AGENT_CARRIER_CONTROL_H
 
@@ -16,8 +15,7 @@ enum { CONTROL_PACKET_MAX = 4096, CONTROL_VERSION = 1 };
 enum { CONTROL_E_MALFORMED = 1 };
 
 struct control_question {
-    enum { CONTROL_HELLO = 1, CONTROL_CUT } kind;
-    uint32_t rank; /* CUT */
+    enum { CONTROL_HELLO = 1 } kind;
 };
 
 struct control_answer {

@@ -188,20 +188,6 @@ void streams_add_near(struct streams *set, size_t route, int near)
         on_ended(e, &(struct stream_ending){.error = -r});
 }
 
-size_t streams_cut(struct streams *set, uint32_t rank)
-{
-    size_t n = 0;
-
-    for (struct entry *e = set->first, *next; e; e = next) {
-        next = e->next;
-        if (e->place->rank == (int32_t)rank) {
-            entry_drop(e);
-            n++;
-        }
-    }
-    return n;
-}
-
 /* ---- all of them -------------------------------------------------------------------------------------------------- */
 
 static struct place make_place(const struct carrier_conf *conf, int32_t rank, const char *addr, uint16_t port,

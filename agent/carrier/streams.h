@@ -37,9 +37,6 @@ void streams_add_far(struct streams *s, const struct tunnel_claim *claim, struct
 /* near, a socket that was accepted where conf's route of that number listens, to that rank. It is ours. */
 void streams_add_near(struct streams *s, size_t route, int near);
 
-/* Resets all streams of a rank; returns how many there were. */
-size_t streams_cut(struct streams *s, uint32_t rank);
-
 size_t streams_open(const struct streams *s); /* how many there are */
 void streams_counts(const struct streams *s, struct streams_counts *ret);
 

@@ -378,31 +378,6 @@ static void test_a_rank_here(void **state)
     reap(&w->head);
 }
 
-static void test_cut(void **state)
-{
-    struct world *w = *state;
-    struct control_answer a;
-    int near[2], worker[2];
-
-    for (int end = 0; end < 2; end++) { /* by either */
-        for (int i = 2; i-- > 0;) {     /* the newer one is cut */
-            open_stream(w, i + 1, &near[i], &worker[i]);
-            put(near[i], "x", 1);
-            expect(worker[i], "x", 1);
-        }
-        ask(end ? &w->node[1] : &w->head, &(struct control_question){.kind = CONTROL_CUT, .rank = 1}, &a);
-        assert_true(a.ok);
-        assert_int_equal(next_end(near[0]), ECONNRESET);
-        assert_int_equal(next_end(worker[0]), ECONNRESET);
-        put(near[1], "on", 2); /* the other rank's goes on, and this rank has new ones */
-        expect(worker[1], "on", 2);
-        for (int i = 0; i < 2; i++) {
-            close(near[i]);
-            close(worker[i]);
-        }
-    }
-}
-
 #define IN_A_WORLD(test) cmocka_unit_test_setup_teardown(test, make_world, end_world)
 
 int main(void)
@@ -421,7 +396,6 @@ int main(void)
         IN_A_WORLD(test_the_worker_s_is_killed),
         IN_A_WORLD(test_the_worker_s_is_ended),
         IN_A_WORLD(test_a_rank_here),
-        IN_A_WORLD(test_cut),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
