@@ -5,7 +5,7 @@
 
 #include <stdint.h>
 
-#include "common/core/procfs.h"
+#include "common/sock_diag.h"
 
 /* Which sockets: bits of their states. */
 enum {
@@ -14,16 +14,9 @@ enum {
     SOCKETS_LEFT = 1 << PROCFS_TCP_FIN_WAIT1 | 1 << PROCFS_TCP_FIN_WAIT2 | 1 << PROCFS_TCP_TIME_WAIT
 };
 
-typedef void sockets_visit(void *ctx, const struct procfs_socket *s);
-
-/* Each socket of these states, v4 and (where also_v6 is set) v6, of our own network namespace (pid 0) or of the one that pid is in. The table is
- * read while it changes: a socket that is there all the time may be missed once. 0; negative errno (-ENOENT: there is no
- * such process any more). */
-int sockets_each(int32_t pid, unsigned states, bool also_v6, sockets_visit *visit, void *ctx);
-
-/* Pure: one datagram of sock_diag's answer, aligned as malloc does. 0: more will come; SOCKETS_E_LAST: none will; negative
- * errno, what the kernel says or -EPROTO. */
-enum { SOCKETS_E_LAST = 1 };
-int sockets_read_diag(const char *buf, size_t n_bytes, sockets_visit *visit, void *ctx);
+/* Each socket of these states, v4 and (where also_v6 is set) v6, of our own network namespace (pid 0) or of the one that pid
+ * is in. The table is read while it changes: a socket that is there all the time may be missed once. 0; negative errno
+ * (-ENOENT: there is no such process any more). */
+int sockets_each(int32_t pid, unsigned states, bool also_v6, sock_diag_visit *visit, void *ctx);
 
 #endif

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "agent/rank_sockets.h"
-#include "agent/sockets.h"
+#include "common/sock_diag.h"
 #include "tests/fuzz/support.h"
 
 static void take(void *ctx, const struct procfs_socket *s)
@@ -24,7 +24,7 @@ static void sample(struct rank_sockets *r, const uint8_t *data, size_t n, bool l
     for (int i = 0; i < 5; i++) {
         rank_sockets_begin(r);
         if (i < 3) /* then all of them are gone */
-            sockets_read_diag(copy, n, take, r);
+            sock_diag_read(copy, n, take, r);
         rank_sockets_end(r, listening, &figures);
         FUZZ_CHECK(figures.closed_streams <= PROTO_RANKS_MAX * RANK_STREAMS_MAX);
         rank_sockets_need_left(r);

@@ -1,4 +1,5 @@
-/* The kernel's answers about sockets, as bytes. Real ones: test_ports.c, test_rank_sockets.c. */
+/* The kernel's answers about sockets, as bytes; and one of them, looked up. All real ones: test_ports.c, test_rank_sockets.c. */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <linux/inet_diag.h>
 #include <linux/netlink.h>
@@ -10,10 +11,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
-#include "agent/sockets.h"
+#include "common/sock_diag.h"
 
 struct told {
     size_t n;
@@ -37,7 +39,7 @@ static int read_cut(const void *bytes, size_t n_bytes, struct told *ret)
     assert_non_null(buf);
     memcpy(buf, bytes, n_bytes);
     *ret = (struct told){.n = 0};
-    r = sockets_read_diag(buf, n_bytes, take, ret);
+    r = sock_diag_read(buf, n_bytes, take, ret);
     free(buf);
     return r;
 }
@@ -54,7 +56,7 @@ static void test_an_answer_that_is_cut_anywhere(void **state)
     struct told t;
 
     (void)state;
-    assert_int_equal(read_cut(&q, sizeof(q), &t), SOCKETS_E_LAST);
+    assert_int_equal(read_cut(&q, sizeof(q), &t), SOCK_DIAG_E_LAST);
     assert_int_equal(t.n, 1);
     assert_int_equal(t.last.state, PROCFS_TCP_LISTEN);
     assert_int_equal(t.last.local.addr[0], 127);
@@ -91,12 +93,52 @@ static void test_what_the_kernel_refuses(void **state)
     assert_int_equal(read_cut(&q, sizeof(q), &t), -EPROTO);
 }
 
+static void end_of(int fd, bool far, struct procfs_end *ret)
+{
+    struct sockaddr_in6 at;
+    socklen_t n = sizeof(at);
+
+    assert_int_equal((far ? getpeername : getsockname)(fd, (struct sockaddr *)&at, &n), 0);
+    *ret = (struct procfs_end){.v6 = true, .port = ntohs(at.sin6_port)};
+    memcpy(ret->addr, &at.sin6_addr, sizeof(ret->addr));
+}
+
+static void test_one_is_looked_up(void **state)
+{
+    int listener = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0),
+        fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    struct sockaddr_in6 at = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+    struct procfs_end own, far, none = {.v6 = true};
+    struct procfs_socket found;
+    socklen_t n = sizeof(at);
+
+    (void)state;
+    if (listener < 0 || bind(listener, (struct sockaddr *)&at, sizeof(at)) < 0)
+        skip(); /* no IPv6 here; of IPv4: test_own_user.c */
+    assert_int_equal(listen(listener, 1), 0);
+    assert_int_equal(getsockname(listener, (struct sockaddr *)&at, &n), 0);
+    assert_int_equal(connect(fd, (struct sockaddr *)&at, n), 0);
+    end_of(fd, false, &own);
+    end_of(fd, true, &far);
+    assert_int_equal(sock_diag_find(&own, &far, &found), 0);
+    assert_int_equal(found.state, PROCFS_TCP_ESTABLISHED);
+    assert_int_equal(found.uid, geteuid());
+    assert_true(found.inode > 0);
+    assert_true(procfs_end_equal(&found.local, &own) && procfs_end_equal(&found.remote, &far));
+    assert_int_equal(sock_diag_find(&far, &none, &found), 0);
+    assert_int_equal(found.state, PROCFS_TCP_LISTEN);
+    close(listener);
+    close(fd);
+    assert_int_equal(sock_diag_find(&far, &none, &found), SOCK_DIAG_E_NONE);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_an_answer_that_is_cut_anywhere),
         cmocka_unit_test(test_the_last_message_lacks_its_padding),
         cmocka_unit_test(test_what_the_kernel_refuses),
+        cmocka_unit_test(test_one_is_looked_up),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
