@@ -11,6 +11,7 @@
 
 #include "agent/carrier/control_socket.h"
 #include "agent/carrier/figures.h"
+#include "agent/carrier/own_user.h"
 #include "agent/carrier/streams.h"
 #include "common/acceptor.h"
 #include "common/cleanup.h"
@@ -20,6 +21,7 @@
 #include "common/event_clear.h"
 #include "common/log.h"
 #include "common/seldom.h"
+#include "common/socket_reset.h"
 #include "common/tunnel_end.h"
 
 enum { IDLE_EVERY_MS = 1000 };
@@ -40,6 +42,7 @@ struct carrier {
     struct tunnel_door *door;
     struct route route[PROTO_RANKS_MAX];
     struct event *on_tick;
+    struct own_user own_user; /* of routes */
     struct control_socket *control;
     struct figures_writer *writer;
     struct figures written;
@@ -184,7 +187,10 @@ static void on_came(void *ctx, int fd, const struct sockaddr_storage *from)
     struct route *route = ctx;
     struct carrier *c = route->carrier;
 
-    (void)from;
+    if (!own_user_has(&c->own_user, from, route->port, clock_now_ms())) {
+        socket_hang_up(&fd);
+        return;
+    }
     streams_add_near(c->streams, (size_t)(route - c->route), fd);
     tick_soon(c);
 }
@@ -207,6 +213,8 @@ static int open_routes(struct carrier *c)
 
     for (size_t i = 0; r == 0 && i < c->conf->n_routes; i++)
         r = open_route(c, &c->route[i], c->conf->route[i].rank);
+    if (r == 0 && c->conf->n_routes)
+        own_user_init(&c->own_user, c->route[0].port);
     return err_fold(r);
 }
 

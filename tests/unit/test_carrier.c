@@ -504,6 +504,52 @@ static void test_another_user(void **state)
     assert_true(a.ok);
 }
 
+/* A port on 127.0.0.1 is anybody's to dial; but a rank elsewhere is not. */
+static void dial_as_another_user(uint16_t port)
+{
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int fd;
+
+    if (setgid(65534) < 0 || setuid(65534) < 0)
+        _exit(3);
+    fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (connect(fd, (struct sockaddr *)&at, sizeof(at)) < 0)
+        _exit(4);
+    _exit(next_end(fd) == ECONNRESET ? 0 : 5);
+}
+
+static bool has_one_flow(const struct figures *f, const void *arg)
+{
+    (void)arg;
+    return flow_of_rank(f, 0)->n_streams == 1 && flow_of_rank(f, 1)->n_streams == 1;
+}
+
+static void test_another_user_at_a_route(void **state)
+{
+    struct world *w = *state;
+    int near[2], worker[2], status;
+
+    if (geteuid() != 0)
+        skip();
+    for (int rank = 0; rank < 2; rank++) {
+        pid_t pid = fork();
+
+        if (pid == 0)
+            dial_as_another_user(port_of(&w->head, rank));
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_int_equal(status, 0);
+        near[rank] = dial(port_of(&w->head, rank)); /* the control */
+        worker[rank] = take(w->worker[rank]);
+        put(near[rank], "own", 3);
+        expect(worker[rank], "own", 3);
+    }
+    look_until(&w->head, has_one_flow, NULL);
+    for (int rank = 0; rank < 2; rank++) {
+        close(near[rank]);
+        close(worker[rank]);
+    }
+}
+
 /* ---- how it starts ------------------------------------------------------------------------------------------------ */
 
 static void expect_exit(struct node *n, const char *arg, int status, const char *said)
@@ -565,6 +611,7 @@ int main(void)
         IN_A_WORLD(test_hello),
         IN_A_WORLD(test_odd_questions),
         IN_A_WORLD(test_another_user),
+        IN_A_WORLD(test_another_user_at_a_route),
         cmocka_unit_test(test_what_it_cannot_start_with),
     };
 
