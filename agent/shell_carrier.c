@@ -1,4 +1,4 @@
-/* Carriers: what one is started with, the coordinator that waits until it answers, what its ports stand for, and its figures. */
+/* Carriers: what one is started with, the coordinator that waits until it answers, and what its ports stand for. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,14 +15,14 @@
 #include "common/crypto.h"
 #include "common/log.h"
 
-static const char CONF_FILE[] = "conf", FIGURES_FILE[] = "figures";
+static const char CONF_FILE[] = "conf";
 
 void carried_destroy(struct carried **c)
 {
     if (!*c)
         return;
     carrier_probe_cancel(&(*c)->probe);
-    figures_reader_destroy(&(*c)->figures);
+    carrier_told_clear(&(*c)->told);
     agent_spec_destroy(&(*c)->held);
     free(*c);
     *c = NULL;
@@ -357,36 +357,5 @@ void shell_adopt_carriers(struct shell *s)
 
         if (c && !c->ended && unit[i].role == UNIT_COORDINATOR && !shell_carrier_of(s, c->id))
             shell_watch_coordinator(s, c, unit[i].addr);
-    }
-}
-
-/* ---- what it tells ----------------------------------------------------------------------------------------------- */
-
-static void sample_carrier(struct shell *s, struct child *c, struct agent_sample *sample)
-{
-    const struct unit_facts *unit = agent_unit(s->core, c->id);
-    char path[PROTO_PATH_MAX];
-    struct figures f;
-
-    if (!c->carried->figures && process_file_path(s->processes, c->id, FIGURES_FILE, path, sizeof(path)))
-        figures_open(path, &c->carried->figures); /* or with the next sample */
-    if (!unit || !c->carried->figures || !figures_read(c->carried->figures, &f))
-        return;
-    for (size_t i = 0; i < f.n_flows && sample->n_flows < PROTO_FLOWS_MAX; i++) {
-        struct rank_flow *flow = &sample->flow[sample->n_flows++];
-
-        *flow = f.flow[i];
-        flow->instance = unit->instance; /* whose it is is not for it to say */
-        flow->epoch = unit->epoch;
-    }
-}
-
-void shell_sample_flows(struct shell *s, struct agent_sample *sample)
-{
-    for (size_t i = 0; i < PROTO_UNITS_MAX; i++) {
-        struct child *c = &s->child[i];
-
-        if (c->id[0] && !c->ended && c->carried)
-            sample_carrier(s, c, sample);
     }
 }

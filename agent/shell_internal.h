@@ -3,7 +3,7 @@
 #define CARAVAN_AGENT_SHELL_INTERNAL_H
 
 #include "agent/carrier/conf.h"
-#include "agent/carrier/figures.h"
+#include "agent/carrier_told.h"
 #include "agent/carrier_probe.h"
 #include "agent/coordinator_watch.h"
 #include "agent/core/agent.h"
@@ -32,7 +32,7 @@ struct carried {
     char unit_id[PROTO_NAME_MAX];   /* of the worker or the coordinator that it is for; empty: that is not known */
     struct carrier_probe *probe;    /* NULL: nothing is asked */
     struct control_answer answer;   /* without routes until it has answered */
-    struct figures_reader *figures; /* NULL: not there yet */
+    struct carrier_told told;
     struct coordinator_spec *held;  /* of a coordinator that is started when it answers; NULL: of none */
     struct unit_facts held_unit;
 };
@@ -147,6 +147,8 @@ void shell_carrier_ended(struct shell *s, struct child *c);
 int shell_ask_carrier(struct shell *s, struct child *c, uint64_t deadline_ms); /* -> PROBED. 0 or negative errno */
 /* Follows the coordinators that were adopted, each as soon as it is known what its carrier's ports stand for. */
 void shell_adopt_carriers(struct shell *s);
+
+/* shell_flows.c: after its units. */
 void shell_sample_flows(struct shell *s, struct agent_sample *sample);
 
 /* shell_peers.c: neighbours and knocks. */

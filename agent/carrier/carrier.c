@@ -25,6 +25,7 @@
 #include "common/tunnel_end.h"
 
 enum { IDLE_EVERY_MS = 1000 };
+_Static_assert((int)IDLE_EVERY_MS < (int)FIGURES_LATE_MS, "the next one comes before it is late");
 
 /* Stands for a rank that is elsewhere: what a coordinator dials. */
 struct route {
@@ -45,8 +46,9 @@ struct carrier {
     struct own_user own_user; /* of routes */
     struct control_socket *control;
     struct figures_writer *writer;
-    struct figures written;
-    bool is_ticking; /* as often as while there are streams */
+    struct figures written; /* without its due_ms */
+    bool rests;             /* and that nothing has changed since was written, too */
+    bool is_ticking;        /* as often as while there are streams */
     struct seldom refused, bad;
 };
 
@@ -60,39 +62,45 @@ static void gather(const struct carrier *c, uint64_t now_ms, struct figures *ret
     tunnel_door_counts(c->door, &door);
     streams_counts(c->streams, &streams);
     memset(ret, 0, sizeof(*ret)); /* compared below, with what lies between its fields */
-    ret->written_ms = now_ms;
     ret->n_accepted = door.n_opened;
     ret->n_dialled = streams.n_dialled;
+    ret->n_unreached = streams.n_unreached;
     ret->n_half_open_dropped = door.n_dropped;
     memcpy(ret->n_refused, door.n_refused, sizeof(ret->n_refused));
     ret->n_bad_handshakes = door.n_bad + door.n_slow;
+    ret->n_strangers = c->own_user.n_refused + (c->control ? control_socket_refused(c->control) : 0);
+    ret->n_without_room = streams.n_without_room;
     ret->n_forged = streams.n_forged;
     ret->n_cut = streams.n_cut;
     ret->n_flows = streams_flows(c->streams, now_ms, ret->flow);
 }
 
-static void say_bad(struct carrier *c, const struct figures *now)
+static void say_bad(struct carrier *c, const struct figures *now, uint64_t now_ms)
 {
     uint64_t n = now->n_bad_handshakes + now->n_half_open_dropped;
 
     if (n == c->written.n_bad_handshakes + c->written.n_half_open_dropped)
         return;
-    if (seldom_count(&c->bad, now->written_ms))
+    if (seldom_count(&c->bad, now_ms))
         log_warn("door.bad", "n_bad=%" PRIu64 " n_dropped=%" PRIu64 " text=\"handshakes of no peer of ours\"",
                  now->n_bad_handshakes, now->n_half_open_dropped);
 }
 
-/* Nothing is written where nothing has changed: a disk that sleeps is not woken by an instance that waits for work. */
+/* What has changed is written; and then, once, that nothing has changed any more. */
 static void write_figures(struct carrier *c)
 {
+    uint64_t now_ms = clock_now_ms();
     struct figures now;
+    bool changed;
 
-    gather(c, clock_now_ms(), &now);
-    say_bad(c, &now);
-    c->written.written_ms = now.written_ms;
-    if (!memcmp(&c->written, &now, sizeof(now)))
+    gather(c, now_ms, &now);
+    say_bad(c, &now, now_ms);
+    changed = memcmp(&c->written, &now, sizeof(now)) != 0;
+    if (!changed && c->rests)
         return;
     c->written = now;
+    c->rests = !changed;
+    now.due_ms = changed ? now_ms + FIGURES_LATE_MS : 0;
     figures_write(c->writer, &now);
 }
 

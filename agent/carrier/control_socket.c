@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <event2/event.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -10,8 +11,10 @@
 
 #include "common/acceptor.h"
 #include "common/cleanup.h"
+#include "common/clock.h"
 #include "common/core/err.h"
 #include "common/log.h"
+#include "common/seldom.h"
 
 enum { BACKLOG = 8 };
 
@@ -28,6 +31,8 @@ struct control_socket {
     control_asked *asked;
     void *ctx;
     uint64_t count; /* of packets and clients */
+    uint64_t n_refused;
+    struct seldom refused;
     struct client client[CONTROL_CLIENTS_MAX];
 };
 
@@ -71,16 +76,20 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
         answer(c, packet, (size_t)n);
 }
 
-static bool is_allowed(int fd)
+static bool is_allowed(struct control_socket *s, int fd)
 {
     struct ucred who;
     socklen_t n = sizeof(who);
+    uint64_t times;
 
     if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &n) < 0)
         return false;
     if (who.uid == geteuid() || who.uid == 0)
         return true;
-    log_warn("control.refused", "uid=%u pid=%d", (unsigned)who.uid, (int)who.pid);
+    s->n_refused++;
+    times = seldom_count(&s->refused, clock_now_ms());
+    if (times)
+        log_warn("control.refused", "uid=%u pid=%d n=%" PRIu64, (unsigned)who.uid, (int)who.pid, times);
     return false;
 }
 
@@ -104,7 +113,7 @@ static void on_came(void *ctx, int fd, const struct sockaddr_storage *from)
     struct client *c;
 
     (void)from;
-    if (!is_allowed(fd)) {
+    if (!is_allowed(s, fd)) {
         close(fd);
         return;
     }
@@ -154,6 +163,11 @@ int control_socket_new(struct event_base *base, const char *path, control_asked 
     *ret = s;
     s = NULL;
     return 0;
+}
+
+uint64_t control_socket_refused(const struct control_socket *s)
+{
+    return s->n_refused;
 }
 
 void control_socket_destroy(struct control_socket **c)

@@ -14,6 +14,7 @@ typedef void control_asked(void *ctx, const struct control_question *q, struct c
 /* path: what stands there is replaced; short enough for a socket's name. ret: owned. 0; negative errno. */
 int control_socket_new(struct event_base *base, const char *path, control_asked *asked, void *ctx,
                        struct control_socket **ret);
-void control_socket_destroy(struct control_socket **c); /* NULL is fine */
+uint64_t control_socket_refused(const struct control_socket *s); /* how many of other users were hung up on */
+void control_socket_destroy(struct control_socket **c);          /* NULL is fine */
 
 #endif

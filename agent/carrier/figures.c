@@ -11,8 +11,9 @@
 
 #include "common/cleanup.h"
 #include "common/core/err.h"
+#include "common/core/sat.h"
 
-enum { FIGURES_VERSION = 1, TRIES = 8 };
+enum { FIGURES_VERSION = 2, TRIES = 8 };
 #define FIGURES_MAGIC UINT32_C(0x67667663) /* "cvfg" */
 
 struct image {
@@ -45,6 +46,15 @@ static uint64_t sum(const struct image *image)
         hash = (hash ^ word) * UINT64_C(0x100000001b3);
     }
     return hash;
+}
+
+uint64_t figures_refused(const struct figures *f)
+{
+    uint64_t n = sat_add(f->n_bad_handshakes, f->n_half_open_dropped);
+
+    for (size_t i = 0; i < TUNNEL_VERDICT_N; i++)
+        n = sat_add(n, f->n_refused[i]);
+    return sat_add(n, sat_add(f->n_strangers, f->n_without_room));
 }
 
 /* ---- writing ---- */
@@ -134,19 +144,17 @@ static bool is_sound(const struct image *image)
     return true;
 }
 
-/* 0; -EAGAIN: no such sum; -EPROTO: not one of ours. */
+/* 0; FIGURES_E_NONE: no such sum; FIGURES_E_FOREIGN; negative errno. */
 static int read_image(int fd, struct image *ret)
 {
     ssize_t n = pread(fd, ret, sizeof(*ret), 0);
 
-    if (n < 0 && errno != EINTR)
-        return -errno;
     if (n < 0)
-        return -EAGAIN;
+        return errno == EINTR ? FIGURES_E_NONE : err_raise(-errno);
     if (n != sizeof(*ret) || ret->magic != FIGURES_MAGIC || ret->version != FIGURES_VERSION ||
         ret->n_bytes != sizeof(*ret))
-        return -EPROTO;
-    return ret->sum == sum(ret) ? 0 : -EAGAIN;
+        return FIGURES_E_FOREIGN;
+    return ret->sum == sum(ret) ? 0 : FIGURES_E_NONE;
 }
 
 int figures_open(const char *path, struct figures_reader **ret)
@@ -161,25 +169,29 @@ int figures_open(const char *path, struct figures_reader **ret)
     if (r->fd < 0)
         return err_raise(-errno);
     res = read_image(r->fd, &image);
-    if (res < 0 && res != -EAGAIN)
-        return err_raise(res);
+    if (res < 0 || res == FIGURES_E_FOREIGN)
+        return res < 0 ? err_pass(res) : res;
     *ret = r;
     r = NULL;
     return 0;
 }
 
 /* A writer needs microseconds: who meets it twice waits for nobody, and has the next report. */
-bool figures_read(struct figures_reader *r, struct figures *ret)
+int figures_read(struct figures_reader *r, uint64_t now_ms, struct figures *ret)
 {
     struct image image;
-    int res = -EAGAIN;
+    int res = FIGURES_E_NONE;
 
-    for (int i = 0; i < TRIES && res == -EAGAIN; i++)
+    for (int i = 0; i < TRIES && res == FIGURES_E_NONE; i++)
         res = read_image(r->fd, &image);
-    if (res < 0 || !image.n_writes || !is_sound(&image))
-        return false;
+    if (res)
+        return res < 0 ? err_pass(res) : res;
+    if (!image.n_writes)
+        return FIGURES_E_NONE;
+    if (!is_sound(&image))
+        return FIGURES_E_FOREIGN;
     *ret = image.f;
-    return true;
+    return ret->due_ms && now_ms > ret->due_ms ? FIGURES_E_LATE : 0;
 }
 
 void figures_reader_destroy(struct figures_reader **r)

@@ -2,7 +2,10 @@
  * number read, nobody waits for the other; it outlives both, and is of one boot.
  *
  * Whoever reads finds out by a sum over all of it whether that is whole, half written, or damaged. A lock in the mapping
- * would do for the first two; but a mapping of a file that somebody cuts short ends its reader by a signal. */
+ * would do for the first two; but a mapping of a file that somebody cuts short ends its reader by a signal.
+ *
+ * It is not written while nothing changes, so that a disk may sleep beside an instance that waits for work. Each time says by
+ * when the next one comes: one that does not keep that has been stopped, or cannot go on. */
 #ifndef CARAVAN_AGENT_CARRIER_FIGURES_H
 #define CARAVAN_AGENT_CARRIER_FIGURES_H
 
@@ -13,17 +16,27 @@
 #include "common/core/protocol.h"
 #include "common/core/tunnel_claim.h"
 
-enum { FIGURES_EVERY_MS = 250 /* the carrier writes, while it has streams; ages are as of then */ };
+enum {
+    FIGURES_EVERY_MS = 250, /* the carrier looks, while it has streams; ages are as of then */
+    FIGURES_LATE_MS = 2000  /* what has changed is followed by another one within */
+};
 
 struct figures {
-    uint64_t written_ms; /* CLOCK_MONOTONIC of this boot */
-    uint64_t n_accepted, n_dialled, n_half_open_dropped;
+    uint64_t due_ms; /* CLOCK_MONOTONIC of this boot: the next one comes before; 0: when something changes */
+    uint64_t n_accepted, n_dialled;
+    uint64_t n_unreached; /* streams that were begun, and their other side could not be had */
+    /* Who was turned away: */
     uint64_t n_refused[TUNNEL_VERDICT_N]; /* handshakes, by what they were told */
     uint64_t n_bad_handshakes;            /* no peer of ours, changed bytes, or too slow */
-    uint64_t n_forged, n_cut;             /* streams that ended so */
+    uint64_t n_half_open_dropped;
+    uint64_t n_strangers;     /* other users of this machine, at a rank's port or the control socket */
+    uint64_t n_without_room;  /* for a stream more */
+    uint64_t n_forged, n_cut; /* streams that ended so */
     size_t n_flows;
     struct rank_flow flow[PROTO_RANKS_MAX + 1];
 };
+
+uint64_t figures_refused(const struct figures *f); /* the sum of those who were turned away */
 
 struct figures_writer;
 /* Makes the file anew; one of that name is replaced, and goes on for who has it open. ret: owned. 0 or negative errno. */
@@ -31,11 +44,16 @@ int figures_create(const char *path, struct figures_writer **ret);
 void figures_write(struct figures_writer *w, const struct figures *f);
 void figures_writer_destroy(struct figures_writer **w);
 
+enum {
+    FIGURES_E_NONE = 1, /* nothing whole was written yet */
+    FIGURES_E_LATE,     /* *ret is what was written last; more should have come by now */
+    FIGURES_E_FOREIGN   /* of another build of the carrier, which has other fields; damaged */
+};
 struct figures_reader;
-/* 0; negative errno, also where the file is not one of ours. */
+/* 0; FIGURES_E_FOREIGN; negative errno. */
 int figures_open(const char *path, struct figures_reader **ret);
-/* false: nothing whole was written yet, or what is there is out of its bounds; *ret is as it was. */
-bool figures_read(struct figures_reader *r, struct figures *ret);
+/* now_ms: CLOCK_MONOTONIC. 0; FIGURES_E_...; negative errno. *ret is as it was where there is nothing to be had. */
+int figures_read(struct figures_reader *r, uint64_t now_ms, struct figures *ret);
 void figures_reader_destroy(struct figures_reader **r);
 
 #endif

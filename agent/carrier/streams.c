@@ -59,6 +59,7 @@ static struct entry *entry_add(struct streams *set, struct place *place)
         place->n++;
         return e;
     }
+    set->counts.n_without_room++;
     n = seldom_count(&place->refused, clock_now_ms());
     if (n)
         log_warn("stream.refused", "rank=%" PRId32 " text=\"no room for another one\" n_open=%zu n=%" PRIu64,
@@ -132,6 +133,7 @@ static void on_ended(void *ctx, const struct stream_ending *how)
         e->set->counts.n_cut += how->end == RELAY_CUT;
         say_ended(e, how);
     } else {
+        e->set->counts.n_unreached++;
         say_unreached(e->place, how);
     }
     entry_drop(e);

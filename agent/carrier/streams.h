@@ -19,6 +19,8 @@ enum { STREAMS_PER_RANK = 64, STREAMS_TO_COORDINATOR = 256, STREAMS_RANKS_MAX = 
 
 struct streams_counts {
     uint64_t n_dialled;       /* through the tunnel, that stood */
+    uint64_t n_unreached;     /* whose other side could not be had */
+    uint64_t n_without_room;  /* were never begun */
     uint64_t n_forged, n_cut; /* ended so: common/relay.h */
 };
 

@@ -26,7 +26,7 @@ static void fill_flow(const struct instance *i, size_t r, struct view_rank *v)
     v->has_flow = near || far;
     if (v->has_flow)
         v->flow = far ? *far : *near;
-    if (near && far && near->oldest[0])
+    if (near && far && near->oldest[0] && !far->blind[0])
         v->away_ms = sat_sub(near->oldest_ms, far_ms);
 }
 

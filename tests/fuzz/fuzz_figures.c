@@ -49,11 +49,16 @@ void fuzz_one(const uint8_t *data, size_t size)
 {
     CLEANUP(figures_reader_destroy) struct figures_reader *r = NULL;
     struct figures f;
+    int res;
 
     if (size && data[0] == 's')
         put_image(data + 1, size - 1);
     else
         put(data, size);
-    if (figures_open(path, &r) == 0 && figures_read(r, &f))
+    res = figures_open(path, &r);
+    if (res == 0)
+        res = figures_read(r, 1, &f);
+    FUZZ_CHECK(res >= 0);
+    if (res == 0 || res == FIGURES_E_LATE)
         check(&f);
 }

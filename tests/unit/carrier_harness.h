@@ -22,6 +22,7 @@
 #include "agent/carrier/conf.h"
 #include "agent/carrier/control.h"
 #include "agent/carrier/figures.h"
+#include "common/clock.h"
 #include "common/crypto.h"
 
 enum { LIMIT_MS = 60000 };
@@ -227,7 +228,9 @@ static inline struct figures look(const struct node *n)
     struct figures f;
 
     for (int i = 0; i < LIMIT_MS; i++) {
-        if (figures_read(n->figures, &f))
+        int r = figures_read(n->figures, clock_now_ms(), &f);
+
+        if (r == 0 || r == FIGURES_E_LATE)
             return f;
         usleep(1000);
     }

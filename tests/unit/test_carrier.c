@@ -411,6 +411,62 @@ static void test_what_is_held(void **state)
     close(worker);
 }
 
+static bool rests(const struct figures *f, const void *arg)
+{
+    (void)arg;
+    return f->due_ms == 0;
+}
+
+static void wait_until_late(const struct node *n)
+{
+    struct figures f;
+
+    for (int i = 0; i < LIMIT_MS / 10; i++) {
+        if (figures_read(n->figures, clock_now_ms(), &f) == FIGURES_E_LATE)
+            return;
+        usleep(10000);
+    }
+    fail_msg("it is never late");
+}
+
+static bool has_a_stream(const struct figures *f, const void *arg)
+{
+    (void)arg;
+    return flow_of_rank(f, 1)->n_streams == 1;
+}
+
+/* One in which nothing moves says nothing more, and owes nothing; one that was stopped while something waited is late. */
+static void test_what_it_owes(void **state)
+{
+    struct world *w = *state;
+    uint32_t rank = 1;
+    int near, worker;
+
+    look_until(&w->head, rests, NULL);
+    near = dial(port_of(&w->head, 1));
+    worker = take(w->worker[1]);
+    look_until(&w->head, has_a_stream, NULL);
+    look_until(&w->head, rests, NULL);
+    put(near, hello, sizeof(hello));
+    expect(worker, hello, sizeof(hello));
+    put(worker, hello_answer, sizeof(hello_answer));
+    expect(near, hello_answer, sizeof(hello_answer));
+    put(near, get_tensor, sizeof(get_tensor));
+    look_until(&w->head, waits_for_tensor, &rank);
+    assert_int_equal(kill(w->head.pid, SIGSTOP), 0);
+    wait_until_late(&w->head);
+    assert_int_equal(kill(w->head.pid, SIGCONT), 0);
+    close(near);
+    close(worker);
+    look_until(&w->head, rests, NULL);
+}
+
+static bool has_refused_and_missed(const struct figures *f, const void *arg)
+{
+    (void)arg;
+    return f->n_unreached == 1 && f->n_strangers == (geteuid() == 0 ? 2 : 0);
+}
+
 /* ---- what it is asked --------------------------------------------------------------------------------------------- */
 
 static void test_hello(void **state)
@@ -544,6 +600,12 @@ static void test_another_user_at_a_route(void **state)
         expect(worker[rank], "own", 3);
     }
     look_until(&w->head, has_one_flow, NULL);
+    close(w->worker[0]); /* a rank that cannot be had is told of, too */
+    w->worker[0] = -1;
+    close(near[0]);
+    near[0] = dial(port_of(&w->head, 0));
+    assert_int_equal(next_end(near[0]), ECONNRESET);
+    look_until(&w->head, has_refused_and_missed, NULL);
     for (int rank = 0; rank < 2; rank++) {
         close(near[rank]);
         close(worker[rank]);
@@ -608,6 +670,7 @@ int main(void)
         IN_A_WORLD(test_what_it_tells_of_a_rank),
         IN_A_WORLD(test_what_is_not_understood),
         IN_A_WORLD(test_what_is_held),
+        IN_A_WORLD(test_what_it_owes),
         IN_A_WORLD(test_hello),
         IN_A_WORLD(test_odd_questions),
         IN_A_WORLD(test_another_user),

@@ -338,6 +338,11 @@ static void test_both_ends_are_put_together(void **state)
     assert_int_equal(rank_of(1).away_ms, 1000);
     assert_int_equal(rank_of(0).share_permille, 250);
     assert_int_equal(rank_of(1).share_permille, 750);
+    strcpy(far()->blind, "stale"); /* then nobody knows where it waits */
+    far()->oldest[0] = '\0';
+    pass_reporting(500, 2);
+    assert_int_equal(rank_of(1).away_ms, 0);
+    assert_string_equal(rank_of(1).flow.blind, "stale");
 }
 
 static void test_what_was_seen_goes_with_its_epoch(void **state)

@@ -1,0 +1,47 @@
+/* What carriers tell, for the samples. */
+#include <stdio.h>
+#include <string.h>
+
+#include "agent/shell_internal.h"
+#include "common/clock.h"
+
+static const char FIGURES_FILE[] = "figures";
+
+/* false: nothing is known of it yet. */
+static bool read_figures(struct shell *s, struct child *c, struct figures *ret)
+{
+    const struct unit_facts *of = agent_unit(s->core, c->carried->unit_id);
+    char path[PROTO_PATH_MAX];
+    int r;
+
+    if (!process_file_path(s->processes, c->id, FIGURES_FILE, path, sizeof(path)))
+        return false;
+    r = carrier_told_read(&c->carried->told, path, c->id, clock_now_ms(), ret);
+    if (r == CARRIER_TOLD_E_UNREAD && of)
+        carrier_told_unread(of, &c->carried->answer, ret);
+    return r == 0 || (r == CARRIER_TOLD_E_UNREAD && of);
+}
+
+static void take_flows(const struct unit_facts *unit, const struct figures *f, struct agent_sample *sample)
+{
+    for (size_t i = 0; i < f->n_flows && sample->n_flows < PROTO_FLOWS_MAX; i++) {
+        struct rank_flow *flow = &sample->flow[sample->n_flows++];
+
+        *flow = f->flow[i];
+        flow->instance = unit->instance; /* whose it is is not for it to say */
+        flow->epoch = unit->epoch;
+    }
+}
+
+void shell_sample_flows(struct shell *s, struct agent_sample *sample)
+{
+    for (size_t i = 0; i < PROTO_UNITS_MAX; i++) {
+        struct child *c = &s->child[i];
+        const struct unit_facts *unit = c->id[0] && !c->ended && c->carried ? agent_unit(s->core, c->id) : NULL;
+        struct figures f;
+
+        if (!unit || !read_figures(s, c, &f))
+            continue;
+        take_flows(unit, &f, sample);
+    }
+}
