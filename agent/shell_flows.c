@@ -33,6 +33,15 @@ static void take_flows(const struct unit_facts *unit, const struct figures *f, s
     }
 }
 
+static void take_counts(const char *unit_id, const struct figures *f, struct agent_sample *sample)
+{
+    for (size_t i = 0; i < sample->n_units; i++)
+        if (!strcmp(sample->unit[i].id, unit_id)) {
+            sample->unit[i].n_refused = figures_refused(f);
+            sample->unit[i].n_unreached = f->n_unreached;
+        }
+}
+
 void shell_sample_flows(struct shell *s, struct agent_sample *sample)
 {
     for (size_t i = 0; i < PROTO_UNITS_MAX; i++) {
@@ -43,5 +52,6 @@ void shell_sample_flows(struct shell *s, struct agent_sample *sample)
         if (!unit || !read_figures(s, c, &f))
             continue;
         take_flows(unit, &f, sample);
+        take_counts(c->id, &f, sample);
     }
 }

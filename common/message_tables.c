@@ -141,6 +141,8 @@ static const struct field unit_fields[] = {
     {U32(closed_streams)},
     {U64(n_decode)},
     {U64(http_silent_ms)},
+    {U64(n_refused)},
+    {U64(n_unreached)},
 };
 MAP(unit, unit_fields);
 #undef P

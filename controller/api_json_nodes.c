@@ -43,6 +43,8 @@ static int put_health(json_t *o, const struct unit_facts *u)
     bad |= json_put_bool(o, "retransmits", u->retransmits);
     bad |= json_put_uint(o, "closed_streams", u->closed_streams);
     bad |= json_put_uint(o, "http_silent_ms", u->http_silent_ms);
+    bad |= json_put_uint(o, "refused", u->n_refused);
+    bad |= json_put_uint(o, "unreached", u->n_unreached);
     return bad;
 }
 

@@ -179,6 +179,26 @@ static void print_node_age(const struct page *p, const char *name)
     }
 }
 
+static void node_count(const struct page *p, const char *name, const struct view_node *n, uint64_t count)
+{
+    char text[24];
+
+    snprintf(text, sizeof(text), "%" PRIu64, count);
+    node_sample(p, name, n, text);
+}
+
+static void print_carrier_refused(const struct page *p, const char *name)
+{
+    for (size_t i = 0; p->view && i < p->view->n_nodes; i++)
+        node_count(p, name, &p->view->node[i], p->view->node[i].n_refused);
+}
+
+static void print_carrier_unreached(const struct page *p, const char *name)
+{
+    for (size_t i = 0; p->view && i < p->view->n_nodes; i++)
+        node_count(p, name, &p->view->node[i], p->view->node[i].n_unreached);
+}
+
 static void device_sample(const struct page *p, const char *name, const struct view_node *n,
                           const struct device_facts *d, const char *kind)
 {
@@ -406,6 +426,11 @@ static const struct {
      metrics_rank_round_trips},
     {"caravan_rank_graph_seconds_total", "counter", "Time between graphs given to a rank and their answers.",
      metrics_rank_graphs},
+    {"caravan_carrier_refused_total", "counter",
+     "Connections that a node's carriers have turned away: strangers, claims that nobody granted, too many.",
+     print_carrier_refused},
+    {"caravan_carrier_unreached_total", "counter", "Streams of a node's carriers whose other side could not be had.",
+     print_carrier_unreached},
     {"caravan_coordinator_starts_total", "counter", "Coordinators started.", print_starts},
     {"caravan_transitions_refused_total", "counter", "State transitions refused.", print_refusals},
     {"caravan_gateway_requests_total", "counter", "Requests to /v1 by model and status code.", print_requests},

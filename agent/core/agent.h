@@ -116,6 +116,7 @@ struct agent_unit_sample {
     uint32_t closed_streams;
     bool devices_busy; /* one of its devices did something since the last sample, or cannot be read */
     uint64_t n_decode, http_silent_ms;
+    uint64_t n_refused, n_unreached; /* a carrier that told */
 };
 
 struct agent_sample {

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "agent/core/state.h"
+#include "common/core/sat.h"
 #include "common/core/text.h"
 
 enum { FROZEN_TOLD_MS = 1000 /* below it is noise, and would put the units into every report */ };
@@ -42,6 +43,8 @@ static bool take_unit(struct unit *u, const struct agent_unit_sample *from, uint
     changed |= set(&f->cpu_ms, from->cpu_ms);
     changed |= set(&f->n_decode, from->n_decode);
     changed |= set(&f->http_silent_ms, from->http_silent_ms);
+    changed |= set(&f->n_refused, sat_max(f->n_refused, from->n_refused)); /* 0 where it could not be read this time */
+    changed |= set(&f->n_unreached, sat_max(f->n_unreached, from->n_unreached));
     changed |= set(&f->frozen_ms, frozen_ms(u, from, now_ms));
     return changed;
 }

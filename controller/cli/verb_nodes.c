@@ -70,15 +70,33 @@ static void print_brake(const json_t *answer)
                       json_text_of(brake, "text", "silent nodes are not given up"));
 }
 
+/* By the carriers that it has now. */
+static uint64_t refused_of(const json_t *node)
+{
+    uint64_t n = 0;
+    size_t i;
+    json_t *unit;
+
+    json_array_foreach(json_object_get(node, "units"), i, unit)
+    {
+        n += json_uint_of(unit, "refused", 0);
+    }
+    return n;
+}
+
 /* What is the matter with it, below the table. */
 static void print_troubles(const json_t *node)
 {
+    uint64_t n_refused = refused_of(node);
     const char *name = json_text_of(node, "name", "?"), *reason = json_text_of(node, "reason", "");
 
     if (*reason)
         show_line("%s: %s", name, reason);
     if (*json_text_of(node, "build_problem", ""))
         show_line("%s: %s", name, json_text_of(node, "build_problem", ""));
+    if (n_refused)
+        show_line("%s: its carriers have turned away %" PRIu64 " connection%s; the units' logs say whose", name,
+                  n_refused, n_refused == 1 ? "" : "s");
 }
 
 static void print_nodes(const json_t *answer)

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "common/core/err.h"
+#include "common/core/sat.h"
 #include "common/core/text.h"
 #include "controller/core/brake.h"
 #include "controller/core/effects.h"
@@ -127,6 +128,28 @@ void node_set_carrier(struct step *s, struct node *n, const struct node *carrier
 
 /* ---- report ----------------------------------------------------------------------------------------------------- */
 
+/* As it was told before; NULL: it is new. */
+static const struct unit_facts *same_unit(const struct node *n, const struct unit_facts *unit)
+{
+    for (size_t i = 0; i < (n->units ? n->units->n : 0); i++)
+        if (!strcmp(n->units->unit[i].id, unit->id))
+            return &n->units->unit[i];
+    return NULL;
+}
+
+/* What grew is added to the node's own counts, which outlive the carrier. An agent that was started anew may not have read its
+ * carrier's yet: counts that went back stay as they were. */
+static void count_carrier(struct node *n, struct unit_facts *unit)
+{
+    const struct unit_facts *before = same_unit(n, unit);
+    uint64_t n_refused = before ? before->n_refused : 0, n_unreached = before ? before->n_unreached : 0;
+
+    unit->n_refused = sat_max(unit->n_refused, n_refused);
+    unit->n_unreached = sat_max(unit->n_unreached, n_unreached);
+    n->n_refused = sat_add(n->n_refused, unit->n_refused - n_refused);
+    n->n_unreached = sat_add(n->n_unreached, unit->n_unreached - n_unreached);
+}
+
 static int take_units(struct step *s, struct node *n, const struct report *report)
 {
     size_t n_bytes = report->n_units * sizeof(struct unit_facts);
@@ -140,6 +163,8 @@ static int take_units(struct step *s, struct node *n, const struct report *repor
     for (size_t i = 0; i < list->n; i++)
         if (list->unit[i].role == UNIT_WORKER && list->unit[i].rpc.major)
             n->hello.rpc = list->unit[i].rpc;
+        else if (list->unit[i].role == UNIT_CARRIER)
+            count_carrier(n, &list->unit[i]);
     return err_fold(journal_replace(&s->journal, &n->units, list, free));
 }
 

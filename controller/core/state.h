@@ -83,7 +83,8 @@ struct node {
     struct unit_list *units;  /* owned; NULL: none told yet */
     struct inventory *models; /* owned; NULL: none told yet */
     uint32_t n_unknown_fields;
-    size_t n_leases; /* what it says that it has promised */
+    uint64_t n_refused, n_unreached; /* by all its carriers, since we know it; as unit_facts has them */
+    size_t n_leases;                 /* what it says that it has promised */
     struct lease_facts lease[PROTO_UNITS_MAX];
     bool draining, retired; /* an operator's word, durable; the state follows it where it can */
     uint64_t drain_task;    /* 0: none */

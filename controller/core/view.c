@@ -42,6 +42,8 @@ static void fill_node(const struct cluster *c, const struct node *n, uint64_t no
         memcpy(v->unit, n->units->unit, n->units->n * sizeof(v->unit[0]));
     v->n_models = n->models ? n->models->n : 0;
     v->n_unknown_fields = n->n_unknown_fields;
+    v->n_refused = n->n_refused;
+    v->n_unreached = n->n_unreached;
     if (carrier)
         memcpy(v->via, carrier->hello.name, sizeof(v->via));
     v->own_host = brake_own_host(c, n);

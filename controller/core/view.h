@@ -76,10 +76,11 @@ struct view_node {
     size_t n_units;
     struct unit_facts unit[PROTO_UNITS_MAX];
     size_t n_models;
-    uint32_t n_unknown_fields;   /* counted from its messages */
-    char via[PROTO_NAME_MAX];    /* the neighbour that carries for it; empty: its own link */
-    bool own_host;               /* the leader's machine */
-    char reason[PROTO_TEXT_MAX]; /* why it is in its state, where that is not a good one */
+    uint32_t n_unknown_fields;       /* counted from its messages */
+    uint64_t n_refused, n_unreached; /* by all its carriers until now; as unit_facts has them */
+    char via[PROTO_NAME_MAX];        /* the neighbour that carries for it; empty: its own link */
+    bool own_host;                   /* the leader's machine */
+    char reason[PROTO_TEXT_MAX];     /* why it is in its state, where that is not a good one */
 };
 
 enum { VIEW_TRIES_MAX = 6 };

@@ -248,6 +248,14 @@ static void fill_report_carried(struct message *m)
                                     .blind = "version"};
 }
 
+/* A node whose carrier was knocked at by others, and could not reach somebody. */
+static void fill_report_refused(struct message *m)
+{
+    fill_report_carried(m);
+    m->report->unit[0].n_refused = 1234567;
+    m->report->unit[0].n_unreached = 3;
+}
+
 static void command(struct message *m, enum command_kind kind)
 {
     m->kind = MESSAGE_COMMAND;
@@ -504,6 +512,7 @@ const struct message_sample message_samples[] = {
     {"report_full", fill_report_full},
     {"report_watched", fill_report_watched},
     {"report_carried", fill_report_carried},
+    {"report_refused", fill_report_refused},
     {"command_lease", fill_lease},
     {"command_start_worker", fill_worker},
     {"command_start_worker_with_peer", fill_worker_with_peer},
@@ -634,6 +643,8 @@ static void random_unit(uint64_t *rng, struct unit_facts *u)
     u->closed_streams = small(rng);
     u->n_decode = number(rng);
     u->http_silent_ms = number(rng);
+    u->n_refused = number(rng);
+    u->n_unreached = number(rng);
     u->exit = (struct exit_facts){below(rng, 2), (int32_t)small(rng), (int32_t)small(rng)};
     u->n_devices = count(rng, PROTO_DEVICES_MAX);
     for (size_t i = 0; i < u->n_devices; i++) {

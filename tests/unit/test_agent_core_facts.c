@@ -52,7 +52,12 @@ static void test_what_is_told_when_it_changes(void **state)
     coordinator.http_silent_ms = 1200;
     sampled(4000);
     EXPECT("report units 2 lease a/1 100\n");
+    worker.n_refused = 7;
+    worker.n_unreached = 2;
     sampled(4500);
+    EXPECT("report units 2 lease a/1 100\n");
+    worker.n_refused = worker.n_unreached = 0; /* could not be read this time: no news */
+    sampled(5000);
     EXPECT("report lease a/1 100\n");
     w = agent_unit(h.agent, "w1000");
     c = agent_unit(h.agent, "c1001");
@@ -60,6 +65,8 @@ static void test_what_is_told_when_it_changes(void **state)
     assert_int_equal(c->closed_streams, 2);
     assert_int_equal(c->n_decode, 7);
     assert_int_equal(c->http_silent_ms, 1200);
+    assert_int_equal(w->n_refused, 7);
+    assert_int_equal(w->n_unreached, 2);
 }
 
 static void test_a_stopped_worker_is_told_idle_too(void **state)

@@ -141,10 +141,11 @@ static void test_nodes(void **state)
         "peer_addr", "key",           "version",  "boot_id", "build", "build_problem", "rpc",       "transport",
         "age_ms",    "load_permille", "memory",   "devices", "units", "models",        "instances", NULL};
     static const char *const unit[] = {
-        "id",      "role", "state",     "standing", "instance",   "epoch",       "rank",           "addr",
-        "port",    "pid",  "rss_bytes", "cpu_ms",   "proc_state", "rpc",         "restarts",       "adopted",
-        "devices", "exit", "stopped",   "dying",    "frozen_ms",  "retransmits", "closed_streams", "http_silent_ms",
-        NULL};
+        "id",         "role",      "state",     "standing",    "instance",       "epoch",
+        "rank",       "addr",      "port",      "pid",         "rss_bytes",      "cpu_ms",
+        "proc_state", "rpc",       "restarts",  "adopted",     "devices",        "exit",
+        "stopped",    "dying",     "frozen_ms", "retransmits", "closed_streams", "http_silent_ms",
+        "refused",    "unreached", NULL};
     static const char *const device[] = {
         "name", "kind", "description", "total_bytes", "free_bytes", "utilization_permille", "temperature_c", NULL};
     struct view *v = lab_view(INSTANCE_READY, 18080);

@@ -301,6 +301,48 @@ static void test_what_a_gpu_holds_is_what_the_log_said(void **state)
     assert_int_equal(p.host_leased_bytes, w.plan.host_bytes);
 }
 
+/* ---- what carriers turned away -------------------------------------------------------------------------------------- */
+
+static void told_refused(const char *unit, uint64_t n_refused, uint64_t n_unreached)
+{
+    struct message *m = report_of(1);
+    struct unit_facts *u = &m->report->unit[m->report->n_units++];
+
+    *u = (struct unit_facts){.role = UNIT_CARRIER, .rank = -1, .n_refused = n_refused, .n_unreached = n_unreached};
+    snprintf(u->id, sizeof(u->id), "%s", unit);
+    hear(1, m);
+}
+
+static void expect_refused(uint64_t n_refused, uint64_t n_unreached)
+{
+    struct view *v = view_now();
+
+    assert_int_equal(v->node[0].n_refused, n_refused);
+    assert_int_equal(v->node[0].n_unreached, n_unreached);
+    view_unref(&v);
+}
+
+/* A node's counts grow with those of its carriers, and stay when one of them ends. */
+static void test_refusals_of_carriers_are_summed_up(void **state)
+{
+    static const struct {
+        const char *unit;
+        uint64_t told[2], sum[2];
+    } rows[] = {
+        {"x-1", {0, 0}, {0, 0}}, {"x-1", {5, 1}, {5, 1}},
+        {"x-1", {5, 1}, {5, 1}}, {"x-1", {0, 0}, {5, 1}}, /* its agent was started anew and has not read it yet */
+        {"x-1", {6, 1}, {6, 1}}, {"x-2", {2, 1}, {8, 2}}, /* of the next epoch */
+        {"x-2", {3, 3}, {9, 4}},
+    };
+
+    (void)state;
+    join(1);
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        told_refused(rows[i].unit, rows[i].told[0], rows[i].told[1]);
+        expect_refused(rows[i].sum[0], rows[i].sum[1]);
+    }
+}
+
 /* ---- the rest ------------------------------------------------------------------------------------------------------ */
 
 static void test_the_view_shows_what_was_reported(void **state)
@@ -356,6 +398,7 @@ int main(void)
         TEST(test_what_is_promised_and_what_of_it_is_held),
         TEST(test_what_a_gpu_holds_is_what_the_log_said),
         TEST(test_the_view_shows_what_was_reported),
+        TEST(test_refusals_of_carriers_are_summed_up),
         TEST(test_a_refused_deploy_names_its_task_and_instance),
     };
 

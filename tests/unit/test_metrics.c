@@ -98,6 +98,8 @@ static char *full_page(void)
     v->instance[0].attempts = 2;
     v->node[0].device[0].utilization_permille = 250;
     v->node[0].device[0].temperature_c = -3;
+    v->node[0].n_refused = 1234567;
+    v->node[1].n_unreached = 3;
     metrics_gateway_request(m, "m", 200);
     metrics_gateway_request(m, "m", 200);
     metrics_gateway_request(m, "m", 418);
@@ -135,6 +137,9 @@ static void test_figures(void **state)
     assert_null(strstr(text, "caravan_rank_bytes_total{" M ",rank=\"0\"")); /* nobody told */
     assert_line(text, "caravan_instance_attempts{model=\"a\\\"b\\\\c\",unit=\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"} 2");
     assert_line(text, "caravan_node_up{node=\"n1-01010101\"} 1");
+    assert_line(text, "caravan_carrier_refused_total{node=\"n1-01010101\"} 1234567");
+    assert_line(text, "caravan_carrier_refused_total{node=\"n1-02020202\"} 0");
+    assert_line(text, "caravan_carrier_unreached_total{node=\"n1-02020202\"} 3");
     assert_line(text, "caravan_node_up{node=\"n1-02020202\"} 0");
     assert_line(text, "caravan_node_last_report_seconds{node=\"n1-01010101\"} 1.120");
     assert_line(text, "caravan_device_memory_bytes{node=\"n1-01010101\",device=\"CPU\",kind=\"free\"} 6000");
