@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <event2/event.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -11,6 +12,7 @@
 #include "common/clock.h"
 #include "common/core/err.h"
 #include "common/host.h"
+#include "common/log.h"
 #include "common/socket_reset.h"
 
 /* Until `relay` is there, `dial` or `on_connected` waits for the goal. */
@@ -48,10 +50,22 @@ static void on_sent(void *ctx, enum relay_direction direction, size_t n_bytes)
         rpc_frames_written(&s->frames, n_bytes, clock_now_ms());
 }
 
+/* How a load was made up, on the stream that loaded. */
+static void say_fed(const struct stream *s)
+{
+    struct feeding_counts n = s->feeding ? feeding_counts(s->feeding) : (struct feeding_counts){0};
+
+    if (n.n_fed || n.n_wrong || n.n_not_here)
+        log_info("feed.ended",
+                 "rank=%" PRIu32 " fed=%" PRIu64 " fed_bytes=%" PRIu64 " wrong=%" PRIu64 " not_here=%" PRIu64,
+                 s->goal->claim.rank, n.n_fed, n.fed_bytes, n.n_wrong, n.n_not_here);
+}
+
 static void on_ended(void *ctx, enum relay_end end, int error)
 {
     struct stream *s = ctx;
 
+    say_fed(s);
     s->calls.ended(s->calls.ctx, &(struct stream_ending){.stood = true, .end = end, .error = error});
 }
 

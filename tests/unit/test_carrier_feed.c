@@ -93,6 +93,7 @@ static void test_fed(void **state)
     uint8_t question[QUESTION_BYTES] = {7, 56, 1}, head[HEAD_BYTES] = {6};
     const uint8_t *data = model_big(&w->model, 1);
     int near = dial(port_of(&w->head, 1)), worker = take(w->worker);
+    char said[4096], fed[128];
     struct figures f;
 
     put(near, hello, sizeof(hello));
@@ -117,6 +118,9 @@ static void test_fed(void **state)
     assert_int_equal(flow_of_rank(&f, 1)->request_bytes, sizeof(hello) + sizeof(question));
     close(near);
     close(worker);
+    wait_for_word(&w->node, "feed.ended", said, sizeof(said));
+    snprintf(fed, sizeof(fed), "rank=1 fed=1 fed_bytes=%d wrong=0 not_here=0", BIG_BYTES);
+    assert_non_null(strstr(said, fed));
 }
 
 int main(void)
