@@ -57,11 +57,6 @@ uint8_t seal_choose(uint8_t offered)
     return both & SEAL_AES_256_GCM ? SEAL_AES_256_GCM : both & SEAL_CHACHA20_POLY1305;
 }
 
-bool seal_is_choice(uint8_t offered, uint8_t chosen)
-{
-    return (chosen == SEAL_AES_256_GCM || chosen == SEAL_CHACHA20_POLY1305) && (offered & chosen);
-}
-
 /* ---- keys --------------------------------------------------------------------------------------------------------- */
 
 /* What OpenSSL could not do is nothing that anybody could mend: memory, or a build of it without the cipher. */

@@ -34,8 +34,6 @@ enum {
 uint8_t seal_offer(void);
 /* For the one who answers: the fastest of those offered that is fast here too. 0: none is known. */
 uint8_t seal_choose(uint8_t offered);
-/* For the one who offered: is the answer one cipher, and one of those? */
-bool seal_is_choice(uint8_t offered, uint8_t chosen);
 
 /* One direction at one end. key: of that direction, from the handshake; what seals is derived from it and from the cipher,
  * so that whatever else the handshake has done with it does no harm. data_max: 1..SEAL_DATA_MAX, the same at both ends.
