@@ -150,7 +150,7 @@ static int grant_all(struct carrier *c)
 static enum tunnel_verdict on_asked(void *ctx, const struct tunnel_claim *claim, const uint8_t peer[CRYPTO_KEY_BYTES])
 {
     struct carrier *c = ctx;
-    enum tunnel_verdict verdict = grant_book_match(&c->grants, claim, peer);
+    enum tunnel_verdict verdict = grant_book_check(&c->grants, claim, peer);
     char hex[CRYPTO_KEY_HEX];
     uint64_t n;
 

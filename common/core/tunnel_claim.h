@@ -19,7 +19,7 @@ enum tunnel_verdict {
     TUNNEL_OTHER_DIRECTION, /* from here on the peer has a grant of that instance */
     TUNNEL_OTHER_EPOCH,
     TUNNEL_OTHER_RANK,
-    TUNNEL_ENDED,     /* it was granted once */
+    TUNNEL_ENDED,     /* it was granted once; said by one that outlives what it has granted, as no carrier does */
     TUNNEL_NO_CIPHER, /* none of those offered is known here */
     TUNNEL_BUSY,      /* granted, but there are too many streams */
     TUNNEL_VERDICT_N

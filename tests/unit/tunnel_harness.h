@@ -129,7 +129,7 @@ static inline enum tunnel_verdict lab_asked(void *ctx, const struct tunnel_claim
     lab->n_asked++;
     if (lab->when_asked)
         lab->when_asked(lab);
-    return grant_book_match(&lab->book, claim, peer);
+    return grant_book_check(&lab->book, claim, peer);
 }
 
 static inline void lab_opened(void *ctx, const struct tunnel_claim *claim, const uint8_t *peer, struct tunnel_end *end)
