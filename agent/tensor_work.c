@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "agent/carrier/conf.h"
 #include "agent/carrier/tensor_store.h"
 #include "agent/model_path.h"
 #include "common/cleanup.h"
@@ -123,15 +124,19 @@ static int append(struct job_list *l, const char *path)
     return 0;
 }
 
-/* One that is not as it should be is left out: the inventory says so, and tells again when that changes. */
+/* One that is not as it should be is left out: the inventory says so, and tells again when that changes. So is one of more
+ * files than a carrier opens, which nobody else would say before it is too late. */
 static int append_model(const struct tensor_work *w, struct job_list *l, const char *path)
 {
     CLEANUP(cleanup_free) char(*file)[PROTO_PATH_MAX] = NULL;
     size_t n = 0;
-    int r = model_path_files(path, w->dir, w->n_dirs, GGUF_SHARDS_MAX, &file, &n);
+    int r = model_path_files(path, w->dir, w->n_dirs, CARRIER_FILES_MAX, &file, &n);
 
     if (r == -ENOMEM)
         return err_pass(r);
+    if (r == MODEL_PATH_E_TOO_MANY)
+        log_warn("tensors.too_many", "file=%s text=\"of more than %d files: its tensors come over the network\"",
+                 LOG_STR(path), CARRIER_FILES_MAX);
     for (size_t i = 0; !r && i < n; i++)
         if (append(l, file[i]) < 0)
             return err_raise(-ENOMEM);

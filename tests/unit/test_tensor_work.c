@@ -257,6 +257,33 @@ static void test_not_usable(void **state)
     expect(p, 2, 1, 1, 0);
 }
 
+/* Empty ones: what is in them is looked at later. */
+static void put_shards(const struct place *p, unsigned count)
+{
+    char name[64], path[PROTO_PATH_MAX];
+
+    for (unsigned i = 1; i <= count; i++) {
+        snprintf(name, sizeof(name), "s-%05u-of-%05u.gguf", i, count);
+        path_of(p, name, path);
+        fclose(fopen(path, "w"));
+    }
+}
+
+/* What no carrier would open is not hashed for one. */
+static void test_too_many_files(void **state)
+{
+    static const char *const many[] = {"s-00001-of-00129.gguf", NULL}, *const most[] = {"s-00001-of-00128.gguf", NULL};
+    struct place *p = *state;
+
+    assert_int_equal(CARRIER_FILES_MAX, 128);
+    put_shards(p, CARRIER_FILES_MAX);
+    put_shards(p, CARRIER_FILES_MAX + 1);
+    list(p, most);
+    assert_int_equal(progress(p).n_files, CARRIER_FILES_MAX);
+    list(p, many);
+    assert_int_equal(progress(p).n_files, 0);
+}
+
 static void test_cannot_be_kept(void **state)
 {
     static const char *const names[] = {"m.gguf", NULL};
@@ -374,6 +401,7 @@ int main(void)
         IN_A_PLACE(test_told_in_the_middle),
         IN_A_PLACE(test_changed_while_read),
         IN_A_PLACE(test_not_usable),
+        IN_A_PLACE(test_too_many_files),
         IN_A_PLACE(test_cannot_be_kept),
         IN_A_PLACE(test_swept),
         cmocka_unit_test(test_models),
