@@ -13,6 +13,7 @@
 #include "common/cleanup.h"
 #include "common/core/err.h"
 #include "common/core/text.h"
+#include "common/event_clear.h"
 
 enum { RETRY_MIN_MS = 5, RETRY_MAX_MS = 80 };
 
@@ -29,9 +30,7 @@ struct carrier_probe {
 
 static void hang_up(struct carrier_probe *p)
 {
-    if (p->on_answer)
-        event_free(p->on_answer);
-    p->on_answer = NULL;
+    event_clear(&p->on_answer);
     cleanup_close(&p->fd);
 }
 
@@ -40,10 +39,8 @@ void carrier_probe_cancel(struct carrier_probe **p)
     if (!*p)
         return;
     hang_up(*p);
-    if ((*p)->on_retry)
-        event_free((*p)->on_retry);
-    if ((*p)->on_deadline)
-        event_free((*p)->on_deadline);
+    event_clear(&(*p)->on_retry);
+    event_clear(&(*p)->on_deadline);
     free(*p);
     *p = NULL;
 }

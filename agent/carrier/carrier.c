@@ -1,6 +1,5 @@
 #include "agent/carrier/carrier.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <event2/event.h>
 #include <inttypes.h>
@@ -49,7 +48,7 @@ struct carrier {
     struct figures written; /* without its due_ms */
     bool rests;             /* and that nothing has changed since was written, too */
     bool is_ticking;        /* as often as while there are streams */
-    struct seldom refused, bad;
+    struct seldom refused;
 };
 
 /* ---- figures ------------------------------------------------------------------------------------------------------ */
@@ -75,17 +74,6 @@ static void gather(const struct carrier *c, uint64_t now_ms, struct figures *ret
     ret->n_flows = streams_flows(c->streams, now_ms, ret->flow);
 }
 
-static void say_bad(struct carrier *c, const struct figures *now, uint64_t now_ms)
-{
-    uint64_t n = now->n_bad_handshakes + now->n_half_open_dropped;
-
-    if (n == c->written.n_bad_handshakes + c->written.n_half_open_dropped)
-        return;
-    if (seldom_count(&c->bad, now_ms))
-        log_warn("door.bad", "n_bad=%" PRIu64 " n_dropped=%" PRIu64 " text=\"handshakes of no peer of ours\"",
-                 now->n_bad_handshakes, now->n_half_open_dropped);
-}
-
 /* What has changed is written; and then, once, that nothing has changed any more. */
 static void write_figures(struct carrier *c)
 {
@@ -94,7 +82,6 @@ static void write_figures(struct carrier *c)
     bool changed;
 
     gather(c, now_ms, &now);
-    say_bad(c, &now, now_ms);
     changed = memcmp(&c->written, &now, sizeof(now)) != 0;
     if (!changed && c->rests)
         return;

@@ -13,6 +13,7 @@
 #include "common/cleanup.h"
 #include "common/clock.h"
 #include "common/core/err.h"
+#include "common/event_clear.h"
 #include "common/log.h"
 #include "common/seldom.h"
 
@@ -38,9 +39,7 @@ struct control_socket {
 
 static void hang_up(struct client *c)
 {
-    if (c->on_readable)
-        event_free(c->on_readable);
-    c->on_readable = NULL;
+    event_clear(&c->on_readable);
     cleanup_close(&c->fd);
 }
 

@@ -1,6 +1,5 @@
 #include "agent/carrier/feeding.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>

@@ -11,6 +11,7 @@
 #include "common/cleanup.h"
 #include "common/clock.h"
 #include "common/core/err.h"
+#include "common/event_clear.h"
 #include "common/host.h"
 #include "common/log.h"
 #include "common/socket_reset.h"
@@ -125,8 +126,7 @@ static void on_connected(evutil_socket_t fd, short what, void *arg)
     (void)what;
     if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &n) < 0)
         error = errno;
-    event_free(s->on_connected);
-    s->on_connected = NULL;
+    event_clear(&s->on_connected);
     if (error)
         give_up(s, err_raise(-error), TUNNEL_GRANTED);
     else
@@ -230,8 +230,7 @@ void stream_destroy(struct stream **s)
     if (!*s)
         return;
     tunnel_dial_cancel(&(*s)->dial);
-    if ((*s)->on_connected)
-        event_free((*s)->on_connected);
+    event_clear(&(*s)->on_connected);
     relay_destroy(&(*s)->relay);
     feeding_destroy(&(*s)->feeding);
     cleanup_close(&(*s)->near);
