@@ -1,11 +1,11 @@
 #include "controller/core/hang.h"
 
 #include <inttypes.h>
-#include <string.h>
 
 #include "common/core/err.h"
 #include "common/core/text.h"
 #include "controller/core/flows.h"
+#include "controller/core/hang_facts.h"
 #include "controller/core/lifecycle.h"
 #include "controller/core/nodes.h"
 #include "controller/core/sentence.h"
@@ -15,18 +15,13 @@ bool hang_watches(const struct instance *i)
     return i->state == INSTANCE_LOADING || i->state == INSTANCE_READY || i->state == INSTANCE_DRAINING;
 }
 
-static void restart(struct hang *h, uint64_t now_ms)
-{
-    h->calm_ms = h->still_ms = h->late_ms = now_ms;
-}
-
 int hang_restart(struct step *s, struct instance *i)
 {
     int r = journal_change(&s->journal, &i->run.hang, sizeof(i->run.hang));
 
     if (r)
         return err_fold(r);
-    restart(&i->run.hang, s->now_ms);
+    hang_clocks_restart(&i->run.hang, s->now_ms);
     return 0;
 }
 
@@ -58,88 +53,27 @@ void hang_traffic(struct step *s, struct instance *i, const struct cluster_traff
         h->still_ms = h->late_ms = s->now_ms;
 }
 
-/* ---- what is known of its processes ------------------------------------------------------------------------------ */
-
-static const struct node *rank_node(const struct cluster *c, const struct instance *i, size_t k)
-{
-    return node_find(c, &i->plan->rank[k].node);
-}
-
-/* NULL: local, or its node has not told of it. */
-static const struct unit_facts *worker(const struct cluster *c, const struct instance *i, size_t k)
-{
-    return i->plan->rank[k].local ? NULL : node_unit(rank_node(c, i, k), i, UNIT_WORKER, (int32_t)k);
-}
-
-static const struct unit_facts *coordinator(const struct cluster *c, const struct instance *i)
-{
-    return node_unit(rank_node(c, i, 0), i, UNIT_COORDINATOR, -1);
-}
-
-/* Its sockets to other nodes; NULL: none, or not told of. */
-static const struct unit_facts *carrier(const struct cluster *c, const struct instance *i, size_t k)
-{
-    return node_unit(rank_node(c, i, k), i, UNIT_CARRIER, -1);
-}
-
-uint64_t hang_frozen_ms(const struct cluster *c, const struct instance *i, size_t rank)
-{
-    const struct unit_facts *u = worker(c, i, rank);
-
-    return u ? u->frozen_ms : 0;
-}
-
-/* A member that is away, or a network that repeats itself: then nobody hangs, the network is slow. Not `stuck`. */
-static bool is_disturbed(const struct cluster *c, const struct instance *i)
-{
-    const struct unit_facts *u = coordinator(c, i);
-    bool disturbed = u && u->retransmits;
-
-    for (size_t k = 0; k < i->run.n_ranks; k++) {
-        const struct unit_facts *between = carrier(c, i, k);
-        const struct node *n = rank_node(c, i, k);
-
-        u = worker(c, i, k);
-        disturbed |= (u && u->retransmits) || (between && between->retransmits) || !n || n->state == NODE_SUSPECT ||
-                     n->state == NODE_LOST;
-    }
-    return disturbed;
-}
-
-/* One that cannot be read counts as busy; of the CPU the process's own time is asked. */
-static bool devices_work(const struct node *n, const struct plan_rank *rank)
-{
-    for (size_t d = 0; d < rank->n_devices; d++) {
-        for (size_t k = 0; k < n->n_devices; k++) {
-            const struct device_facts *device = &n->device[k];
-
-            if (device->kind != DEVICE_CPU && device->utilization_permille != 0 &&
-                !strcmp(device->name, rank->device[d].name))
-                return true;
-        }
-    }
-    return false;
-}
+/* ---- who works --------------------------------------------------------------------------------------------------- */
 
 /* Of an agent that does not answer nothing is known, which counts as none. */
 static bool rank_works(const struct cluster *c, struct instance *i, size_t k)
 {
-    const struct node *n = rank_node(c, i, k);
-    const struct unit_facts *u = worker(c, i, k);
+    const struct node *n = hang_node(c, i, k);
+    const struct unit_facts *u = hang_worker(c, i, k);
     uint64_t before = i->run.hang.worker_cpu_ms[k];
 
     if (!n || n->state == NODE_STUCK)
         return false;
     if (u)
         i->run.hang.worker_cpu_ms[k] = u->cpu_ms;
-    return (u && (u->cpu_ms != before || u->proc_state == 'D')) || devices_work(n, &i->plan->rank[k]);
+    return (u && (u->cpu_ms != before || u->proc_state == 'D')) || hang_devices_work(n, &i->plan->rank[k]);
 }
 
 /* Where no agent answers nothing can be seen to stand still. */
 static bool anybody_answers(const struct cluster *c, const struct instance *i)
 {
     for (size_t k = 0; k < i->run.n_ranks; k++) {
-        const struct node *n = rank_node(c, i, k);
+        const struct node *n = hang_node(c, i, k);
 
         if (n && n->state != NODE_STUCK)
             return true;
@@ -150,7 +84,7 @@ static bool anybody_answers(const struct cluster *c, const struct instance *i)
 /* Over 2 % of a core, as answering /health while a rank hangs takes less; or it waits for a page of its model. */
 static bool coordinator_works(const struct cluster *c, struct instance *i, uint64_t elapsed_ms)
 {
-    const struct unit_facts *u = coordinator(c, i);
+    const struct unit_facts *u = hang_coordinator(c, i);
     struct hang *h = &i->run.hang;
     uint64_t before = h->coordinator_cpu_ms;
 
@@ -163,96 +97,13 @@ static bool coordinator_works(const struct cluster *c, struct instance *i, uint6
 /* A token came, a batch ended, or there is nothing to do. */
 static bool stepped(const struct cluster *c, struct instance *i)
 {
-    const struct unit_facts *u = coordinator(c, i);
+    const struct unit_facts *u = hang_coordinator(c, i);
     struct hang *h = &i->run.hang;
     bool moved = i->run.traffic.progress != h->progress || (u && u->n_decode != h->n_decode);
 
     h->progress = i->run.traffic.progress;
     h->n_decode = u ? u->n_decode : h->n_decode;
     return moved || !is_asked(i) || i->state == INSTANCE_LOADING;
-}
-
-/* ---- P1, P3 ------------------------------------------------------------------------------------------------------ */
-
-/* "GET_TENSOR waits for 11 s", behind what buf holds; nothing where no command of it is known to wait. */
-static void say_waits(const struct instance *i, size_t k, const char *before, char *buf, size_t size)
-{
-    const struct rank_flow *f = flows_at_worker(i, k);
-
-    if (f && f->oldest[0])
-        sentence_add(buf, size, "%s%s waits for %" PRIu64 " s", before, f->oldest,
-                     (f->oldest_ms + HANG_EARLY_MS) / 1000);
-}
-
-static int accuse(struct step *s, struct instance *i, size_t k, const struct unit_facts *u, const char *what)
-{
-    return err_fold(lifecycle_trouble(s, i, &i->plan->rank[k].node, "rank_hung", "rank %zu on %s hangs: %s%s", k,
-                                      i->plan->rank[k].node_name, what,
-                                      u->proc_state == 'T' ? "; its process is stopped (state T)" : ""));
-}
-
-static int accuse_frozen(struct step *s, struct instance *i, size_t k, const struct unit_facts *u)
-{
-    char what[PROTO_TEXT_MAX / 2];
-
-    text_format(what, sizeof(what), "for %" PRIu64 " s it has read nothing of what waits for it and used no CPU time",
-                (u->frozen_ms + HANG_EARLY_MS) / 1000);
-    say_waits(i, k, "; ", what, sizeof(what));
-    return err_fold(accuse(s, i, k, u, what));
-}
-
-static int accuse_owing(struct step *s, struct instance *i, size_t k, const struct unit_facts *u)
-{
-    char what[PROTO_TEXT_MAX / 2] = "";
-
-    say_waits(i, k, "", what, sizeof(what));
-    return err_fold(accuse(s, i, k, u, what));
-}
-
-/* Has the worker done nothing since it was last looked at? Asked with each word of its carrier: by samples of our own, a
- * second apart, the clock would begin late. */
-static bool rests(const struct cluster *c, struct instance *i, size_t k, const struct unit_facts *u)
-{
-    uint64_t before = i->run.hang.rests_cpu_ms[k];
-
-    i->run.hang.rests_cpu_ms[k] = u->cpu_ms;
-    return u->cpu_ms == before && u->proc_state != 'D' && !devices_work(rank_node(c, i, k), &i->plan->rank[k]);
-}
-
-/* Only what is new says that it still waits: of a node whose agent is stuck the last word may be that of a healthy rank. */
-static bool owes_an_answer(struct step *s, struct instance *i, size_t k, const struct unit_facts *u)
-{
-    const struct rank_flow *f = flows_at_worker(i, k);
-    struct hang *h = &i->run.hang;
-
-    if (!u || !f || flows_told_ms(i, k) != s->now_ms)
-        return false;
-    if (!rests(s->c, i, k, u))
-        h->rests_ms[k] = s->now_ms;
-    return f->oldest[0] && f->oldest_ms + HANG_EARLY_MS >= HANG_MS &&
-           s->now_ms - h->rests_ms[k] + HANG_EARLY_MS >= HANG_MS;
-}
-
-int hang_check_ranks(struct step *s, struct instance *i)
-{
-    struct hang *h = &i->run.hang;
-
-    if (!hang_watches(i))
-        return 0;
-    if (is_disturbed(s->c, i))
-        restart(h, s->now_ms);
-    for (size_t k = 0; k < i->run.n_ranks; k++) {
-        const struct unit_facts *u = worker(s->c, i, k);
-        bool owes = owes_an_answer(s, i, k, u);
-
-        if (!u || s->now_ms - h->calm_ms < HANG_MS)
-            continue;
-        if (u->frozen_ms + HANG_EARLY_MS >= HANG_MS)
-            return err_fold(accuse_frozen(s, i, k, u));
-        if (owes)
-            return err_fold(accuse_owing(s, i, k, u));
-    }
-    return 0;
 }
 
 /* ---- P2 --------------------------------------------------------------------------------------------------------- */
@@ -275,8 +126,8 @@ enum suspicion { SUSPECT_NOBODY, SUSPECT_STUCK_NODE, SUSPECT_OWING, SUSPECT_FROZ
 /* By the signs of P1 and P3, which need not have stood for their whole time here: that nothing moves is known already. */
 static enum suspicion suspicion_of(const struct cluster *c, const struct instance *i, size_t k)
 {
-    const struct node *n = rank_node(c, i, k);
-    const struct unit_facts *u = worker(c, i, k), *between = carrier(c, i, k);
+    const struct node *n = hang_node(c, i, k);
+    const struct unit_facts *u = hang_worker(c, i, k), *between = hang_carrier(c, i, k);
     const struct rank_flow *f = flows_at_worker(i, k);
 
     if (u && u->proc_state == 'T')
@@ -311,7 +162,7 @@ static const char *suspicion_text(enum suspicion suspicion)
 
 static int trouble_hung(struct step *s, struct instance *i)
 {
-    const struct unit_facts *u = coordinator(s->c, i);
+    const struct unit_facts *u = hang_coordinator(s->c, i);
     enum suspicion worst = SUSPECT_NOBODY;
     char waits[PROTO_TEXT_MAX / 2] = "";
     size_t who = 0;
@@ -331,7 +182,7 @@ static int trouble_hung(struct step *s, struct instance *i)
                                           "a request stood still for %d s and no process of it did anything; which of "
                                           "them hangs is unknown",
                                           HANG_MS / 1000));
-    say_waits(i, who, "; ", waits, sizeof(waits));
+    hang_say_waits(i, who, "; ", waits, sizeof(waits));
     return err_fold(lifecycle_trouble(s, i, &i->plan->rank[who].node, "instance_hung",
                                       "a request stood still for %d s: rank %zu on %s hangs, %s%s", HANG_MS / 1000, who,
                                       i->plan->rank[who].node_name, suspicion_text(worst), waits));
