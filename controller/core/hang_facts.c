@@ -39,12 +39,10 @@ bool hang_is_disturbed(const struct cluster *c, const struct instance *i)
     bool disturbed = u && u->retransmits;
 
     for (size_t k = 0; k < i->run.n_ranks; k++) {
-        const struct unit_facts *between = hang_carrier(c, i, k);
         const struct node *n = hang_node(c, i, k);
 
         u = hang_worker(c, i, k);
-        disturbed |= (u && u->retransmits) || (between && between->retransmits) || !n || n->state == NODE_SUSPECT ||
-                     n->state == NODE_LOST;
+        disturbed |= (u && u->retransmits) || !n || n->state == NODE_SUSPECT || n->state == NODE_LOST;
     }
     return disturbed;
 }

@@ -215,16 +215,17 @@ static void test_no_rank_is_accused_while_a_member_is_silent_nor_right_after(voi
     assert_non_null(strstr(w.log, "rank 1 on n2 hangs: GET_TENSOR waits"));
 }
 
-static void test_no_rank_is_accused_while_a_carrier_repeats_itself(void **state)
+/* What a carrier has on the network counts as its worker's, or its coordinator's. */
+static void test_no_rank_is_accused_while_a_connection_repeats_itself(void **state)
 {
     (void)state;
     make_ready(7, 2);
     watch(5000, NULL);
     ask("GET_TENSOR");
-    unit_at(1, UNIT_CARRIER)->retransmits = true;
+    unit_at(1, UNIT_COORDINATOR)->retransmits = true;
     watch(30000, NULL);
     EXPECT("");
-    unit_at(1, UNIT_CARRIER)->retransmits = false;
+    unit_at(1, UNIT_COORDINATOR)->retransmits = false;
     watch(9500, NULL);
     EXPECT("");
     watch(1500, NULL);
@@ -532,7 +533,7 @@ int main(void)
         TUNNEL(test_the_near_end_accuses_nobody),
         TUNNEL(test_a_rank_beside_its_coordinator_is_judged_too),
         TUNNEL(test_no_rank_is_accused_while_a_member_is_silent_nor_right_after),
-        TUNNEL(test_no_rank_is_accused_while_a_carrier_repeats_itself),
+        TUNNEL(test_no_rank_is_accused_while_a_connection_repeats_itself),
         TUNNEL(test_of_a_stuck_node_the_last_word_does_not_count),
         TUNNEL(test_who_owes_is_named_for_the_whole),
         TUNNEL(test_a_stopped_carrier_is_named),
