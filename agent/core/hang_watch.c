@@ -26,6 +26,19 @@ uint64_t hang_watch_sample(struct hang_watch *w, const struct agent_unit_sample 
     return now_ms - w->since_ms;
 }
 
+uint64_t hang_watch_stopped(struct hang_watch *w, char proc_state, uint64_t now_ms)
+{
+    if (proc_state != 'T') {
+        hang_watch_restart(w);
+        return 0;
+    }
+    if (!w->running || now_ms - w->sampled_ms > HANG_GAP_MS)
+        w->since_ms = now_ms;
+    w->running = true;
+    w->sampled_ms = now_ms;
+    return now_ms - w->since_ms;
+}
+
 void hang_watch_restart(struct hang_watch *w)
 {
     w->running = false;

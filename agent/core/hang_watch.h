@@ -24,6 +24,9 @@ struct hang_watch {
  * the clock anew, and so do bytes that a rank connection had to send again: then the network is slow, and nobody hangs. */
 uint64_t hang_watch_sample(struct hang_watch *w, const struct agent_unit_sample *s, uint64_t now_ms);
 
+/* The next sample of a carrier, which has no work of its own by which one could tell: for how long it has been stopped. */
+uint64_t hang_watch_stopped(struct hang_watch *w, char proc_state, uint64_t now_ms);
+
 /* The machine slept, or the worker serves somebody else. */
 void hang_watch_restart(struct hang_watch *w);
 

@@ -21,11 +21,12 @@ static uint64_t frozen_ms(struct unit *u, const struct agent_unit_sample *from, 
 {
     uint64_t ms;
 
-    if (u->facts.role != UNIT_WORKER || u->facts.state != UNIT_RUNNING || unit_is_free(u)) {
+    if (u->facts.role == UNIT_COORDINATOR || u->facts.state != UNIT_RUNNING || unit_is_free(u)) {
         hang_watch_restart(&u->hang);
         return 0;
     }
-    ms = hang_watch_sample(&u->hang, from, now_ms);
+    ms = u->facts.role == UNIT_CARRIER ? hang_watch_stopped(&u->hang, from->proc_state, now_ms)
+                                       : hang_watch_sample(&u->hang, from, now_ms);
     return ms < FROZEN_TOLD_MS ? 0 : ms;
 }
 

@@ -42,7 +42,7 @@ struct unit {
     bool unwritten;              /* it serves nobody; its record, which could not be written, may say otherwise */
     bool untold;                 /* its exit is still to be told to a controller */
     bool loading, listening;     /* coordinator: what its log said */
-    struct hang_watch hang;      /* worker of an epoch */
+    struct hang_watch hang;      /* worker or carrier of an epoch */
     char reason[PROTO_NAME_MAX]; /* of its end: stable word */
     char why[PROTO_TEXT_MAX];    /* sentence */
     size_t n_buffers;            /* coordinator: told again to each new link */

@@ -97,7 +97,8 @@ struct unit_facts {
     char proc_state; /* state letter of /proc/PID/stat, '?' when unknown */
     bool dying;      /* PF_EXITING: its memory is not free yet */
     /* A worker with a rank: for how long there have been unread bytes for it that never became fewer while it used no CPU
-     * time, was not in state D and its devices did nothing (a GPU that cannot be read counts as busy). Design, P1. */
+     * time, was not in state D and its devices did nothing (a GPU that cannot be read counts as busy). Design, P1. A
+     * carrier: for how long it has been stopped (state T). */
     uint64_t frozen_ms;
     bool retransmits;        /* bytes of one of its rank connections are unacknowledged and were sent again */
     uint32_t closed_streams; /* coordinator: rank connections that the other side has closed or reset */

@@ -1,6 +1,6 @@
-/* Does an instance hang though its processes live? P1 accuses one rank by its unread bytes, P2 the whole instance by its
- * standing still under a request, P3 one rank by the command that it does not answer. Source: design, "The rank tunnel";
- * detection, sections 2 and 3. */
+/* Does an instance hang though its processes live? P1 accuses one rank by its unread bytes, and a carrier by its being
+ * stopped, idle or not; P2 the whole instance by its standing still under a request; P3 one rank by the command that it does
+ * not answer. Source: design, "The rank tunnel"; detection, sections 2 and 3. */
 #ifndef CARAVAN_CONTROLLER_CORE_HANG_H
 #define CARAVAN_CONTROLLER_CORE_HANG_H
 
@@ -18,7 +18,7 @@ enum {
 /* Its processes are there to be watched. */
 bool hang_watches(const struct instance *i);
 
-/* P1, by what its nodes have said last, and P3 of the ranks of which carriers have just told. The caller has said
+/* P1 of ranks and carriers, by what their nodes have said last, and P3 of the ranks of which carriers have just told. The caller has said
  * step_instance. 0, -ENOMEM. */
 int hang_check_ranks(struct step *s, struct instance *i);
 

@@ -40,6 +40,18 @@ static int accuse_owing(struct step *s, struct instance *i, size_t k, const stru
     return err_fold(accuse(s, i, k, u, what));
 }
 
+/* Nothing passes through it, and nobody else would ever say so: while no request is in flight no rank owes anything, and one
+ * that the gateway cannot bring in counts as none. */
+static int accuse_carrier(struct step *s, struct instance *i, size_t k, const struct unit_facts *u)
+{
+    char who[PROTO_NAME_MAX + 64];
+
+    lifecycle_unit_name(i, UNIT_CARRIER, k, who, sizeof(who));
+    return err_fold(lifecycle_trouble(s, i, &i->plan->rank[k].node, "carrier_hung",
+                                      "%s hangs: it has been stopped (state T) for %" PRIu64 " s", who,
+                                      (u->frozen_ms + HANG_EARLY_MS) / 1000));
+}
+
 /* Has the worker done nothing since it was last looked at? Asked with each word of its carrier: by samples of our own, a
  * second apart, the clock would begin late. */
 static bool rests(const struct cluster *c, struct instance *i, size_t k, const struct unit_facts *u)
@@ -64,6 +76,11 @@ static bool owes_an_answer(struct step *s, struct instance *i, size_t k, const s
            s->now_ms - h->rests_ms[k] + HANG_EARLY_MS >= HANG_MS;
 }
 
+static bool is_frozen(const struct unit_facts *u)
+{
+    return u && u->frozen_ms + HANG_EARLY_MS >= HANG_MS;
+}
+
 int hang_check_ranks(struct step *s, struct instance *i)
 {
     struct hang *h = &i->run.hang;
@@ -73,12 +90,14 @@ int hang_check_ranks(struct step *s, struct instance *i)
     if (hang_is_disturbed(s->c, i))
         hang_clocks_restart(h, s->now_ms);
     for (size_t k = 0; k < i->run.n_ranks; k++) {
-        const struct unit_facts *u = hang_worker(s->c, i, k);
+        const struct unit_facts *u = hang_worker(s->c, i, k), *between = hang_carrier(s->c, i, k);
         bool owes = owes_an_answer(s, i, k, u);
 
-        if (!u || s->now_ms - h->calm_ms < HANG_MS)
+        if (s->now_ms - h->calm_ms < HANG_MS)
             continue;
-        if (u->frozen_ms + HANG_EARLY_MS >= HANG_MS)
+        if (is_frozen(between))
+            return err_fold(accuse_carrier(s, i, k, between));
+        if (is_frozen(u))
             return err_fold(accuse_frozen(s, i, k, u));
         if (owes)
             return err_fold(accuse_owing(s, i, k, u));

@@ -197,14 +197,35 @@ bool check_hangs(struct world *w, const struct instance *i)
     return frozen && check_reaches(w, first);
 }
 
+/* With nothing in flight, too: who asks next would wait. */
+bool check_is_stopped(struct world *w, const struct instance *i)
+{
+    bool stopped = false;
+
+    for (size_t k = 0; i->plan && k < i->run.n_ranks && !w->net->loss_permille; k++) {
+        struct host *h = host_by_id(w, &i->plan->rank[k].node);
+
+        if (!h || !check_reaches(w, h))
+            return false;
+        for (size_t n = 0; n < HOST_PROCESSES; n++) {
+            const struct process *p = &h->process[n];
+
+            stopped |= p->used && !p->dying && p->frozen && p->role == UNIT_CARRIER && p->epoch == i->epoch &&
+                       id128_equal(&p->instance, &i->id);
+        }
+    }
+    return stopped;
+}
+
 /* ---- who is named ------------------------------------------------------------------------------------------------ */
 
 static bool names_carrier(const struct host *at, const char *text)
 {
-    char who[64];
+    char asked[64], idle[64];
 
-    snprintf(who, sizeof(who), "on %s hangs, its carrier is stopped", at->name);
-    return strstr(text, who);
+    snprintf(asked, sizeof(asked), "on %s hangs, its carrier is stopped", at->name);
+    snprintf(idle, sizeof(idle), "on %s hangs: it has been stopped", at->name);
+    return strstr(text, asked) || strstr(text, idle);
 }
 
 /* A worker is known by its rank and by what it owes, if it was given that; a carrier by its being stopped. */

@@ -32,7 +32,8 @@ struct instance_seen {
     /* Since when it has been ready without all its processes, anywhere, and where the leader can hear of it; 0: it has
      * them. */
     uint64_t missing_ms, heard_ms;
-    uint64_t hung_ms; /* since when a rank has been stopped in a request */
+    uint64_t hung_ms;    /* since when a rank has been stopped in a request */
+    uint64_t stopped_ms; /* since when a carrier has been stopped */
 };
 
 /* An epoch that was ready when something went away. */
@@ -89,6 +90,8 @@ void check_transport(struct world *w, const struct instance *i); /* its new plan
 void check_left_out(struct world *w);
 /* A rank or a carrier is stopped in the middle of a request, and everybody who could tell can be heard. */
 bool check_hangs(struct world *w, const struct instance *i);
+/* One of its carriers is stopped, and everybody who could tell can be heard. */
+bool check_is_stopped(struct world *w, const struct instance *i);
 /* It is in trouble, for this reason: if something of it is stopped, that names it. */
 void check_named(struct world *w, const struct instance *i, const char *text);
 

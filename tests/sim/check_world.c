@@ -189,6 +189,8 @@ static void check_ready(struct world *w, const struct instance *i)
     if (check_too_long(w, i->state == INSTANCE_READY && check_hangs(w, i), &seen->hung_ms, CHECK_HUNG_MS))
         world_fail(w, "instance %s is ready, and a rank of it has been stopped in a request for %d ms", i->name,
                    CHECK_HUNG_MS);
+    if (check_too_long(w, i->state == INSTANCE_READY && check_is_stopped(w, i), &seen->stopped_ms, CHECK_HUNG_MS))
+        world_fail(w, "instance %s is ready, and a carrier of it has been stopped for %d ms", i->name, CHECK_HUNG_MS);
 }
 
 /* Its agent takes itself for welcomed, so it does not say hello again: then what it says must count. */

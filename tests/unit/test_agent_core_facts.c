@@ -162,6 +162,37 @@ static void test_a_new_epoch_begins_a_new_clock(void **state)
     assert_int_equal(frozen_ms(), 0);
 }
 
+/* It moves nothing of its own by which it could be judged, so its state is all there is. */
+static void test_a_stopped_carrier_is_told_for_how_long(void **state)
+{
+    struct agent_unit_sample s = {.id = "t1001", .proc_state = 'T'};
+
+    (void)state;
+    boot_with_carriers();
+    begin_idle();
+    simple(AGENT_EV_LINK_UP);
+    lease(1, "a", 1, 100);
+    persisted(1, true);
+    start_carried_worker(2, "a", 1, 1);
+    persisted(2, true);
+    spawned("t1001", 7440);
+    sample_units(&s, 1);
+    at(2000);
+    sample_units(&s, 1);
+    assert_int_equal(agent_unit(h.agent, "t1001")->frozen_ms, 0); /* it does not serve yet */
+    probed("t1001", true);
+    for (uint64_t t = 2500; t <= 12500; t += 500) {
+        at(t);
+        sample_units(&s, 1);
+    }
+    assert_int_equal(agent_unit(h.agent, "t1001")->frozen_ms, 10000);
+    simple(AGENT_EV_RESUMED);
+    assert_int_equal(agent_unit(h.agent, "t1001")->frozen_ms, 0);
+    at(13000);
+    sample_units(&s, 1);
+    assert_int_equal(agent_unit(h.agent, "t1001")->frozen_ms, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -172,6 +203,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_what_was_measured_ends_with_the_process, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_an_idle_worker_is_not_frozen, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_new_epoch_begins_a_new_clock, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_stopped_carrier_is_told_for_how_long, set_up, tear_down),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -298,6 +298,65 @@ static void test_the_coordinators_carrier_is_rank_0s(void **state)
     assert_non_null(strstr(w.log, "stood still for 10 s: rank 0 on n1 hangs, its carrier is stopped (state T)\n"));
 }
 
+static void test_a_carrier_that_is_stopped_for_long_is_named_though_nobody_asks(void **state)
+{
+    for (int node = 1; node <= 2; node++) {
+        make_ready(7, 2);
+        watch(15000, NULL);
+        unit_at(node, UNIT_CARRIER)->frozen_ms = 9899;
+        watch(1000, NULL);
+        EXPECT("");
+        unit_at(node, UNIT_CARRIER)->frozen_ms = 9900;
+        report(node);
+        if (node == 1)
+            EXPECT(
+                "instance m ready -> recovering (trouble): the carrier of rank 0 on n1 hangs: it has been stopped (state "
+                "T) for 10 s\n"
+                "n1 < stop e1\n");
+        else
+            EXPECT(
+                "instance m ready -> recovering (trouble): the carrier of rank 1 on n2 hangs: it has been stopped (state "
+                "T) for 10 s\n"
+                "n1 < stop e1\n");
+        world_teardown(state);
+        tunnel_setup(state);
+    }
+}
+
+static void test_a_carrier_that_is_stopped_in_a_load(void **state)
+{
+    (void)state;
+    begin_load(7, 2);
+    done(1, COMMAND_START_COORDINATOR);
+    watch(15000, NULL);
+    quiet();
+    unit_at(2, UNIT_CARRIER)->frozen_ms = 10000;
+    report(2);
+    assert_non_null(
+        strstr(w.log, "instance m loading -> recovering (trouble): the carrier of rank 1 on n2 hangs: it has been"));
+}
+
+/* As of a rank. */
+static void test_no_carrier_is_accused_while_a_member_is_silent_nor_right_after(void **state)
+{
+    (void)state;
+    make_ready(7, 2);
+    watch(15000, NULL);
+    for (int half = 0; half < 10; half++) {
+        pass(500);
+        report(1);
+        knocked(2, KNOCK_ANSWERED);
+    }
+    unit_at(2, UNIT_CARRIER)->frozen_ms = 20000;
+    report(2);
+    assert_null(strstr(w.log, "instance"));
+    quiet();
+    watch(9500, NULL);
+    EXPECT("");
+    watch(500, NULL);
+    assert_non_null(strstr(w.log, "the carrier of rank 1 on n2 hangs"));
+}
+
 /* ---- what is believed ------------------------------------------------------------------------------------------------ */
 
 static void test_each_node_speaks_for_its_own_ends(void **state)
@@ -538,6 +597,9 @@ int main(void)
         TUNNEL(test_who_owes_is_named_for_the_whole),
         TUNNEL(test_a_stopped_carrier_is_named),
         TUNNEL(test_the_coordinators_carrier_is_rank_0s),
+        TUNNEL(test_a_carrier_that_is_stopped_for_long_is_named_though_nobody_asks),
+        TUNNEL(test_a_carrier_that_is_stopped_in_a_load),
+        TUNNEL(test_no_carrier_is_accused_while_a_member_is_silent_nor_right_after),
         TUNNEL(test_each_node_speaks_for_its_own_ends),
         TUNNEL(test_both_ends_are_put_together),
         TUNNEL(test_what_was_seen_goes_with_its_epoch),

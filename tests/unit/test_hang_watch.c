@@ -96,11 +96,31 @@ static void test_a_restart(void **state)
     assert_int_equal(hang_watch_sample(&w, &s, 5000), 1000);
 }
 
+static void test_a_carrier_that_is_stopped(void **state)
+{
+    static const struct {
+        uint64_t at_ms;
+        char proc_state;
+        uint64_t frozen_ms;
+    } seen[] = {
+        {1000, 'T', 0}, {3000, 'T', 2000}, {3500, 'S', 0},    {4000, 'T', 0},
+        {5000, 'D', 0}, {6000, 'T', 0},    {7000, 'T', 1000}, {10001, 'T', 0} /* the agent stood still */,
+    };
+    struct hang_watch w = {0};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(seen) / sizeof(seen[0]); i++)
+        assert_int_equal(hang_watch_stopped(&w, seen[i].proc_state, seen[i].at_ms), seen[i].frozen_ms);
+    hang_watch_restart(&w);
+    assert_int_equal(hang_watch_stopped(&w, 'T', 11000), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_case_11_when_the_clock_runs),
         cmocka_unit_test(test_a_restart),
+        cmocka_unit_test(test_a_carrier_that_is_stopped),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
