@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "common/core/patience.h"
 #include "common/core/protocol.h"
 
 enum {
@@ -26,7 +27,7 @@ enum {
     AGENT_STUCK_MS = 60000,     /* SIGKILL -> whoever waits for the end is told "process_stuck" */
     AGENT_REWRITE_MS = 5000,    /* what a full disk did not take is written again */
     AGENT_EMPTY_MS = 1000,      /* a worker that is not empty by then is restarted */
-    AGENT_WORKER_START_MS = 15000,
+    AGENT_WORKER_START_MS = PATIENCE_START_MS,
     AGENT_BACKOFF_MIN_MS = 1000,
     AGENT_BACKOFF_MAX_MS = 30000,
     AGENT_BACKOFF_RESET_MS = 60000, /* having run so long, it begins with the least backoff again */

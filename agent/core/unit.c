@@ -51,7 +51,7 @@ static uint64_t start_ms(const struct state *s, const struct unit *u)
 {
     bool waits = u->facts.role == UNIT_COORDINATOR && unit_is_carried(s, u);
 
-    return waits ? UINT64_C(2) * AGENT_WORKER_START_MS : AGENT_WORKER_START_MS;
+    return waits ? PATIENCE_CARRIED_MS : AGENT_WORKER_START_MS;
 }
 
 struct agent_fx *unit_start(struct step *st, struct unit *u)

@@ -3,9 +3,14 @@
 #ifndef CARAVAN_CONTROLLER_CORE_LIFECYCLE_H
 #define CARAVAN_CONTROLLER_CORE_LIFECYCLE_H
 
+#include "common/core/patience.h"
 #include "controller/core/state.h"
 
-enum { LEASE_MS = 5000, WORKER_START_MS = 20000, COORDINATOR_START_MS = 15000 };
+enum {
+    LEASE_MS = 5000,
+    WORKER_START_MS = PATIENCE_START_MS + PATIENCE_WAY_MS,
+    COORDINATOR_START_MS = PATIENCE_CARRIED_MS + PATIENCE_WAY_MS /* one with a carrier begins when that answers */
+};
 
 /* All return 0 or -ENOMEM; the caller has said step_instance. */
 int instance_on_place(struct step *s, struct instance *i, const struct cause *cause);

@@ -215,7 +215,7 @@ static void test_a_coordinator_that_is_never_heard_of_runs_out(void **state)
 {
     (void)state;
     begin_load(7, 1);
-    pass_reporting(15000, 1);
+    pass_reporting(35000, 1);
     done(1, COMMAND_STOP);
     assert_failed_once("coordinator_timeout");
 }

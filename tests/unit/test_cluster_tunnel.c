@@ -1,5 +1,6 @@
 /* Ranks that are reached through carriers: who is told of whom, what a carrier's end means, who may be placed with whom,
  * and what a controller that begins finds. */
+#include "common/core/patience.h"
 #include "tests/unit/cluster_harness.h"
 
 static struct view_instance seen(void)
@@ -61,6 +62,23 @@ static void test_a_coordinators_own_port_is_not_taken_for_its_carriers(void **st
     assert_int_equal(seen().coordinator_port, 0);
     done(1, COMMAND_START_COORDINATOR);
     EXPECT("warm_up m 10.0.0.1:7440 by k1\n");
+}
+
+/* A carrier that was started and never answers: what its agent says of that is heard, also where it took its whole time. */
+static void test_the_agent_says_itself_that_a_carrier_was_silent(void **state)
+{
+    (void)state;
+    begin_load(7, 2);
+    quiet();
+    pass_reporting(PATIENCE_CARRIED_MS + 500, 2);
+    assert_null(strstr(w.log, "instance"));
+    quiet();
+    answer_with(1, COMMAND_START_COORDINATOR, RESULT_FAILED, "carrier_silent",
+                "It was started but did not answer within 15 s.");
+    EXPECT(
+        "instance m loading -> recovering (trouble): the start of the coordinator on n1 failed: It was started but did "
+        "not answer within 15 s.\n"
+        "n1 < stop e1\n");
 }
 
 static void test_one_node_needs_a_carrier_for_the_gateway_alone(void **state)
@@ -523,6 +541,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TUNNEL(test_each_end_is_told_who_the_other_is),
         TUNNEL(test_a_coordinators_own_port_is_not_taken_for_its_carriers),
+        TUNNEL(test_the_agent_says_itself_that_a_carrier_was_silent),
         TUNNEL(test_one_node_needs_a_carrier_for_the_gateway_alone),
         TUNNEL(test_a_local_rank_has_no_route),
         TUNNEL(test_no_coordinator_is_at_large),
