@@ -50,6 +50,7 @@ static int get_report(const Caravan__Report *wire, struct message *m)
     if (!own)
         return err_raise(-ENOMEM);
     r = map_get(&message_report_map, wire, own);
+    m->n_unknown += (uint32_t)(wire->n_unit - own->n_units); /* of a role that is none yet */
     if (r || wire->n_model == 0)
         return r;
     if (wire->n_model > PROTO_MODELS_MAX)
@@ -133,6 +134,8 @@ static int get_event(const Caravan__Event *wire, struct message *m)
     if (r || !wire->unit)
         return r;
     r = map_get(&message_unit_map, wire->unit, &own->unit);
+    if (r == MAP_E_LATER) /* nothing is left of an event about nobody */
+        return MESSAGE_E_UNKNOWN_KIND;
     return r || own->unit.id[0] ? r : MESSAGE_E_MALFORMED; /* an empty id is for events about no unit */
 }
 
@@ -275,7 +278,7 @@ static int unpack(const void *buf, size_t n_bytes, bool relayed, struct message 
         r = get_body((Caravan__Envelope *)wire, m);
     if (r)
         return r < 0 ? err_pass(r) : r;
-    m->n_unknown = map_count_unknown(wire);
+    m->n_unknown += map_count_unknown(wire);
     *ret = m;
     m = NULL;
     return 0;

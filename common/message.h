@@ -11,7 +11,7 @@
 enum {
     MESSAGE_E_MALFORMED = 1, /* no protobuf, over a bound, an enum value out of range, not UTF-8, a relay in a relay */
     MESSAGE_E_TOO_LARGE,     /* over PROTO_MESSAGE_MAX; nothing was parsed */
-    MESSAGE_E_UNKNOWN_KIND,  /* a kind from a later minor version */
+    MESSAGE_E_UNKNOWN_KIND,  /* a kind from a later minor version, or an event about a unit of such a role */
     MESSAGE_E_VERSION        /* another major version */
 };
 

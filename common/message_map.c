@@ -196,9 +196,10 @@ static int get_number(const struct field *f, const void *wire, void *own)
     case FIELD_I32:
         AT(int32_t, own, f->own) = i;
         return i < f->min || i > f->max ? MESSAGE_E_MALFORMED : 0;
+    case FIELD_ROLE:
     case FIELD_ENUM:
         if (i < 1 || i > f->max)
-            return MESSAGE_E_MALFORMED;
+            return f->type == FIELD_ROLE && i > f->max ? MAP_E_LATER : MESSAGE_E_MALFORMED;
         AT(unsigned int, own, f->own) = (unsigned int)i;
         return 0;
     case FIELD_TEXT:
@@ -216,24 +217,40 @@ static int get_number(const struct field *f, const void *wire, void *own)
     return err_raise(-ENOTRECOVERABLE);
 }
 
-/* Sets the count first: all elements lie in memory that is there already. */
-static int get_list(const struct field *f, const void *wire, void *own)
+static int get_texts(const struct field *f, const void *wire, void *own)
 {
     size_t n = AT_CONST(size_t, wire, f->wire_n);
-    const void *const from = AT_CONST(void *, wire, f->wire);
+    const ProtobufCBinaryData *from = AT_CONST(ProtobufCBinaryData *, wire, f->wire);
     char *to = (char *)own + f->own;
     int r = 0;
 
     if (n > (size_t)f->max)
         return MESSAGE_E_MALFORMED;
     AT(size_t, own, f->own_n) = n;
+    for (size_t i = 0; i < n && !r; i++)
+        r = f->type == FIELD_TEXTS ? map_get_text(&from[i], to + i * f->size, f->size)
+                                   : get_hex_key(&from[i], false, to + i * f->size);
+    return r;
+}
+
+static int get_list(const struct field *f, const void *wire, void *own)
+{
+    size_t n = AT_CONST(size_t, wire, f->wire_n), *n_own = &AT(size_t, own, f->own_n);
+    void *const *from = AT_CONST(void **, wire, f->wire);
+    int r = 0;
+
+    if (n > (size_t)f->max)
+        return MESSAGE_E_MALFORMED;
     for (size_t i = 0; i < n && !r; i++) {
-        if (f->type == FIELD_TEXTS)
-            r = map_get_text((const ProtobufCBinaryData *)from + i, to + i * f->size, f->size);
-        else if (f->type == FIELD_HEX_KEYS)
-            r = get_hex_key((const ProtobufCBinaryData *)from + i, false, to + i * f->size);
-        else
-            r = map_get(f->sub, ((void *const *)from)[i], to + i * f->size);
+        char *to = (char *)own + f->own + *n_own * f->size;
+
+        r = map_get(f->sub, from[i], to);
+        if (r == MAP_E_LATER) {
+            memset(to, 0, f->size);
+            r = 0;
+        } else {
+            ++*n_own;
+        }
     }
     return r;
 }
@@ -268,6 +285,7 @@ static int get_field(const struct field *f, const void *wire, void *own)
         return sub ? map_get(f->sub, sub, (char *)own + f->own) : 0;
     case FIELD_TEXTS:
     case FIELD_HEX_KEYS:
+        return get_texts(f, wire, own);
     case FIELD_LIST:
         return get_list(f, wire, own);
     case FIELD_U32S:
@@ -281,6 +299,7 @@ static int get_field(const struct field *f, const void *wire, void *own)
     case FIELD_U64:
     case FIELD_I32:
     case FIELD_ENUM:
+    case FIELD_ROLE:
         break;
     }
     return get_number(f, wire, own);
@@ -426,6 +445,7 @@ static int put_field(struct arena *a, const struct field *f, const void *own, vo
     case FIELD_U32:
     case FIELD_I32:
     case FIELD_ENUM:
+    case FIELD_ROLE:
         memcpy((char *)wire + f->wire, (const char *)own + f->own, sizeof(uint32_t));
         return 0;
     case FIELD_U64:

@@ -23,6 +23,7 @@ enum field_type {
     FIELD_U64,
     FIELD_I32,      /* min..max */
     FIELD_ENUM,     /* 1..max */
+    FIELD_ROLE,     /* the same; a greater one is a later version's, and what has it is left out of its list */
     FIELD_SUB,      /* message <-> struct; absent is all zero */
     FIELD_TEXTS,    /* repeated bytes <-> char[max][size] and its count */
     FIELD_HEX_KEYS, /* the same of keys, none of them empty */
@@ -54,7 +55,10 @@ void map_parsed_destroy(struct ProtobufCMessage **m);
 /* Fields that this version does not know, in m and all that is below it. */
 uint32_t map_count_unknown(const struct ProtobufCMessage *m);
 
-/* own: zeroed. 0; MESSAGE_E_MALFORMED, own is then half filled. */
+enum { MAP_E_LATER = 100 /* no other outcome of message.h; own has a FIELD_ROLE of a later version */ };
+
+/* own: zeroed. 0; MESSAGE_E_MALFORMED or MAP_E_LATER, own is then half filled. Elements of a FIELD_LIST that are a later
+ * version's are left out, so that its own count is less than that of the wire's. */
 int map_get(const struct map *map, const void *wire, void *own);
 /* One text into size zeroed bytes: UTF-8 without NUL that leaves room for the end. 0, MESSAGE_E_MALFORMED. */
 int map_get_text(const struct ProtobufCBinaryData *from, char *to, size_t size);

@@ -25,9 +25,11 @@
 #define U64(m)              .type = FIELD_U64, NUMBER(m, uint64_t, uint64_t)
 #define I32(m, least, most) .type = FIELD_I32, NUMBER(m, int32_t, int32_t), .min = (least), .max = (most)
 /* C has no one type for enums; both sides must have the size of an int. */
-#define ENUM(m, last)                                                  \
-    .type = FIELD_ENUM, .wire = offsetof(P, m), .own = offsetof(S, m), \
+#define WORD(m, last)                              \
+    .wire = offsetof(P, m), .own = offsetof(S, m), \
     .max = (last) + 0 * sizeof(char[sizeof(((S *)0)->m) == 4 && sizeof(((P *)0)->m) == 4 ? 1 : -1])
+#define ENUM(m, last) .type = FIELD_ENUM, WORD(m, last)
+#define ROLE(m, last) .type = FIELD_ROLE, WORD(m, last)
 #define SUB(m, map) \
     .type = FIELD_SUB, .wire = offsetof(P, m), .own = offsetof(S, m), SIZE(m), .sub = &message_##map##_map
 #define TEXTS(m, count) \
@@ -117,7 +119,7 @@ static MAP(exit, exit_fields);
 #define S struct unit_facts
 static const struct field unit_fields[] = {
     {TEXT(id)},
-    {ENUM(role, UNIT_CARRIER)},
+    {ROLE(role, UNIT_CARRIER)},
     {ENUM(state, UNIT_FAILED)},
     {BOOL(standing)},
     {ID(instance)},

@@ -378,7 +378,7 @@ struct message {
     struct id128 instance;
     uint64_t epoch;
     uint64_t command_id; /* of the command, repeated in its results */
-    uint32_t n_unknown;  /* fields that this version does not know, counted by message_unpack */
+    uint32_t n_unknown;  /* fields and units that this version does not know, counted by message_unpack */
     union {
         struct hello hello;
         struct welcome welcome;

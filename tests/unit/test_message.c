@@ -280,7 +280,8 @@ static void test_numbers_are_checked(void **state)
         {2, 0, MESSAGE_E_MALFORMED},
         {2, 1, 0},
         {2, 3, 0},
-        {2, 4, MESSAGE_E_MALFORMED},
+        {2, 4, 0}, /* a later version's: that unit is left out */
+        {2, UINT64_MAX, MESSAGE_E_MALFORMED},
         {3, 7, 0},
         {3, 8, MESSAGE_E_MALFORMED},
         {3, UINT64_MAX, MESSAGE_E_MALFORMED}, /* -1 */
@@ -873,6 +874,54 @@ static void test_unknown_fields_are_counted(void **state)
     assert_int_equal(m->hello.rpc.major, 8);
 }
 
+/* What an agent of a later version runs besides must not make the rest of its report worthless. */
+static void test_a_unit_of_a_later_role_is_left_out(void **state)
+{
+    CLEANUP(message_destroy) struct message *m = message_sample_new(sample("report_watched")), *back = NULL;
+    CLEANUP(bytes_clear) struct bytes b = {0};
+
+    (void)state;
+    m->report->unit[2] = m->report->unit[1];
+    m->report->unit[1] = m->report->unit[0];
+    m->report->unit[0].role = m->report->unit[3].role = (enum unit_role)(UNIT_CARRIER + 1);
+    m->report->unit[3].state = UNIT_RUNNING;
+    m->report->unit[3].rank = PROTO_RANKS_MAX; /* whatever that may mean then */
+    m->report->n_units = 4;
+    assert_int_equal(message_pack(m, &b.data, &b.n), 0);
+    assert_int_equal(message_unpack(b.data, b.n, &back), 0);
+    assert_int_equal(back->n_unknown, 2);
+    assert_int_equal(back->report->n_units, 2);
+    assert_memory_equal(back->report->unit, m->report->unit + 1, 2 * sizeof(m->report->unit[0]));
+    assert_string_equal(back->report->unit[2].id, "");
+    assert_int_equal(back->report->uptime_ms, m->report->uptime_ms);
+}
+
+static void test_a_unit_without_a_role_is_none(void **state)
+{
+    static const int roles[] = {0, -1, INT32_MIN};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(roles) / sizeof(roles[0]); i++) {
+        CLEANUP(message_destroy) struct message *m = message_sample_new(sample("report_watched")), *back = NULL;
+        CLEANUP(bytes_clear) struct bytes b = {0};
+
+        memcpy(&m->report->unit[1].role, &roles[i], sizeof(roles[i]));
+        assert_int_equal(message_pack(m, &b.data, &b.n), 0);
+        assert_int_equal(message_unpack(b.data, b.n, &back), MESSAGE_E_MALFORMED);
+    }
+}
+
+static void test_an_event_about_a_later_role(void **state)
+{
+    CLEANUP(message_destroy) struct message *m = message_sample_new(sample("event_unit_exited")), *back = NULL;
+    CLEANUP(bytes_clear) struct bytes b = {0};
+
+    (void)state;
+    m->event->unit.role = (enum unit_role)(UNIT_CARRIER + 1);
+    assert_int_equal(message_pack(m, &b.data, &b.n), 0);
+    assert_int_equal(message_unpack(b.data, b.n, &back), MESSAGE_E_UNKNOWN_KIND);
+}
+
 static void test_kinds_and_versions(void **state)
 {
     const struct wire empty = {0};
@@ -985,6 +1034,9 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_what_is_too_large_is_not_sent),
         cmocka_unit_test(test_each_allocation_may_fail),
         cmocka_unit_test(test_unknown_fields_are_counted),
+        cmocka_unit_test(test_a_unit_of_a_later_role_is_left_out),
+        cmocka_unit_test(test_a_unit_without_a_role_is_none),
+        cmocka_unit_test(test_an_event_about_a_later_role),
         cmocka_unit_test(test_kinds_and_versions),
         cmocka_unit_test(test_the_version_sent_is_ours),
         cmocka_unit_test(test_text_that_is_no_utf8_is_mended),
