@@ -185,6 +185,15 @@ static void end_older(struct step *st, struct epoch *e, bool written)
     command_end_epochs(st, &e->instance, e->epoch - 1, AGENT_STOP_GRACE_MS, true);
 }
 
+/* Of a worker that will not serve its epoch: nobody is to be let in to it. */
+static void end_its_carrier(struct step *st, const struct unit *worker)
+{
+    struct unit *carrier = unit_carrier(st->s, &worker->facts.instance, worker->facts.epoch);
+
+    if (carrier && worker->facts.rank) /* rank 0's is the coordinator's */
+        carrier->ending = true;
+}
+
 static void on_assigned(struct step *st, struct unit *u, bool written)
 {
     static const struct id128 nobody;
@@ -202,6 +211,7 @@ static void on_assigned(struct step *st, struct unit *u, bool written)
         if (strcmp(st->s->pending[i].unit_id, u->facts.id) == 0)
             command_answer(st, &key, RESULT_FAILED, "disk", "The worker's record could not be written to disk.");
     }
+    end_its_carrier(st, u);
     u->facts.instance = nobody;
     u->facts.epoch = 0;
     u->facts.rank = -1;

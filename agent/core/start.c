@@ -163,17 +163,14 @@ static struct unit *find_standing(struct state *s, const struct worker_spec *spe
     return u;
 }
 
-static struct unit *start_own(struct step *st, const struct command_key *key, const struct worker_spec *spec)
+static void start_own(struct step *st, const struct command_key *key, const struct worker_spec *spec, struct unit *u)
 {
-    struct unit *u = unit_new(st, UNIT_WORKER);
-
     u->facts.instance = key->instance;
     u->facts.epoch = key->epoch;
     u->facts.rank = spec->rank;
     u->facts.n_devices = spec->n_devices;
     memcpy(u->facts.device, spec->device, sizeof(u->facts.device));
     unit_start(st, u);
-    return u;
 }
 
 /* u: this rank's worker, there already. Its carrier is not where an earlier life of this agent ended between the two. */
@@ -186,33 +183,36 @@ static void join_worker(struct step *st, const struct command_key *key, const st
                        spec->rank);
         return;
     }
-    if (spec->peer[0] && !carrier && !has_ended(u)) {
-        if (!has_room(st, key, 1))
-            return;
+    if (!spec->peer[0] || carrier || has_ended(u))
+        join(st, key, u, carrier);
+    else if (has_room(st, key, 1) && command_hold_start(st, key, u, true))
         carry_worker(st, key, spec, u);
-        carrier = unit_carrier(st->s, &key->instance, key->epoch);
-    }
-    join(st, key, u, carrier);
 }
 
+/* What could refuse it comes first, then what is to run; a carrier last, which needs to know its worker's port. */
 static void begin_worker(struct step *st, const struct command_key *key, const struct worker_spec *spec)
 {
     const struct unit *carrier = unit_carrier(st->s, &key->instance, key->epoch);
-    struct unit *u = find_standing(st->s, spec);
+    struct unit *standing = find_standing(st->s, spec), *u;
 
     if (spec->peer[0] && carrier) {
         refuse_second(st, key, carrier);
         return;
     }
-    if (!has_room(st, key, (u ? 0U : 1U) + (spec->peer[0] ? 1U : 0U)))
+    if (!has_room(st, key, (standing ? 0U : 1U) + (spec->peer[0] ? 1U : 0U)))
         return;
-    if (u)
+    u = standing ? standing : unit_new(st, UNIT_WORKER);
+    if (!command_hold_start(st, key, u, spec->peer[0])) {
+        if (!standing)
+            unit_drop(st, u);
+        return;
+    }
+    if (standing)
         unit_assign(st, u, &key->instance, key->epoch, spec->rank);
     else
-        u = start_own(st, key, spec);
+        start_own(st, key, spec, u);
     if (spec->peer[0])
         carry_worker(st, key, spec, u);
-    command_hold_start(st, key, u, spec->peer[0]);
 }
 
 void command_start_worker(struct step *st, const struct command_key *key, const struct message *m)

@@ -40,6 +40,15 @@ static void begin_carried_coordinator(void)
     skip_output();
 }
 
+static void boot_again(void)
+{
+    const struct agent_epoch e = {.instance = instance_of("a"), .epoch = 1, .leased = true, .lease_bytes = 100};
+
+    strcpy(h.config.addr, "127.0.0.1");
+    strcpy(h.config.carrier_addr, "10.0.0.1");
+    boot_with(&e, 1);
+}
+
 /* ---- starting ---------------------------------------------------------------------------------------------------- */
 
 static void test_a_worker_gets_its_carrier_in_the_same_step(void **state)
@@ -214,6 +223,29 @@ static void test_room_for_both_or_none(void **state)
     assert_int_equal(n_units(), PROTO_UNITS_MAX - 1);
 }
 
+/* A start that is refused has started nothing, neither at first nor where its worker is there already. */
+static void test_a_start_too_many_begins_nothing(void **state)
+{
+    (void)state;
+    boot_again();
+    found("w900", UNIT_WORKER, UNIT_RUNNING, false, "a", 1, 1);
+    simple(AGENT_EV_BEGIN);
+    simple(AGENT_EV_LINK_UP);
+    lease(1, "b", 1, 1);
+    persisted(h.token, true);
+    for (uint64_t i = 1; i <= AGENT_COMMANDS_MAX; i++)
+        lease(100 + i, (char[2]){(char)(128 + i)}, 1, 1);
+    skip_output();
+    start_carried_worker(2, "a", 1, 1);
+    EXPECT("result 2 refused busy\n");
+    start_carried_worker(3, "b", 1, 2);
+    EXPECT("result 3 refused busy\n");
+    start_worker_on(4, "b", 1, 0, "CPU");
+    EXPECT("result 4 refused busy\n");
+    assert_null(agent_unit(h.agent, "t1002"));
+    assert_int_equal(n_units(), 2); /* w900, and the standing one */
+}
+
 /* ---- failing ----------------------------------------------------------------------------------------------------- */
 
 static void test_a_carrier_that_does_not_answer(void **state)
@@ -239,6 +271,25 @@ static void test_a_carrier_that_does_not_answer(void **state)
 }
 
 /* The coordinator waits for its carrier longer than that for its own answer, so that the cause comes first. */
+/* It would let its peer in to a worker that is nobody's. */
+static void test_a_worker_whose_record_cannot_be_written_takes_its_carrier_along(void **state)
+{
+    (void)state;
+    begin_leased();
+    start_carried_worker(2, "a", 1, 1);
+    spawned("t1001", 7440);
+    skip_output();
+    persisted(2, false);
+    EXPECT("result 2 failed disk\n"
+           "t1001 starting -> stopping\n"
+           "signal t1001 9\n"
+           "advertise w1000 port 20052 idle\n");
+    exited("t1001", 9, "");
+    EXPECT("t1001 stopping -> exited\n"
+           "forget t1001\n");
+    assert_int_equal(n_units(), 1);
+}
+
 static void test_a_carrier_that_fails_takes_the_start_with_it(void **state)
 {
     (void)state;
@@ -409,15 +460,6 @@ static void test_a_newer_epoch_ends_the_carriers_of_the_older(void **state)
 }
 
 /* ---- adopting ---------------------------------------------------------------------------------------------------- */
-
-static void boot_again(void)
-{
-    const struct agent_epoch e = {.instance = instance_of("a"), .epoch = 1, .leased = true, .lease_bytes = 100};
-
-    strcpy(h.config.addr, "127.0.0.1");
-    strcpy(h.config.carrier_addr, "10.0.0.1");
-    boot_with(&e, 1);
-}
 
 static void test_a_carrier_is_adopted_with_its_worker(void **state)
 {
@@ -619,7 +661,9 @@ int main(void)
         TEST(test_a_route_for_each_rank),
         TEST(test_one_carrier_of_an_epoch),
         TEST(test_room_for_both_or_none),
+        TEST(test_a_start_too_many_begins_nothing),
         TEST(test_a_carrier_that_does_not_answer),
+        TEST(test_a_worker_whose_record_cannot_be_written_takes_its_carrier_along),
         TEST(test_a_carrier_that_fails_takes_the_start_with_it),
         TEST(test_a_coordinator_whose_carrier_cannot_be_started),
         TEST(test_the_end_of_a_carrier_is_told),
