@@ -135,10 +135,13 @@ struct child *shell_start_coordinator(struct shell *s, const struct unit_facts *
                                       const struct coordinator_spec *spec);
 const struct model_place *shell_model(const struct shell *s, const char *name); /* NULL: none */
 
+/* shell_carrier_start.c */
+void shell_start_carrier(struct shell *s, const struct unit_facts *unit, const struct carrier_spec *spec);
+
 /* shell_carrier.c */
+struct carried *carried_new(const char *unit_id); /* NULL: memory is short */
 void carried_destroy(struct carried **c);
 struct child *shell_carrier_of(struct shell *s, const char *unit_id); /* NULL: none */
-void shell_start_carrier(struct shell *s, const struct unit_facts *unit, const struct carrier_spec *spec);
 /* Starts the coordinator when its carrier answers. spec: consumed. */
 void shell_hold_coordinator(struct shell *s, const struct unit_facts *unit, struct coordinator_spec **spec);
 /* It is not to be started any more. false: it does not wait. */
