@@ -1,9 +1,11 @@
 /* What carriers tell, for the samples. */
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "agent/shell_internal.h"
 #include "common/clock.h"
+#include "common/log.h"
 
 static const char FIGURES_FILE[] = "figures";
 
@@ -22,9 +24,26 @@ static bool read_figures(struct shell *s, struct child *c, struct figures *ret)
     return r == 0 || (r == CARRIER_TOLD_E_UNREAD && of);
 }
 
-static void take_flows(const struct unit_facts *unit, const struct figures *f, struct agent_sample *sample)
+/* There is room for all that carriers are started for: these figures speak of more. */
+static void say_too_many(struct shell *s, const char *unit_id, size_t n_flows)
 {
-    for (size_t i = 0; i < f->n_flows && sample->n_flows < PROTO_FLOWS_MAX; i++) {
+    uint64_t n = seldom_count(&s->flows_left_out, clock_now_ms());
+
+    if (n)
+        log_warn("carrier.flows",
+                 "unit=%s flows=%zu times=%" PRIu64
+                 " text=\"its ranks are more than this node can have: they are left out\"",
+                 unit_id, n_flows, n);
+}
+
+static void take_flows(struct shell *s, const struct unit_facts *unit, const struct figures *f,
+                       struct agent_sample *sample)
+{
+    if (f->n_flows > PROTO_FLOWS_MAX - sample->n_flows) {
+        say_too_many(s, unit->id, f->n_flows);
+        return;
+    }
+    for (size_t i = 0; i < f->n_flows; i++) {
         struct rank_flow *flow = &sample->flow[sample->n_flows++];
 
         *flow = f->flow[i];
@@ -51,7 +70,7 @@ void shell_sample_flows(struct shell *s, struct agent_sample *sample)
 
         if (!unit || !read_figures(s, c, &f))
             continue;
-        take_flows(unit, &f, sample);
+        take_flows(s, unit, &f, sample);
         take_counts(c->id, &f, sample);
     }
 }

@@ -3,8 +3,8 @@
 #define CARAVAN_AGENT_SHELL_INTERNAL_H
 
 #include "agent/carrier/conf.h"
-#include "agent/carrier_told.h"
 #include "agent/carrier_probe.h"
+#include "agent/carrier_told.h"
 #include "agent/coordinator_watch.h"
 #include "agent/core/agent.h"
 #include "agent/gpu.h"
@@ -22,6 +22,7 @@
 #include "agent/tensor_room.h"
 #include "common/knock.h"
 #include "common/mdns.h"
+#include "common/seldom.h"
 #include "common/wake.h"
 
 struct event;
@@ -29,11 +30,11 @@ struct event_base;
 
 /* What the shell knows of a carrier. */
 struct carried {
-    char unit_id[PROTO_NAME_MAX];   /* of the worker or the coordinator that it is for; empty: that is not known */
-    struct carrier_probe *probe;    /* NULL: nothing is asked */
-    struct control_answer answer;   /* without routes until it has answered */
+    char unit_id[PROTO_NAME_MAX]; /* of the worker or the coordinator that it is for; empty: that is not known */
+    struct carrier_probe *probe;  /* NULL: nothing is asked */
+    struct control_answer answer; /* without routes until it has answered */
     struct carrier_told told;
-    struct coordinator_spec *held;  /* of a coordinator that is started when it answers; NULL: of none */
+    struct coordinator_spec *held; /* of a coordinator that is started when it answers; NULL: of none */
     struct unit_facts held_unit;
 };
 
@@ -104,6 +105,7 @@ struct shell {
     struct child child[PROTO_UNITS_MAX];
     struct outcome *first_outcome, **last_outcome;
     struct wake wake;
+    struct seldom flows_left_out;
     bool short_of_memory; /* the loop is to end */
     struct event *on_tick, *on_sample, *on_term, *on_int;
 };

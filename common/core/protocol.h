@@ -30,9 +30,10 @@ enum {
     PROTO_MODELS_MAX = 256, /* per node */
     PROTO_RANKS_MAX = 16,   /* llama.cpp takes at most 16 RPC servers */
     PROTO_GATEWAYS_MAX = 4, /* who may reach one coordinator through its carrier */
-    PROTO_FLOWS_MAX = 64,   /* ranks whose streams pass through one node */
-    PROTO_WORD_MAX = 24,    /* a stable word, with NUL */
-    PROTO_ARGS_MAX = 64,    /* extra llama-server arguments */
+    /* Ranks whose streams pass through one node: a carrier has at most PROTO_RANKS_MAX, and whom it carries for is a unit too. */
+    PROTO_FLOWS_MAX = PROTO_UNITS_MAX / 2 * PROTO_RANKS_MAX,
+    PROTO_WORD_MAX = 24, /* a stable word, with NUL */
+    PROTO_ARGS_MAX = 64, /* extra llama-server arguments */
     PROTO_ARG_MAX = 1024,
     PROTO_PEERS_MAX = 3,              /* neighbours that an agent dials */
     PROTO_SNAPSHOT_MAX = 1024 * 1024, /* of one list of a snapshot */

@@ -647,6 +647,21 @@ static void test_flows_are_told_with_the_units_when_they_change(void **state)
     EXPECT("report units 2 lease a/1 100\n");
 }
 
+/* The most there can be: every second unit is a carrier, and each has as many ranks as llama.cpp takes. */
+static void test_all_flows_that_there_can_be_are_told(void **state)
+{
+    static struct agent_sample s = {.host_total_bytes = 10000, .host_free_bytes = 500};
+
+    (void)state;
+    for (uint32_t carrier = 0; carrier < PROTO_UNITS_MAX / 2; carrier++) {
+        for (uint32_t rank = 0; rank < PROTO_RANKS_MAX; rank++)
+            s.flow[s.n_flows++] = (struct rank_flow){.instance = instance_of("a"), .epoch = carrier + 1, .rank = rank};
+    }
+    begin_carried_worker();
+    step(&(struct agent_ev){.kind = AGENT_EV_SAMPLE, .sample = &s});
+    EXPECT("report full devices 0 units 2 flows 256 models 1 lease a/1 100\n");
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -682,6 +697,7 @@ int main(void)
         TEST(test_a_standing_worker_elsewhere_is_replaced),
         TEST(test_a_leased_standing_worker_elsewhere_moves),
         TEST(test_flows_are_told_with_the_units_when_they_change),
+        TEST(test_all_flows_that_there_can_be_are_told),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
