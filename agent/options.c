@@ -145,15 +145,17 @@ const struct option_def agent_option_table[] = {
                           .def = "7420",
                           .arg = "PORT",
                           .help = "Port of controllers where `controllers` names none."},
-    [OPT_NEIGHBOUR_PORT] = {.name = "neighbour_port",
-                            .type = OPTION_UINT,
-                            .min = 1,
-                            .max = 65535,
-                            .def = "7431",
-                            .arg = "PORT",
-                            .help =
-                                "Port for other agents' links and for knocks, on `address`, else on all addresses. "
-                                "Where it is taken, the next free one of the 31 after it: agents may share a machine."},
+    [OPT_NEIGHBOUR_PORT] =
+        {.name = "neighbour_port",
+         .type = OPTION_UINT,
+         .min = 1,
+         .max = 65535,
+         .def = "7431",
+         .arg = "PORT",
+         .help =
+             "Port for other agents' links and for knocks, on `address`, else on all addresses. "
+             "Where it is taken, the next free one of the 31 after it that is in none of this agent's other ranges: agents "
+             "may share a machine."},
     [OPT_SOCKET] = {.name = "socket",
                     .type = OPTION_STRING,
                     .def = "/run/caravan/agent.sock",
@@ -217,6 +219,11 @@ bool port_range_parse(const char *text, struct port_range *ret)
         return false;
     *ret = (struct port_range){(uint16_t)first, (uint16_t)last};
     return true;
+}
+
+bool port_range_has(const struct port_range *r, uint16_t port)
+{
+    return port >= r->first && port <= r->last;
 }
 
 /* "HOST", "HOST:PORT", "[v6]:PORT", "v6". */

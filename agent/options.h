@@ -59,5 +59,6 @@ void agent_options_forget_join(struct agent_options *o);
 bool controller_address_parse(const char *text, uint16_t default_port, struct controller_address *ret);
 /* "20052-20151" or "20052". Pure. */
 bool port_range_parse(const char *text, struct port_range *ret);
+bool port_range_has(const struct port_range *r, uint16_t port);
 
 #endif

@@ -402,13 +402,19 @@ static int listen_somewhere(struct peers *p, const char *addr, uint16_t first_po
     uint32_t n = first_port + PEERS_PORTS > 65536 ? 65536u - first_port : PEERS_PORTS;
     int r = WIRE_E_ADDR_IN_USE;
 
-    for (uint32_t i = 0; i < n && r == WIRE_E_ADDR_IN_USE; i++)
-        r = wire_server_new(p->base, p->id, addr, (uint16_t)(first_port + i), false, &cb, &p->server);
+    for (uint32_t i = 0; i < n && r == WIRE_E_ADDR_IN_USE; i++) {
+        uint16_t port = (uint16_t)(first_port + i);
+
+        if (i && p->cb.kept && p->cb.kept(p->cb.ctx, port)) /* the first one was asked for by name */
+            continue;
+        r = wire_server_new(p->base, p->id, addr, port, false, &cb, &p->server);
+    }
     if (r > 0)
         log_error("neighbour.port",
                   "addr=%s port=%u text=\"%s: this node cannot be knocked at and has no neighbours that dial it\"",
                   LOG_STR(addr), (unsigned)first_port,
-                  r == WIRE_E_BAD_ADDR ? "the address is not ours" : "it and the 31 ports after it are taken");
+                  r == WIRE_E_BAD_ADDR ? "the address is not ours"
+                                       : "it is taken, and so are the 31 after it or they are this node's children's");
     return r < 0 ? err_pass(r) : 0;
 }
 

@@ -24,9 +24,10 @@ struct peers_callbacks {
     void (*down)(void *ctx, const char *key);
     void (*message)(void *ctx, const char *key, const struct message *m); /* HEALTH or RELAY; borrowed */
     void *ctx;
+    bool (*kept)(void *ctx, uint16_t port); /* for others: a search passes it by; NULL: none is */
 };
 
-/* Listens on addr ("*": all), on first_port or the next free one of PEERS_PORTS. Where none is, it says so and goes on
+/* Listens on addr ("*": all), on first_port or the next free one of PEERS_PORTS that is not kept. Where none is, it says so and goes on
  * without: neighbours can then be dialled, but nobody can knock here. id: borrowed for its life. 0 or negative errno. */
 int peers_new(struct event_base *base, const struct identity *id, const char *addr, uint16_t first_port,
               const struct peers_callbacks *cb, struct peers **ret);

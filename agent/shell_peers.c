@@ -21,10 +21,19 @@ static void on_message(void *ctx, const char *key, const struct message *m)
     shell_feed(ctx, &(struct agent_ev){.kind = AGENT_EV_PEER_MESSAGE, .key = key, .message = m});
 }
 
+/* A search that took one of theirs would take it for good, and they would find it held at each start. */
+static bool is_for_children(void *ctx, uint16_t port)
+{
+    const struct agent_options *o = ((struct shell *)ctx)->options;
+
+    return port_range_has(&o->worker_ports, port) || port_range_has(&o->coordinator_ports, port) ||
+           port_range_has(&o->carrier_ports, port);
+}
+
 /* On all addresses, since all are told; but where one is named, another agent may be on the next. */
 int shell_open_peers(struct shell *s)
 {
-    const struct peers_callbacks cb = {on_up, on_down, on_message, s};
+    const struct peers_callbacks cb = {on_up, on_down, on_message, s, is_for_children};
     const char *addr = s->options->address ? s->options->address : "*";
     int r = peers_new(s->base, s->identity, addr, s->options->neighbour_port, &cb, &s->peers);
 

@@ -43,6 +43,8 @@ static bool is_promised(void *ctx, uint16_t port)
 {
     struct port_search *p = ctx;
 
+    if (port == p->shell->hello.port) /* our own, for neighbours */
+        return true;
     for (size_t i = 0; i < PROTO_UNITS_MAX; i++) {
         const struct child *c = &p->shell->child[i];
 

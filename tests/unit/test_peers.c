@@ -16,6 +16,7 @@
 
 #include <cmocka.h>
 
+#include "agent/options.h"
 #include "agent/peers.h"
 #include "common/cleanup.h"
 #include "common/knock.h"
@@ -85,9 +86,17 @@ static uint16_t some_port(void)
     return ntohs(sa.sin_port);
 }
 
+static struct port_range kept;
+
+static bool is_kept(void *ctx, uint16_t port)
+{
+    (void)ctx;
+    return port_range_has(&kept, port);
+}
+
 static void node_open(struct node *n, const char *addr, uint16_t port)
 {
-    const struct peers_callbacks cb = {on_up, on_down, on_message, n};
+    const struct peers_callbacks cb = {on_up, on_down, on_message, n, is_kept};
 
     assert_int_equal(peers_new(base, &n->id, addr, port, &cb, &n->peers), 0);
 }
@@ -395,6 +404,28 @@ static void test_ports(void **state)
     peers_destroy(&c[1].peers);
 }
 
+/* What is kept for others is passed by, but for the one that was asked for by name. */
+static void test_kept_ports(void **state)
+{
+    struct node c = {.peers = NULL};
+    uint16_t port = peers_port(b.peers);
+
+    (void)state;
+    kept = (struct port_range){(uint16_t)(port + 1), (uint16_t)(port + 20)};
+    node_open(&c, "127.0.0.3", port);
+    assert_in_range(peers_port(c.peers), port + 21, port + PEERS_PORTS - 1);
+    peers_destroy(&c.peers);
+    kept.last = (uint16_t)(port + PEERS_PORTS);
+    node_open(&c, "127.0.0.3", port);
+    assert_int_equal(peers_port(c.peers), 0);
+    peers_destroy(&c.peers);
+    peers_destroy(&b.peers);
+    kept.first = port;
+    node_open(&b, "127.0.0.3", port);
+    assert_int_equal(peers_port(b.peers), port);
+    kept = (struct port_range){0, 0};
+}
+
 static bool make_node(struct node *n)
 {
     char dir[] = "/tmp/test_peers.XXXXXX", file[64];
@@ -445,6 +476,7 @@ int main(void)
         TEST(test_list_from_within),
         TEST(test_knocks_are_answered),
         TEST(test_ports),
+        TEST(test_kept_ports),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
