@@ -219,6 +219,22 @@ static void sample_work(struct shell *s, struct agent_sample *sample)
     }
 }
 
+/* What is hashed is told by the usable ones alone, in their order. */
+static void sample_indexes(struct shell *s, struct agent_sample *sample)
+{
+    struct tensor_progress progress;
+    size_t usable = 0;
+
+    if (!s->tensors)
+        return;
+    tensor_room_progress(s->tensors, &progress);
+    for (size_t i = 0; i < s->n_models && i < PROTO_MODELS_MAX; i++) {
+        if (s->model[i].usable && usable < progress.n_models)
+            sample->index_permille[i] = progress.index_permille[usable++];
+    }
+    sample->n_models = s->n_models;
+}
+
 void shell_sample(struct shell *s)
 {
     struct agent_sample sample = {.uptime_ms = system_uptime_ms()};
@@ -238,5 +254,6 @@ void shell_sample(struct shell *s)
     sample_sockets(s, &sample);
     sample_work(s, &sample);
     shell_sample_flows(s, &sample);
+    sample_indexes(s, &sample);
     shell_feed(s, &(struct agent_ev){.kind = AGENT_EV_SAMPLE, .sample = &sample});
 }

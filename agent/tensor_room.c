@@ -26,6 +26,7 @@ struct tensor_room {
     size_t n_dirs;
     tensor_progressed *progressed;
     void *ctx;
+    uint64_t take;
     struct tensor_progress progress;
 };
 
@@ -58,7 +59,7 @@ static void tell(struct hasher *h)
 
     tensor_work_progress(h->work, &now);
     if (now.n_files == h->told.n_files && now.n_indexed == h->told.n_indexed && now.n_failed == h->told.n_failed &&
-        now.n_bytes == h->told.n_bytes &&
+        now.n_bytes == h->told.n_bytes && now.take == h->told.take &&
         (now.left_bytes == h->told.left_bytes || clock_now_ms() - h->told_ms < TELL_MS))
         return;
     copy = malloc(sizeof(*copy));
@@ -186,12 +187,14 @@ int tensor_room_take(struct tensor_room *r, const struct inventory *models)
     struct tensor_models *m;
     int res = tensor_models_of(models, &m);
 
-    if (res == 0)
+    if (res == 0) {
+        m->take = ++r->take;
         res = actor_send(r->actor, m);
+    }
     return res < 0 ? err_pass(res) : 0;
 }
 
 void tensor_room_progress(const struct tensor_room *r, struct tensor_progress *ret)
 {
-    *ret = r->progress;
+    *ret = r->progress.take == r->take ? r->progress : (struct tensor_progress){.take = r->take};
 }

@@ -20,7 +20,7 @@ void tensor_room_destroy(struct tensor_room **r);
 /* Whenever the inventory has changed. models: borrowed. 0 or negative errno, and then it goes on with what it knew. */
 int tensor_room_take(struct tensor_room *r, const struct inventory *models);
 
-/* As of the last time that something was told. */
+/* As of the last time that something was told of what was taken last; nothing: n_models is 0. */
 void tensor_room_progress(const struct tensor_room *r, struct tensor_progress *ret);
 
 #endif

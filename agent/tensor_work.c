@@ -27,6 +27,7 @@ enum job_state { JOB_NEW, JOB_TODO /* its header was read, and not all of it is 
 
 struct job {
     char path[PROTO_PATH_MAX];
+    size_t model; /* whose file it is */
     enum job_state state;
     struct tensor_file_id id; /* as it was when it was taken, or opened */
     uint64_t n_bytes;
@@ -36,6 +37,8 @@ struct tensor_work {
     const char *index_dir;
     const char *const *dir;
     size_t n_dirs;
+    uint64_t take;
+    size_t n_models;
     size_t n;
     struct job *job;
     bool swept; /* since the files were taken */
@@ -108,7 +111,7 @@ static void job_list_clear(struct job_list *l)
     *l = (struct job_list){0};
 }
 
-static int append(struct job_list *l, const char *path)
+static int append(struct job_list *l, const char *path, size_t model)
 {
     if (l->n == l->cap) {
         size_t cap = l->cap ? 2 * l->cap : 16;
@@ -119,14 +122,14 @@ static int append(struct job_list *l, const char *path)
         l->job = bigger;
         l->cap = cap;
     }
-    l->job[l->n] = (struct job){.state = JOB_NEW};
+    l->job[l->n] = (struct job){.state = JOB_NEW, .model = model};
     text_copy(l->job[l->n++].path, sizeof(l->job[0].path), path);
     return 0;
 }
 
 /* One that is not as it should be is left out: the inventory says so, and tells again when that changes. So is one of more
  * files than a carrier opens, which nobody else would say before it is too late. */
-static int append_model(const struct tensor_work *w, struct job_list *l, const char *path)
+static int append_model(const struct tensor_work *w, struct job_list *l, const char *path, size_t model)
 {
     CLEANUP(cleanup_free) char(*file)[PROTO_PATH_MAX] = NULL;
     size_t n = 0;
@@ -138,7 +141,7 @@ static int append_model(const struct tensor_work *w, struct job_list *l, const c
         log_warn("tensors.too_many", "file=%s text=\"of more than %d files: its tensors come over the network\"",
                  LOG_STR(path), CARRIER_FILES_MAX);
     for (size_t i = 0; !r && i < n; i++)
-        if (append(l, file[i]) < 0)
+        if (append(l, file[i], model) < 0)
             return err_raise(-ENOMEM);
     return 0;
 }
@@ -163,16 +166,17 @@ int tensor_work_take(struct tensor_work *w, const struct tensor_models *models)
     size_t at = SIZE_MAX;
 
     for (size_t i = 0; i < models->n; i++) {
-        int r = append_model(w, &l, models->path[i]);
+        int r = append_model(w, &l, models->path[i], i);
 
         if (r < 0)
             return err_pass(r);
     }
     for (size_t i = 0; i < l.n; i++) {
-        size_t known = find_known(w, l.job[i].path);
+        size_t known = find_known(w, l.job[i].path), model = l.job[i].model;
 
         if (known != SIZE_MAX)
             l.job[i] = w->job[known];
+        l.job[i].model = model;
         if (w->index && known == w->at)
             at = i;
     }
@@ -183,6 +187,8 @@ int tensor_work_take(struct tensor_work *w, const struct tensor_models *models)
     w->n = l.n;
     w->at = at;
     w->swept = false;
+    w->take = models->take;
+    w->n_models = models->n;
     l = (struct job_list){0};
     return 0;
 }
@@ -326,17 +332,45 @@ int tensor_work_step(struct tensor_work *w, uint64_t n_bytes)
     return TENSOR_WORK_E_MORE;
 }
 
+static uint64_t left_of(const struct tensor_work *w, size_t at)
+{
+    if (w->job[at].state != JOB_TODO)
+        return 0;
+    return w->index && at == w->at ? tensor_index_left_bytes(w->index) : w->job[at].n_bytes;
+}
+
+/* Its files follow one another, from *at on; *at: where the next one's begin. */
+static uint16_t permille_of(const struct tensor_work *w, size_t model, size_t *at)
+{
+    size_t n = 0, n_done = 0, n_failed = 0;
+    uint64_t all = 0, left = 0;
+
+    for (; *at < w->n && w->job[*at].model == model; ++*at) {
+        const struct job *job = &w->job[*at];
+
+        n++;
+        n_done += job->state == JOB_DONE;
+        n_failed += job->state == JOB_FAILED;
+        all += job->n_bytes;
+        left += left_of(w, *at);
+    }
+    if (n && n_done == n)
+        return 1000;
+    return all && !n_failed ? (uint16_t)((double)(all - left) / (double)all * 999.0) : 0;
+}
+
 void tensor_work_progress(const struct tensor_work *w, struct tensor_progress *ret)
 {
-    *ret = (struct tensor_progress){.n_files = w->n};
-    for (size_t i = 0; i < w->n; i++) {
-        const struct job *job = &w->job[i];
+    size_t at = 0;
 
-        ret->n_indexed += job->state == JOB_DONE;
-        ret->n_failed += job->state == JOB_FAILED;
-        ret->n_bytes += job->n_bytes;
-        if (job->state != JOB_TODO)
-            continue;
-        ret->left_bytes += w->index && i == w->at ? tensor_index_left_bytes(w->index) : job->n_bytes;
+    *ret = (struct tensor_progress){.n_files = w->n, .take = w->take};
+    for (size_t i = 0; i < w->n; i++) {
+        ret->n_indexed += w->job[i].state == JOB_DONE;
+        ret->n_failed += w->job[i].state == JOB_FAILED;
+        ret->n_bytes += w->job[i].n_bytes;
+        ret->left_bytes += left_of(w, i);
     }
+    ret->n_models = w->n_models < PROTO_MODELS_MAX ? w->n_models : PROTO_MODELS_MAX;
+    for (size_t m = 0; m < ret->n_models; m++)
+        ret->index_permille[m] = permille_of(w, m, &at);
 }

@@ -15,10 +15,14 @@ enum { TENSOR_WORK_KEEP_DAYS = 30 };
 struct tensor_progress {
     size_t n_files, n_indexed, n_failed;
     uint64_t n_bytes, left_bytes; /* in tensors that are asked for by hash, of the files that were looked at */
+    uint64_t take;                /* of which list of models the rest speaks */
+    size_t n_models;              /* as in that list */
+    uint16_t index_permille[PROTO_MODELS_MAX]; /* 1000: all of it is indexed */
 };
 
 /* Models, by their first files. */
 struct tensor_models {
+    uint64_t take; /* counted by whoever wants to know which list a progress is of */
     size_t n;
     char path[][PROTO_PATH_MAX];
 };

@@ -22,6 +22,7 @@
 #define U16(m)              .type = FIELD_U16, NUMBER(m, uint32_t, uint16_t)
 #define U32(m)              .type = FIELD_U32, NUMBER(m, uint32_t, uint32_t)
 #define RANK(m)             .type = FIELD_U32, NUMBER(m, uint32_t, uint32_t), .max = PROTO_RANKS_MAX - 1
+#define PERMILLE(m)         .type = FIELD_U32, NUMBER(m, uint32_t, uint32_t), .max = 1000
 #define U64(m)              .type = FIELD_U64, NUMBER(m, uint64_t, uint64_t)
 #define I32(m, least, most) .type = FIELD_I32, NUMBER(m, int32_t, int32_t), .min = (least), .max = (most)
 /* C has no one type for enums; both sides must have the size of an int. */
@@ -194,7 +195,7 @@ MAP(report, report_fields);
 #define S struct model_facts
 static const struct field model_fields[] = {
     {TEXT(name)},   {TEXT(path)},       {U64(size_bytes)}, {U64(mtime_wall_ms)},
-    {U32(n_files)}, {U64(header_hash)}, {TEXT(problem)},
+    {U32(n_files)}, {U64(header_hash)}, {TEXT(problem)},   {PERMILLE(index_permille)},
 };
 MAP(model, model_fields);
 #undef P

@@ -36,9 +36,20 @@ static json_t *model_instance_json(const struct view *v, const struct view_model
     return whole(o, bad);
 }
 
+/* Of each of its nodes, how much of the file is hashed there. */
+static json_t *indexes_json(const struct view_model *m, size_t n)
+{
+    json_t *list = json_array();
+    int bad = 0;
+
+    for (size_t i = 0; !bad && i < n; i++)
+        bad |= append(list, json_integer(m->index_permille[i]));
+    return whole(list, bad);
+}
+
 static json_t *model_json(const struct view *v, const struct view_model *m)
 {
-    size_t n_named = sizeof(m->node_name) / sizeof(m->node_name[0]);
+    size_t n_all = sizeof(m->node_name) / sizeof(m->node_name[0]), n = m->n_nodes < n_all ? m->n_nodes : n_all;
     json_t *o = json_object();
     char hash[17];
     int bad = json_put_text(o, "name", m->name);
@@ -50,7 +61,8 @@ static json_t *model_json(const struct view *v, const struct view_model *m)
     bad |= json_put_uint(o, "ctx_train", m->n_ctx_train);
     bad |= json_put_text(o, "header_hash", hash);
     bad |= json_put_text_or_null(o, "problem", m->problem);
-    bad |= put_names(o, "nodes", m->n_nodes < n_named ? m->n_nodes : n_named, m->node_name[0], sizeof(m->node_name[0]));
+    bad |= put_names(o, "nodes", n, m->node_name[0], sizeof(m->node_name[0]));
+    bad |= json_put(o, "index_permille", indexes_json(m, n));
     bad |= json_put(o, "instance", model_instance_json(v, m));
     return whole(o, bad);
 }

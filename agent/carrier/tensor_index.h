@@ -11,8 +11,9 @@
 #include <stdint.h>
 
 #include "common/core/gguf.h"
+#include "common/core/rpc_wire.h"
 
-enum { TENSOR_ASKED_OVER_BYTES = 10 * 1024 * 1024 /* llama.cpp's HASH_THRESHOLD */ };
+enum { TENSOR_ASKED_OVER_BYTES = RPC_HASHED_OVER_BYTES };
 
 enum {
     TENSOR_INDEX_E_MORE = 1, /* tensor_index_step: not all is hashed yet */

@@ -176,6 +176,7 @@ static void on_event(struct step *st, const struct agent_ev *ev)
     case AGENT_EV_MODELS:
         st->s->model = ev->model;
         st->s->n_models = ev->n_models;
+        memset(st->s->index_permille, 0, sizeof(st->s->index_permille));
         st->s->models_untold = true;
         return;
     case AGENT_EV_PORT_CLASH:

@@ -129,6 +129,8 @@ struct agent_sample {
     struct device_facts device[PROTO_DEVICES_MAX];
     size_t n_units;
     struct agent_unit_sample unit[PROTO_UNITS_MAX];
+    size_t n_models; /* as many as MODELS told of last, in their order; else nothing is known of their indexes */
+    uint16_t index_permille[PROTO_MODELS_MAX];
 };
 
 struct agent_ev {

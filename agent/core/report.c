@@ -89,6 +89,20 @@ static bool devices_unchanged(const struct state *s, const struct agent_sample *
     return true;
 }
 
+/* One that is ready, or is so no more, is news: plans speak of it. How far the others are can wait for a full report. */
+static void take_indexes(struct state *s, const struct agent_sample *sample)
+{
+    size_t n = s->n_models < PROTO_MODELS_MAX ? s->n_models : PROTO_MODELS_MAX;
+
+    for (size_t i = 0; i < n && sample->n_models == s->n_models; i++) {
+        uint16_t *was = &s->index_permille[i], is = sample->index_permille[i];
+
+        s->models_untold |= (*was == 1000) != (is == 1000);
+        s->models_told_once |= *was != is;
+        *was = is;
+    }
+}
+
 void report_on_sample(struct step *st, const struct agent_sample *sample)
 {
     struct state *s = st->s;
@@ -105,6 +119,7 @@ void report_on_sample(struct step *st, const struct agent_sample *sample)
     take_units(st, sample);
     if (take_flows(s, sample))
         s->units_changed = true;
+    take_indexes(s, sample);
 }
 
 static void tell_resumed(struct step *st)
@@ -152,6 +167,7 @@ static bool copy_models(struct report *r, const struct state *s)
         struct model_facts *to = &r->model[r->n_models];
 
         *to = s->model[r->n_models];
+        to->index_permille = s->index_permille[r->n_models];
         if (!to->shape)
             continue;
         to->shape = model_shape_copy(to->shape);

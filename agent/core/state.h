@@ -115,6 +115,7 @@ struct state {
     struct device_facts device[PROTO_DEVICES_MAX];
     struct model_facts *model; /* owned by the agent */
     size_t n_models;
+    uint16_t index_permille[PROTO_MODELS_MAX];
     /* Lists that may be long come last: a draft copies of each only what is in use (make_draft). */
     struct lease_book leases;
     struct epoch_book epochs;

@@ -145,6 +145,8 @@ struct model_facts {
     uint64_t header_hash;         /* FNV-1a-64 of the header(s): equal on two nodes = the same model */
     char problem[PROTO_TEXT_MAX]; /* empty: usable. Else one sentence for a person */
     struct model_shape *shape;    /* owned; NULL where there is a problem */
+    /* How much of it is hashed, so that a carrier can feed a worker from it: 1000: all; 0: nothing, or that is not known. */
+    uint32_t index_permille;
 };
 
 /* ---- messages ------------------------------------------------------------------------------------------------ */

@@ -12,6 +12,9 @@
 
 #include "common/core/protocol.h"
 
+/* llama.cpp's HASH_THRESHOLD: a tensor of more is asked for by its hash before it is sent. */
+enum { RPC_HASHED_OVER_BYTES = 10 * 1024 * 1024 };
+
 enum { RPC_REQUEST_MAX = 64, RPC_REPLY_MAX = 64, RPC_DEVICES_MAX = 64 };
 
 /* Each writes one request and returns its length. */

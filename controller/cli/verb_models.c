@@ -28,6 +28,22 @@ static void model_row(struct table *t, const json_t *m)
     table_cell(t, TERM_PLAIN, "%s", SHOW_NAMES(json_object_get(m, "nodes")));
 }
 
+/* Until then ranks there get all of it over the network. */
+static void print_indexing(const json_t *m)
+{
+    const json_t *nodes = json_object_get(m, "nodes"), *permille;
+    size_t i;
+
+    json_array_foreach(json_object_get(m, "index_permille"), i, permille)
+    {
+        json_int_t is = json_integer_value(permille);
+
+        if (is > 0 && is < 1000)
+            show_line("%s: %d %% of it is indexed on %s", json_text_of(m, "name", "?"), (int)(is / 10),
+                      json_string_value(json_array_get(nodes, i)) ? json_string_value(json_array_get(nodes, i)) : "?");
+    }
+}
+
 static void print_models(const json_t *answer)
 {
     static const struct table_column columns[] = {
@@ -57,6 +73,7 @@ static void print_models(const json_t *answer)
     {
         if (json_text_of(m, "problem", NULL))
             show_line("%s: %s", json_text_of(m, "name", "?"), json_text_of(m, "problem", ""));
+        print_indexing(m);
     }
 }
 

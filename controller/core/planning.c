@@ -9,6 +9,7 @@
 #include "common/cleanup.h"
 #include "common/core/err.h"
 #include "common/core/text.h"
+#include "controller/core/feeding.h"
 #include "controller/core/offers.h"
 #include "controller/core/recovery.h"
 #include "controller/core/sentence.h"
@@ -280,8 +281,10 @@ static int compute(const struct cluster *c, const struct place_request *req, con
         note_other_files(c, model, *ret);
     if (r == 0 && n_out)
         note_taken_all_the_same(who, *ret);
-    if (r == 0)
+    if (r == 0) {
         tell_transport(c, *ret);
+        feeding_note(c, model, *ret);
+    }
     return r < 0 ? err_pass(r) : r;
 }
 

@@ -145,6 +145,7 @@ static void add_holder(const struct holder *h, struct view_model *v)
     if (v->n_nodes < sizeof(v->node) / sizeof(v->node[0])) {
         v->node[v->n_nodes] = h->node->id;
         memcpy(v->node_name[v->n_nodes], h->node->hello.name, sizeof(v->node_name[0]));
+        v->index_permille[v->n_nodes] = h->facts->index_permille;
     }
     v->n_nodes++;
 }

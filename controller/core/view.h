@@ -148,6 +148,7 @@ struct view_model {
     size_t n_nodes;        /* who holds it */
     struct id128 node[16]; /* the first 16 */
     char node_name[16][PROTO_NAME_MAX];
+    uint32_t index_permille[16]; /* of each of them */
 };
 
 struct view_key {

@@ -33,20 +33,28 @@ load() {
     text=$(ask big hello 16)
     until_ok 20 instances_say '.instances[] | select(.name == "big" and .state == "ready") | .ranks[1].flow.graphs > 8'
     fed=$(instance big | jq '.ranks[1].flow.fed_bytes')
+    notes=$(instance big | jq -r '.plan.notes[]')
     cv stop big >/dev/null
     until_ok 60 nodes_ready 2
     say "$1: $bytes bytes over the network, $fed from the node's own file"
 }
 indexed() { [ -n "$(ls "/run/cv-$CARAVAN_LAB/n2/var/agent/tensors" 2>/dev/null)" ]; }
 
+told() { # the controller knows that it is
+    cv models --json | jq -e '.models[] | select(.name == "big") | .index_permille[(.nodes | index("node2"))] == 1000'
+}
+
 load "no file on node 2"
 [ "$fed" = 0 ] || fail "fed out of nothing"
+[[ $notes != *"own file"* ]] || fail "the plan speaks of a file that is not there: $notes"
 plain=$bytes first=$text
 [ "$plain" -gt "$LARGE" ] || fail "rank 1 is not given its share"
 
 give 2
 until_ok 60 indexed
+until_ok 60 told
 load "the file"
+[[ $notes == *"rank 1 on node2 loads its tensors from its own file"* ]] || fail "the plan does not say it: $notes"
 [ "$text" = "$first" ] || fail "the answer is another one: $text / $first"
 [ "$fed" = "$LARGE" ] || fail "$fed bytes were fed in place of $LARGE"
 [ "$bytes" -lt $((plain - fed + fed / 50)) ] || fail "$bytes bytes passed all the same"

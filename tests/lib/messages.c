@@ -201,6 +201,13 @@ static void fill_report_watched(struct message *m)
     r->unit[1].http_silent_ms = 2100;
 }
 
+static void fill_report_indexed(struct message *m)
+{
+    fill_report_full(m);
+    m->report->model[0].index_permille = 437;
+    m->report->model[1].index_permille = 1000;
+}
+
 /* A node of an instance whose ranks are reached through carriers. */
 static void fill_report_carried(struct message *m)
 {
@@ -513,6 +520,7 @@ const struct message_sample message_samples[] = {
     {"report_watched", fill_report_watched},
     {"report_carried", fill_report_carried},
     {"report_refused", fill_report_refused},
+    {"report_indexed", fill_report_indexed},
     {"command_lease", fill_lease},
     {"command_start_worker", fill_worker},
     {"command_start_worker_with_peer", fill_worker_with_peer},

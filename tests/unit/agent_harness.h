@@ -27,7 +27,8 @@ static struct {
     struct agent *agent;
     struct agent_config config;
     uint64_t now_ms;
-    uint64_t token; /* of the last write that was asked for */
+    uint64_t token;            /* of the last write that was asked for */
+    uint32_t last_permille[2]; /* of the first models that were told last */
     size_t used;
     char out[65536];
     struct agent_effects *(*step)(struct agent *, const struct agent_ev *, uint64_t); /* agent_step, or one around it */
@@ -113,6 +114,8 @@ static void show_message(const struct message *m)
             line(" flows %zu", r->n_flows);
         if (r->has_models)
             line(" models %zu", r->n_models);
+        for (size_t i = 0; i < r->n_models && i < 2; i++)
+            h.last_permille[i] = r->model[i].index_permille;
         for (size_t i = 0; i < r->n_leases; i++)
             line(" lease %s %" PRIu64, WHOM(&r->lease[i].instance, r->lease[i].epoch), r->lease[i].bytes);
         line("\n");

@@ -193,6 +193,49 @@ static void test_a_stopped_carrier_is_told_for_how_long(void **state)
     assert_int_equal(agent_unit(h.agent, "t1001")->frozen_ms, 0);
 }
 
+static void sample_indexes(uint64_t now_ms, uint16_t first, uint16_t second)
+{
+    struct agent_sample s = {.host_total_bytes = 10000, .host_free_bytes = 500, .n_models = 2};
+
+    s.index_permille[0] = first;
+    s.index_permille[1] = second;
+    at(now_ms);
+    step(&(struct agent_ev){.kind = AGENT_EV_SAMPLE, .sample = &s});
+}
+
+/* That one is ready, at once; how far the others are, with the next full report: models may be megabytes. */
+static void test_how_far_indexes_are(void **state)
+{
+    static const char *const names[] = {"a", "b"};
+
+    (void)state;
+    begin_idle();
+    models(names, 2);
+    simple(AGENT_EV_LINK_UP);
+    sample_indexes(2000, 0, 0);
+    sample_indexes(12000, 0, 0);
+    skip_output();
+    sample_indexes(12500, 300, 0);
+    sample_indexes(13000, 600, 0);
+    EXPECT("report\n"
+           "report\n");
+    sample_indexes(13500, 1000, 0);
+    EXPECT("report models 2\n");
+    assert_int_equal(h.last_permille[0], 1000);
+    sample_indexes(14000, 1000, 7);
+    EXPECT("report\n");
+    sample_indexes(22000, 1000, 7);
+    EXPECT("report full devices 0 units 1 models 2\n");
+    assert_int_equal(h.last_permille[1], 7);
+    sample_indexes(32000, 1000, 7);
+    EXPECT("report full devices 0 units 1\n");
+    models(names, 2); /* one of them has changed, or another came: nothing is known of the new list yet */
+    sample_indexes(32500, 0, 1000);
+    EXPECT("report models 2\n");
+    assert_int_equal(h.last_permille[0], 0);
+    assert_int_equal(h.last_permille[1], 1000);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -204,6 +247,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_an_idle_worker_is_not_frozen, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_new_epoch_begins_a_new_clock, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_stopped_carrier_is_told_for_how_long, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_how_far_indexes_are, set_up, tear_down),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -193,8 +193,9 @@ static void test_nodes(void **state)
 
 static void test_models_instances_tasks(void **state)
 {
-    static const char *const model[] = {"name",        "size_bytes", "layers", "arch",     "ctx_train",
-                                        "header_hash", "problem",    "nodes",  "instance", NULL};
+    static const char *const model[] = {"name",           "size_bytes",  "layers",  "arch",
+                                        "ctx_train",      "header_hash", "problem", "nodes",
+                                        "index_permille", "instance",    NULL};
     static const char *const instance[] = {"id",
                                            "name",
                                            "model",
@@ -254,6 +255,7 @@ static void test_models_instances_tasks(void **state)
     v->node[1].unit[1].rank = 0;
     v->node[1].unit[1].epoch--;
     v->node[1].n_units = 2;
+    v->model[1].index_permille[1] = 437;
     lab_open(&lab, v);
     j = get(&lab, "/api/models");
     assert_keys(first(j, "models"), model);
@@ -263,6 +265,8 @@ static void test_models_instances_tasks(void **state)
     assert_string_equal(text_at(tiny, "header_hash"), "fedcba9876543210");
     assert_string_equal(text_at(json_object_get(tiny, "instance"), "state"), "loading");
     assert_int_equal(json_array_size(json_object_get(tiny, "nodes")), 2);
+    assert_int_equal(json_array_size(json_object_get(tiny, "index_permille")), 2);
+    assert_int_equal(json_integer_value(json_array_get(json_object_get(tiny, "index_permille"), 1)), 437);
     json_decref(j);
 
     j = get(&lab, "/api/instances");

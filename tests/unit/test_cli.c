@@ -331,6 +331,26 @@ static void test_json_is_handed_on(void **state)
     evhttp_free(s.http);
 }
 
+static void test_models_that_are_being_indexed(void **state)
+{
+    static const struct route routes[] = {
+        {"GET", "/api/models", 200,
+         "{\"models\":[{\"name\":\"qwen\",\"nodes\":[\"n1\",\"n2\",\"n3\"],\"index_permille\":[1000,437,0]}]}", NULL, 0,
+         0},
+        {0}};
+    struct stand_in s;
+    struct run run = {.word = {"models"}};
+
+    (void)state;
+    stand_in_start(&s, routes);
+    run_cli(&run, &s);
+    assert_int_equal(run.code, CLI_DONE);
+    assert_non_null(strstr(run.out, "qwen: 43 % of it is indexed on n2\n"));
+    assert_null(strstr(run.out, "indexed on n1"));
+    assert_null(strstr(run.out, "indexed on n3"));
+    evhttp_free(s.http);
+}
+
 /* Under trust = open a node's name is anybody's. */
 static void test_escapes_do_not_reach_the_terminal(void **state)
 {
@@ -1259,6 +1279,7 @@ int main(void)
         TEST(test_nodes),
         TEST(test_nodes_on_a_terminal),
         TEST(test_json_is_handed_on),
+        TEST(test_models_that_are_being_indexed),
         TEST(test_escapes_do_not_reach_the_terminal),
         TEST(test_plan),
         TEST(test_plan_that_does_not_fit),

@@ -329,6 +329,89 @@ static void test_a_plan_says_how_ranks_are_reached_and_what_that_gives_up(void *
     free(p);
 }
 
+/* Of each file the tensors have mib each. */
+static void tells_file(int node, uint64_t mib, uint64_t header_hash, uint32_t index_permille)
+{
+    struct message *m = report_of(node);
+    struct model_facts *f = &m->report->model[0];
+
+    for (uint32_t l = 0; l < f->shape->n_layer; l++)
+        f->shape->layer[l].max_tensor_bytes = mib << 20;
+    f->header_hash = header_hash;
+    f->mtime_wall_ms = header_hash; /* the newest is what is served */
+    f->index_permille = index_permille;
+    hear(node, m);
+}
+
+static size_t count_feeding(uint32_t nodes, const char *note)
+{
+    char why[512] = "";
+    struct plan *p = planned(nodes, 0, why, sizeof(why));
+    size_t n = 0;
+
+    assert_true(!note || has_note(p, note));
+    for (size_t k = 0; k < p->n_notes; k++)
+        n += strstr(p->note[k], "own file") != NULL;
+    free(p);
+    return n;
+}
+
+static void test_a_plan_says_which_ranks_load_from_their_own_file(void **state)
+{
+    static const char ready[] = "rank 1 on n2 loads its tensors from its own file";
+    static const char later[] = "rank 1 on n2 loads its tensors from its own file when its index is ready";
+
+    (void)state;
+    join(1);
+    join(2);
+    tells_file(1, 11, 9, 0);
+    tells_file(2, 11, 9, 0);
+    assert_int_equal(count_feeding(2, later), 1);
+    tells_file(2, 11, 9, 999);
+    assert_int_equal(count_feeding(2, later), 1);
+    tells_file(2, 11, 9, 1000);
+    assert_int_equal(count_feeding(2, ready), 1);
+    assert_int_equal(count_feeding(1, NULL), 0); /* the coordinator has it anyway */
+    tells_file(2, 11, 8, 1000);                  /* another file */
+    assert_int_equal(count_feeding(2, NULL), 0);
+    tells_file(1, 10, 9, 0); /* nothing is asked for by its hash */
+    tells_file(2, 10, 9, 1000);
+    assert_int_equal(count_feeding(2, NULL), 0);
+    world_teardown(state);
+
+    world_setup(state); /* direct: nobody feeds */
+    join(1);
+    join(2);
+    tells_file(1, 11, 9, 0);
+    tells_file(2, 11, 9, 1000);
+    assert_int_equal(count_feeding(2, NULL), 0);
+}
+
+/* A saved plan keeps its ranks, and not what was true of their files then. */
+static void test_a_saved_plan_says_it_anew(void **state)
+{
+    char why[512] = "";
+    struct place_request r = request_of("m", 2);
+    struct plan *p;
+    size_t n = 0;
+
+    (void)state;
+    join(1);
+    join(2);
+    tells_file(1, 11, 9, 0);
+    tells_file(2, 11, 9, 0);
+    p = planned(2, 0, why, sizeof(why));
+    tells_file(2, 11, 9, 1000);
+    step(&(struct cluster_ev){
+        .kind = CLUSTER_EV_DEPLOY, .request_id = 7, .new_instance = id_of(200), .request = &r, .plan = p});
+    for (size_t k = 0; k < w.plan.n_notes; k++) {
+        n += strstr(w.plan.note[k], "own file") != NULL;
+        assert_null(strstr(w.plan.note[k], "when its index"));
+    }
+    assert_int_equal(n, 1);
+    free(p);
+}
+
 /* It pins nodes and layers; how they are reached is the cluster's setting. */
 static void test_a_saved_plan_follows_the_cluster(void **state)
 {
@@ -555,6 +638,8 @@ int main(void)
         TUNNEL(test_a_carrier_of_nobody_is_left_alone),
         TUNNEL(test_a_node_that_is_reached_otherwise_is_left_out),
         TUNNEL(test_a_plan_says_how_ranks_are_reached_and_what_that_gives_up),
+        TUNNEL(test_a_plan_says_which_ranks_load_from_their_own_file),
+        TUNNEL(test_a_saved_plan_says_it_anew),
         TUNNEL(test_a_saved_plan_follows_the_cluster),
         TUNNEL(test_what_runs_is_adopted_with_its_carriers),
         TUNNEL(test_a_setting_that_changed_ends_nothing),

@@ -182,6 +182,51 @@ static void test_in_slices(void **state)
     assert_int_equal(tensor_work_step(p->work, SLICE), 0);
 }
 
+static uint16_t indexed(const struct place *p, size_t at)
+{
+    struct tensor_progress now = progress(p);
+
+    assert_true(at < now.n_models);
+    return now.index_permille[at];
+}
+
+/* Model by model, of all its files together; one that is not whole, or cannot be read, is never ready. */
+static void test_how_much_of_each_model(void **state)
+{
+    static const char *const names[] = {"m.gguf", "o-00001-of-00002.gguf", "gone.gguf", "bad.gguf", NULL};
+    struct place *p = *state;
+    char path[PROTO_PATH_MAX];
+    uint16_t last = 0;
+    FILE *f;
+
+    put(p, "m.gguf", &model);
+    put(p, "o-00001-of-00002.gguf", &other);
+    put(p, "o-00002-of-00002.gguf", &model);
+    path_of(p, "bad.gguf", path);
+    f = fopen(path, "w");
+    assert_true(f && fputs("no model", f) >= 0 && fclose(f) == 0);
+    list(p, names);
+    assert_int_equal(progress(p).n_models, 4);
+    assert_int_equal(indexed(p, 0), 0); /* not looked at */
+    while (indexed(p, 0) < 1000) {
+        assert_in_range(indexed(p, 0), last, 999);
+        assert_int_equal(indexed(p, 1), 0);
+        last = indexed(p, 0);
+        assert_int_equal(tensor_work_step(p->work, SLICE), TENSOR_WORK_E_MORE);
+    }
+    assert_true(last > 500);
+    for (last = 0; indexed(p, 1) < 500; last = indexed(p, 1))
+        assert_int_equal(tensor_work_step(p->work, SLICE), TENSOR_WORK_E_MORE);
+    finish_all(p);
+    assert_int_equal(indexed(p, 1), 1000);
+    assert_int_equal(indexed(p, 2), 0);
+    assert_int_equal(indexed(p, 3), 0);
+    list(p, names + 1); /* what is done stays done, under its new number */
+    assert_int_equal(progress(p).n_models, 3);
+    assert_int_equal(indexed(p, 0), 1000);
+    assert_int_equal(indexed(p, 1), 0);
+}
+
 /* A new list in the middle: what is still wanted goes on where it is, what is not is left. */
 static void test_told_in_the_middle(void **state)
 {
@@ -398,6 +443,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         IN_A_PLACE(test_once),
         IN_A_PLACE(test_in_slices),
+        IN_A_PLACE(test_how_much_of_each_model),
         IN_A_PLACE(test_told_in_the_middle),
         IN_A_PLACE(test_changed_while_read),
         IN_A_PLACE(test_not_usable),
