@@ -31,7 +31,7 @@ carriers() {
         in_node "$k" "carrier$k" "$BIN/caravan-carrier" /run/node/carrier
         until_ok 10 test -S "$(carrier_dir "$k")/control"
     done
-    endpoints=$(python3 "$ROOT/tests/bench/carrier_ports.py" "$(carrier_dir 1)/control")
+    endpoints=$(python3 "$ROOT/tests/lab/carrier_ports.py" "$(carrier_dir 1)/control")
     carrier_pids=$(for k in $(seq "$1"); do pid_of "$k" caravan-carrier; done)
     [ "$(wc -w <<<"$carrier_pids")" = "$1" ] || fail "not every carrier runs"
 }

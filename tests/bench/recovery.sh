@@ -94,7 +94,7 @@ agent_adopt() {
     until_ok 20 gone "$node" caravan-agent
     t0=$(now_us)
     in_node "$node" "agent$node" "$BIN/caravan-agent" --config /dev/null --state-dir /run/node/agent --models "$MODELS" \
-        --llama-dir "$LLAMA" --shim "$BIN/caravan-shim" --trust open --worker-threads 1
+        --llama-dir "$LLAMA" --shim "$BIN/caravan-shim" --carrier "$CARRIER" --rank-transport "$TRANSPORT" --trust open --worker-threads 1
     took "$(heard 60 '"machine":"node"' "\"id\":\"node$node\"" '"to":"ready"')" agent_adopt
     after=$(llama_pids 1 2 3 4)
     [ "$before" = "$after" ] || fail "processes changed while an agent was away"

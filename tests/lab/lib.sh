@@ -3,7 +3,6 @@
 # taken down and nothing may be left behind; a sanitizer's word in any log fails the test.
 #
 #   trusted                           from here on: `init`, an admin key (CARAVAN_API_KEY), and only keys that were let in
-#   tunnel                            from here on: ranks and coordinators are reached through carriers
 #   lab_up N                          nodes 1..N
 #   controller NODE [OPTION...]       caravan-controller there; its HTTP answers on the host as $URL
 #   agent NODE [OPTION...]            caravan-agent there (models: $MODELS)
@@ -11,7 +10,7 @@
 #   cv ARGS...                        the command line against that controller
 #   until_ok SECONDS COMMAND...       waits for a condition (generous: a limit, not a measurement)
 #   pid_of NODE PROGRAM               host pids of a program in a node
-# What is said of an instance is said of `tiny` where no NAME is given.
+# What is said of an instance is said of `tiny` where no NAME is given. CARAVAN_LAB_TRANSPORT=direct: without carriers.
 # shellcheck shell=bash disable=SC2034,SC2016 # filters of jq have variables of their own
 set -euo pipefail
 
@@ -21,9 +20,10 @@ LAB=$ROOT/tests/lab/cluster.sh
 NAME=$(basename "$0")
 WORK=$(mktemp -d "${TMPDIR:-/tmp}/caravan-$NAME.XXXXXX")
 MODELS=$WORK/models
+CARRIER=$BIN/caravan-carrier
 URL=
 TRUST=open
-TRANSPORT=direct
+TRANSPORT=${CARAVAN_LAB_TRANSPORT:-tunnel}
 unset CARAVAN_API_KEY
 export CARAVAN_LAB=${CARAVAN_LAB:-t$$}
 mkdir -p "$MODELS"
@@ -141,7 +141,6 @@ no_coordinator() { # NODE...
 }
 
 trusted() { TRUST=keys; }
-tunnel() { TRANSPORT=tunnel; }
 
 # `init` as an operator runs it; the directory is there before, so that it stays root's.
 controller_init() {
@@ -175,7 +174,7 @@ agent() {
     local node=$1
     shift
     in_node "$node" "agent$node" "$BIN/caravan-agent" --config /dev/null --state-dir /run/node/agent --models "$MODELS" --llama-dir "$LLAMA" \
-        --shim "$BIN/caravan-shim" --carrier "$BIN/caravan-carrier" --rank-transport "$TRANSPORT" --trust "$TRUST" --worker-threads 1 --log-level debug "$@"
+        --shim "$BIN/caravan-shim" --carrier "$CARRIER" --rank-transport "$TRANSPORT" --trust "$TRUST" --worker-threads 1 --log-level debug "$@"
     until_ok 20 runs "$node" caravan-agent
     pid_of "$node" caravan-agent >"$WORK/agent$node.pid"
 }
@@ -229,6 +228,23 @@ epoch() { instance "$1" | jq -r .epoch; }
 rank_node() { instance "${2:-}" | jq -r ".plan.ranks[$1].node_name" | tr -d '[:lower:]'; }
 reason_of() {
     instance "${2:-}" | jq -r --argjson e "$1" '.tried[] | select(.epoch == $e) | "\(.code): \(.text)"'
+}
+
+# carrier_of NODE [NAME]: the process of its carrier there. dialled [NAME]: what its coordinator is told to dial, by rank, joined
+# by commas: the ranks, or the ports of the carrier beside it that stand for them
+carrier_of() {
+    local id p
+    id=$(instance "${2:-}" | jq -r .id)
+    for p in $(pid_of "$1" caravan-carrier); do
+        if grep -qx "instance=$id" "/proc/$p/cwd/conf"; then echo "$p"; fi
+    done
+}
+dialled() {
+    if [ "$TRANSPORT" = direct ]; then
+        instance "${1:-}" | jq -r '[.ranks[].endpoint] | join(",")'
+    else
+        python3 "$ROOT/tests/lab/carrier_ports.py" "/proc/$(carrier_of "$(rank_node 0 "${1:-}")" "${1:-}")/cwd/control"
+    fi
 }
 
 # ---- models and requests ----

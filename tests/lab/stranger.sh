@@ -56,7 +56,7 @@ stamp() { date +%s.%3N; }
 controller_on_bridge() {
     controller_init 1
     in_node 1 controller "$BIN/caravan-controller" --config /dev/null --models-conf /dev/null \
-        --state-dir /run/node/controller --trust keys --settle 3s --http-listen 0.0.0.0:8080 --log-level info
+        --state-dir /run/node/controller --trust keys --rank-transport "$TRANSPORT" --settle 3s --http-listen 0.0.0.0:8080 --log-level info
     until_ok 30 cv version
     pid_of 1 caravan-controller >"$WORK/controller.pid"
     controller_key=$("$LAB" exec 1 "$BIN/caravan-controller" --config /dev/null --state-dir /run/node/controller --print-key)

@@ -37,7 +37,7 @@ mkdir "$WORK/nollama"
 end_program TERM 3 caravan-agent
 "$LAB" exec 3 sh -c 'rm -rf /run/node/agent'
 in_node 3 agent3b env PATH=/usr/sbin:/sbin "$BIN/caravan-agent" --state-dir /run/node/agent --models "$MODELS" \
-    --llama-dir "$WORK/nollama" --shim "$BIN/caravan-shim" --trust open
+    --llama-dir "$WORK/nollama" --shim "$BIN/caravan-shim" --rank-transport "$TRANSPORT" --trust open
 # (its state directory was new, so it came back as another node of that name; the old one has to be noticed as gone)
 until_ok 60 nodes_say '[.nodes[] | select(.name == "node3" and .state == "ready")] | length == 1 and (.[0].build_problem // "") != ""'
 cv plan good --policy spread | grep -q 'node3.*llama' || fail "the plan does not say why node3 is left out: $(cv plan good)"

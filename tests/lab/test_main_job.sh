@@ -54,15 +54,15 @@ for ranks in 1 2 4; do
     n=${node#node}
     pid=$(pid_of "$n" llama-server | grep -vx "$(pid_of 2 llama-server | head -n1)" || true)
     pid=$(for p in $(pid_of "$n" llama-server); do tr '\0' ' ' <"/proc/$p/cmdline" | grep -q -- '--rpc' && echo "$p"; done)
-    want=$(jq -r '[.instances[0].ranks[].endpoint] | join(",")' "$WORK/i$ranks")
+    want=$(dialled tiny)
     have=$(tr '\0' '\n' <"/proc/$pid/cmdline" | grep -A1 -x -- '--rpc' | tail -n1)
-    [ "$want" = "$have" ] || fail "--rpc $have, the plan says $want"
+    [ "$want" = "$have" ] || fail "--rpc $have, its ranks are $want"
     ts=$(tr '\0' '\n' <"/proc/$pid/cmdline" | grep -A1 -x -- '-ts' | tail -n1)
     [ "$ts" = "$(jq -r '[.instances[0].plan.ranks[].devices[].n_layers] | join(",")' "$WORK/i$ranks")" ] || fail "-ts $ts"
     tr '\0' ' ' <"/proc/$pid/cmdline" | grep -qE -- '--api-key( |=)' && fail "the key stands in argv"
     log=$("$LAB" exec "$n" sh -c 'cat /run/node/agent/units/*/log' | grep -a 'model buffer size' | grep -a 'RPC')
     for r in $(seq 0 $((ranks - 1))); do
-        ep=$(jq -r ".instances[0].ranks[$r].endpoint" "$WORK/i$ranks")
+        ep=$(cut -d, -f$((r + 1)) <<<"$want")
         bytes=$(jq "[.instances[0].plan.ranks[$r].devices[].weight_bytes] | add" "$WORK/i$ranks")
         logged=$(printf '%s\n' "$log" | grep -aF "[$ep]" | tail -n1 | grep -oE '[0-9.]+ MiB' | cut -d' ' -f1)
         awk -v a="$bytes" -v b="$logged" 'BEGIN { d = a / 1048576 - b; exit !(d < 0.011 && d > -0.011) }' ||

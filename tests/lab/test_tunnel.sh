@@ -3,7 +3,6 @@
 # no agent; a link that is out for ten seconds costs no token; whatever ends a stream for good is named and mended.
 # shellcheck source=tests/lab/lib.sh
 . "$(dirname "$0")/lib.sh"
-tunnel
 
 lab_up 5 # the controller has a machine of its own
 model tiny --layers 12 --embd 256 --heads 8 --kv-heads 2 --type q8_0 --ctx 4096

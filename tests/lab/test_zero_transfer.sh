@@ -3,7 +3,6 @@
 # A file that is another one, was tampered with or cut off after it was indexed is noticed, and the network used.
 # shellcheck source=tests/lab/lib.sh
 . "$(dirname "$0")/lib.sh"
-tunnel
 
 lab_up 3 # the controller has a machine of its own; each node has models of its own
 MODELS_OF() { echo "/run/cv-$CARAVAN_LAB/n$1/var/models"; }
