@@ -123,12 +123,12 @@ const struct option_def agent_option_table[] = {
     [OPT_RANK_TRANSPORT] =
         {.name = "rank_transport",
          .type = OPTION_CHOICE,
-         .def = "direct",
+         .def = "tunnel",
          .choices = "tunnel|direct",
          .help =
              "How this node's ranks and coordinators are reached. tunnel: through a caravan-carrier, encrypted, and only "
              "by whom the controller grants it; they listen on 127.0.0.1. direct: they listen on `address`, for whoever "
-             "is on the network. The same on all nodes and controllers."},
+             "is on the network to use and to read. The same on all nodes and controllers."},
     [OPT_CARRIER_PORTS] = {.name = "carrier_ports",
                            .type = OPTION_STRING,
                            .def = "7440-7499",

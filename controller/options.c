@@ -64,7 +64,7 @@ const struct option_def controller_options[] = {
     [CONTROLLER_OPT_RANK_TRANSPORT] = {.name = "rank_transport",
                                        .type = OPTION_CHOICE,
                                        .choices = "tunnel|direct",
-                                       .def = "direct",
+                                       .def = "tunnel",
                                        .help = "How coordinators reach ranks, and requests reach coordinators. tunnel: "
                                                "encrypted, and only who was granted it. direct: by whoever is on the "
                                                "network, who can read it, too; for one that is isolated."},

@@ -17,18 +17,30 @@ trap 'exit 130' INT TERM HUP
 
 nothing_left() { "$cluster" check && [ ! -e "/run/caravan-$CARAVAN_LAB" ]; }
 
-# endpoints: the --rpc endpoints that the llama-server of the lab was given, one a line
-endpoints() {
+# processes NAME: of that name, in all nodes
+processes() {
     local pid
     for pid in $("$cluster" pids 1) $("$cluster" pids 2) $("$cluster" pids 3) $("$cluster" pids 4); do
         # (its shim has the same words in its command line)
-        [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = llama-server ] || continue
-        tr '\0' '\n' <"/proc/$pid/cmdline" | grep -A 1 -x -e --rpc | tail -n 1
-    done | tr , '\n'
+        [ "$(cat "/proc/$pid/comm" 2>/dev/null)" != "$1" ] || echo "$pid"
+    done
 }
 
-# in the order of the ranks that `caravan` shows
-in_rank_order() { [ "$(endpoints)" = "$(caravan instances --json | jq -r '.instances[0].ranks[].endpoint')" ]; }
+# dialled: the --rpc endpoints that the llama-server of the lab was given; opened: what the carrier beside it has opened for its
+# ranks, in their order; both joined by commas
+dialled() { tr '\0' '\n' <"/proc/$(processes llama-server)/cmdline" | grep -A 1 -x -e --rpc | tail -n 1; }
+opened() {
+    local pid
+    for pid in $(processes caravan-carrier); do
+        ! grep -q '^route=' "/proc/$pid/cwd/conf" || python3 "$here/carrier_ports.py" "/proc/$pid/cwd/control"
+    done
+}
+in_rank_order() { [ -n "$(dialled)" ] && [ "$(dialled)" = "$(opened)" ]; }
+# its own worker and the carriers of the other three nodes
+four_ranks() {
+    caravan instances --json | jq -e '[.instances[0].ranks[].endpoint] | length == 4 and (.[0] | test("^127.0.0.1:200[0-9]{2}$")) and
+        (.[1:] | unique | length == 3 and all(test("^10[.]77[.]0[.]1[1-4]:74[4-9][0-9]$")))' >/dev/null
+}
 
 expect yes "quickstart" timeout 120 "$quickstart" >"$tmp/out" 2>&1
 expect yes "its last line" grep -q '^quickstart: OK ' <(tail -n 1 "$tmp/out")
@@ -38,7 +50,6 @@ expect yes "nothing left" nothing_left
 expect yes "quickstart --keep" timeout 120 "$quickstart" --keep >"$tmp/out" 2>&1
 [ $failed = 0 ] || cat "$tmp/out"
 expect_exit 1 'is up already' "$quickstart"
-expect yes "four endpoints" [ "$(endpoints | grep -cE '^10\.77\.0\.1[1-4]:[0-9]+$')" = 4 ]
 "$cluster" exec 2 timeout 10 avahi-browse -rpt _llamacpp-rpc._tcp >"$tmp/browse" 2>&1
 expect yes "four agents by mDNS" [ "$(grep -c '^=;' "$tmp/browse")" = 4 ]
 eval "$("$quickstart" --env)"
@@ -46,7 +57,9 @@ expect yes "caravan speaks to it" caravan nodes >/dev/null
 expect yes "only who was let in may join" [ "$(caravan nodes --json | jq -r .trust)" = keys ]
 expect yes "no token is left open" [ "$(caravan token list --json | jq '.tokens | length')" = 0 ]
 expect_exit 3 'key' env CARAVAN_API_KEY=caravan_of_somebody caravan nodes
-expect yes "endpoints in rank order" in_rank_order
+expect yes "it says that ranks are behind a tunnel" grep -q 'transport tunnel' "$tmp/out"
+expect yes "four ranks, on four nodes" four_ranks
+expect yes "dialled in their order" in_rank_order
 expect yes "removed" "$quickstart" --down >/dev/null
 expect yes "nothing left after --down" nothing_left
 exit $failed

@@ -93,6 +93,8 @@ caravan deploy tiny --nodes 2 --ctx 512 --slots 1 >"$WORK/deploy.out" || fail "d
 answers || fail "no answer"
 for node in 1 2; do
     confined $node caravan-agent 8
+    runs $node caravan-carrier || fail "no carrier runs on node $node"
+    confined $node caravan-carrier 9
     confined $node rpc-server 9
 done
 confined 1 caravan-controller 8
@@ -125,14 +127,15 @@ in_unit 1 caravan-agent test -e /dev/null || fail "the agent has no /dev/null"
 ! in_unit 1 caravan-agent test -e /dev/kmsg || fail "the agent has /dev/kmsg"
 
 say "a restarted agent, in a unit of its own again, adopts what the one before left"
+children_of() { for program in rpc-server llama-server caravan-carrier; do pid_of "$1" $program; done; } # NODE
 before=$(caravan instances --json | jq -c '.instances[] | [.id, .epoch]')
 for node in 1 2; do
-    children=$(pid_of $node rpc-server; pid_of $node llama-server)
+    children=$(children_of $node)
     kill -TERM "$(cat "$WORK/agent$node.pid")"
     until_ok 20 gone $node caravan-agent
     unit_agent $node
     until_ok 60 is_ready
-    [ "$(pid_of $node rpc-server; pid_of $node llama-server)" = "$children" ] || fail "node $node has other children now"
+    [ "$(children_of $node)" = "$children" ] || fail "node $node has other children now"
 done
 until_ok 30 answers
 [ "$(caravan instances --json | jq -c '.instances[] | [.id, .epoch]')" = "$before" ] || fail "it was placed again"
