@@ -1,5 +1,5 @@
 #!/bin/bash
-# A stranger on the same bridge, at the ports of controller and agents (7420, 7431): without a key, with a random one, a revoked
+# A stranger on the same bridge, at the ports of controller, agents and carriers (7420, 7431, 7440): without a key, with a random one, a revoked
 # one, tokens that are used up, withdrawn or expired, a join said again; adverts under a node's name; and a thousand
 # connections that say nothing or next to nothing. He gets nowhere, nothing dies or grows, and a user notices nothing.
 # test_stranger_web.sh has the same for HTTP. Each try has a control that succeeds.
@@ -82,6 +82,12 @@ for port in "${ports[@]}"; do
     is_denied random "$port"
     try "$port with a random key" "$allowed"
 done
+
+# A carrier says nothing to whom it does not know. Each of the user's requests is a stream to this one.
+carrier=$(sed -n 's/^listen=//p' "/proc/$(carrier_of "$(rank_node 0)")/cwd/conf")
+stranger python3 "$HERE/stranger.py" raw "${carrier% *}" "${carrier#* }" >"$WORK/raw.log" || fail "$carrier: $(cat "$WORK/raw.log")"
+answers tiny || fail "no answer"
+try "${carrier/ /:} without a key: $(cat "$WORK/raw.log")" "the gateway comes through it"
 
 cv nodes revoke node4 >/dev/null
 revoked_at=$(stamp)
@@ -184,7 +190,7 @@ try "adverts of a worker, an agent and a controller" "node2's own is $(jq -r '.b
 # ---- many, silent and slow ------------------------------------------------------------------------------------------------------
 
 phase flood
-for port in "$CONTROLLER 7420" "10.77.0.11 7431" "10.77.0.12 7431" "$CONTROLLER 8080"; do
+for port in "$CONTROLLER 7420" "10.77.0.11 7431" "10.77.0.12 7431" "$CONTROLLER 8080" "$carrier"; do
     flood=()
     for kind in "1000 silent" "200 slow"; do
         # shellcheck disable=SC2086 # each of them two words
@@ -195,10 +201,13 @@ for port in "$CONTROLLER 7420" "10.77.0.11 7431" "10.77.0.12 7431" "$CONTROLLER 
     until_ok 60 grep -q opened "$WORK/hold.slow"
     sleep 6 # twice as long as a handshake may take
     is_let_in lab "$CONTROLLER:7420"
+    answers tiny || fail "no answer beside the flood at $port"
     node=${port% *}
     he_has=$("$LAB" netexec "${node#10.77.0.1}" ss -Htn "sport = ${port#* }" | grep -c $STRANGER)
     for pid in "${flood[@]}"; do kill -0 "$pid" || fail "the flood has ended: $(cat "$WORK/hold.log")"; done
-    [ "$he_has" -ge 600 ] || fail "that was no flood: $he_has connections"
+    # (a carrier keeps 32 of an address, and for two seconds)
+    [ "$he_has" -ge 600 ] || [ "$port" = "$carrier" ] || fail "that was no flood: $he_has connections"
+    [ "$port" != "$carrier" ] || [ "$he_has" -le 64 ] || fail "a carrier keeps $he_has connections of a stranger"
     printf '%-58s nothing came of it | control: %s\n' \
         "$port, $(tail -q -n 1 "$WORK"/hold.s* | awk '{ n += $2 } END { print n }') connections, $he_has at a time" \
         "beside them a key that was let in still is"
