@@ -18,6 +18,14 @@ static inline uint64_t clock_now_ms(void) /* only ever forward; stands still whi
     return clock_ms(CLOCK_MONOTONIC);
 }
 
+static inline uint64_t clock_now_us(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
+}
+
 static inline uint64_t clock_wall_ms(void)
 {
     return clock_ms(CLOCK_REALTIME);

@@ -129,7 +129,10 @@ static void take_note(void *ctx, void *object)
         events_add(w->events, &n->transition, n->wall_ms);
         break;
     case FRONT_NOTE_ANSWER:
-        api_answer(w->api, n->request_id, &n->answer, &n->refusal);
+        if (n->request_id & GATEWAY_REQUEST)
+            gateway_answer(w->gateway, n->request_id, &n->answer);
+        else
+            api_answer(w->api, n->request_id, &n->answer, &n->refusal);
         break;
     case FRONT_NOTE_PLANNED:
         api_planned(w->api, n->request_id, &n->planned);

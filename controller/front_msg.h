@@ -54,14 +54,15 @@ enum front_order_kind {
     FRONT_ORDER_UNDRAIN,
     FRONT_ORDER_RETIRE,
     FRONT_ORDER_LIFT_BRAKE,
-    FRONT_ORDER_TRAFFIC,  /* instance, epoch, traffic: nobody waits for an answer */
-    FRONT_ORDER_UPSTREAM, /* instance, epoch, upstream: the same */
-    FRONT_ORDER_TOKEN,    /* access: key, expires_wall_ms, uses_left */
-    FRONT_ORDER_UNTOKEN,  /* target: the token's public key, or its beginning */
-    FRONT_ORDER_APPROVE,  /* access: key, name */
-    FRONT_ORDER_REVOKE,   /* target: a node */
-    FRONT_ORDER_API_KEY,  /* api_key */
-    FRONT_ORDER_API_UNKEY /* target: its name */
+    FRONT_ORDER_TRAFFIC,   /* instance, epoch, traffic: nobody waits for an answer */
+    FRONT_ORDER_UPSTREAM,  /* instance, epoch, upstream: the same */
+    FRONT_ORDER_TOKEN,     /* access: key, expires_wall_ms, uses_left */
+    FRONT_ORDER_UNTOKEN,   /* target: the token's public key, or its beginning */
+    FRONT_ORDER_APPROVE,   /* access: key, name */
+    FRONT_ORDER_REVOKE,    /* target: a node */
+    FRONT_ORDER_API_KEY,   /* api_key */
+    FRONT_ORDER_API_UNKEY, /* target: its name */
+    FRONT_ORDER_ENSURE     /* target: a name that is asked for */
 };
 
 struct front_order {

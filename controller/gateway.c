@@ -11,19 +11,21 @@
 #include "common/clock.h"
 #include "common/core/err.h"
 #include "common/log.h"
-#include "controller/core/body_peek.h"
 #include "controller/gateway_state.h"
-#include "controller/http_json.h"
 
 /* ---- what the control loop is told ---- */
 
 static struct front_order *make_order(const struct admission_word *w)
 {
+    static const enum front_order_kind kinds[] = {[ADMISSION_SAYS_TRAFFIC] = FRONT_ORDER_TRAFFIC,
+                                                  [ADMISSION_SAYS_UPSTREAM] = FRONT_ORDER_UPSTREAM,
+                                                  [ADMISSION_SAYS_ENSURE] = FRONT_ORDER_ENSURE};
     struct front_order *o = calloc(1, sizeof(*o));
 
     if (!o)
         return NULL;
-    o->kind = w->is_traffic ? FRONT_ORDER_TRAFFIC : FRONT_ORDER_UPSTREAM;
+    o->kind = kinds[w->kind];
+    memcpy(o->target, w->name, sizeof(o->target));
     o->instance = w->instance;
     o->epoch = w->epoch;
     o->traffic = w->traffic;
@@ -38,7 +40,7 @@ static void log_word(const struct admission_word *w)
         [UPSTREAM_BROKEN] = "the coordinator answered that it is broken",
         [UPSTREAM_POISON] = "one request made the coordinator abort twice: that one is refused from now on"};
 
-    if (!w->is_traffic)
+    if (w->kind == ADMISSION_SAYS_UPSTREAM)
         log_warn("gateway.upstream", "instance=%s epoch=%" PRIu64 " found=%s", ID128_SHORT(&w->instance), w->epoch,
                  LOG_STR(found[w->upstream]));
 }
@@ -79,11 +81,22 @@ void gateway_settle(struct gateway *g)
     struct admission_decision d;
     struct admission_word w;
 
+    if (g->settling)
+        return;
+    g->settling = true;
     while (admission_next(g->admission, &d))
         passage_decided(&d);
     while (admission_next_word(g->admission, clock_now_ms(), &w))
         tell(g, &w);
+    g->settling = false;
     set_timer(g);
+}
+
+void gateway_answer(struct gateway *g, uint64_t request_id, const struct cluster_answer *answer)
+{
+    (void)g;
+    (void)request_id;
+    (void)answer;
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *ctx)
@@ -108,97 +121,6 @@ void gateway_set_view(struct gateway *g, struct view *v)
     view_unref(&g->view);
     g->view = view_ref(v);
     gateway_settle(g);
-}
-
-/* ---- whom is it for ---- */
-
-/* The one that a request without a name can only mean: a name's successor counts as the same. */
-static const struct view_instance *only_ready(const struct view *v)
-{
-    const struct view_instance *found = NULL;
-
-    for (size_t i = 0; i < v->n_instances; i++) {
-        if (v->instance[i].state != INSTANCE_READY)
-            continue;
-        if (found && strcmp(found->name, v->instance[i].name) != 0)
-            return NULL;
-        found = found ? found : &v->instance[i];
-    }
-    return found;
-}
-
-static int read_model(struct http_exchange *x, struct body_peek *ret, char *why, size_t why_size)
-{
-    size_t n, at;
-    const char *text = http_body(x, &n);
-
-    switch (body_peek(text, n, ret, &at)) {
-    case 0:
-        return 0;
-    case BODY_PEEK_E_NOT_TEXT:
-        snprintf(why, why_size, "\"model\" must be a string");
-        return 1;
-    case BODY_PEEK_E_NOT_OBJECT:
-        snprintf(why, why_size, "the body is not a JSON object");
-        return 1;
-    }
-    snprintf(why, why_size, "the body is not a JSON object: not valid JSON at byte %zu", at);
-    return 1;
-}
-
-static void refuse(struct gateway *g, struct http_exchange *x, int status, const char *text)
-{
-    metrics_gateway_request(g->deps.metrics, NULL, status);
-    http_reply_error(x, status, "refused", "%s", text);
-}
-
-static void refuse_long_name(struct gateway *g, struct http_exchange *x, const char *model)
-{
-    const struct admission_decision d = {.refusal = ADMISSION_NOT_FOUND};
-    struct gateway_refusal r;
-
-    gateway_say(g->view, &d, model, 0, &r);
-    refuse(g, x, r.status, r.text);
-}
-
-static void handle_completion(void *ctx, struct http_exchange *x)
-{
-    const struct view_instance *in;
-    struct gateway *g = ctx;
-    struct body_peek peek;
-    const char *model;
-    char why[PROTO_TEXT_MAX];
-
-    if (!g->view) {
-        refuse(g, x, 503, "the controller is starting: try again");
-        return;
-    }
-    if (read_model(x, &peek, why, sizeof(why))) {
-        refuse(g, x, 400, why);
-        return;
-    }
-    if (peek.cut) {
-        refuse_long_name(g, x, peek.model);
-        return;
-    }
-    model = peek.has_model ? peek.model : NULL;
-    in = model ? view_find_instance(g->view, model) : only_ready(g->view);
-    if (!in && !model)
-        refuse(g, x, 400, "\"model\" is missing and there is not exactly one model ready to guess");
-    else
-        passage_begin(g, x, model ? model : in->name, in);
-}
-
-const struct http_route *gateway_routes(void)
-{
-    static const struct http_route routes[] = {
-        {"GET", "/v1/models", gateway_handle_models, HTTP_FOR_INFER},
-        {"POST", "/v1/chat/completions", handle_completion, HTTP_FOR_INFER},
-        {"POST", "/v1/completions", handle_completion, HTTP_FOR_INFER},
-        {.method = NULL},
-    };
-
-    return routes;
 }
 
 /* ---- its life ---- */

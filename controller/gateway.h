@@ -10,6 +10,8 @@
 #include "controller/metrics.h"
 
 enum { GATEWAY_REQUESTS_MAX = 2048, GATEWAY_RETRY_AFTER_S = 5 };
+#define GATEWAY_REQUEST \
+    (UINT64_C(1) << 62) /* in the request_id of what the gateway itself has asked of the control loop */
 
 struct event_base;
 struct gateway;
@@ -33,5 +35,7 @@ void gateway_destroy(struct gateway **g);
 const struct http_route *gateway_routes(void); /* ctx: the struct gateway */
 /* borrowed; a reference is taken */
 void gateway_set_view(struct gateway *g, struct view *v);
+/* To an order with GATEWAY_REQUEST in its id. */
+void gateway_answer(struct gateway *g, uint64_t request_id, const struct cluster_answer *answer);
 
 #endif

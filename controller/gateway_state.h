@@ -4,6 +4,7 @@
 
 #include "controller/core/admission.h"
 #include "controller/gateway.h"
+#include "controller/passage.h"
 #include "controller/tunnels.h"
 #include "controller/upstream.h"
 
@@ -18,27 +19,43 @@ struct gateway {
     struct event *timer;
     uint64_t timer_ms; /* when it is due; UINT64_MAX: it is not set */
     size_t n_requests;
+    bool settling;
 };
 
 /* Carries out what the admission has decided, tells the control loop, sets the timer. After each call of the admission's;
- * passages may be gone after it, the caller's
- * too. Nothing that it does calls it again. */
+ * passages may be gone after it, the caller's too. Out of what it does itself it may be called again, which then leaves all
+ * to the call that is under way. */
 void gateway_settle(struct gateway *g);
 
-/* ---- gateway_passage: one request on its way -------------------------------------------------------------------- */
+/* ---- passage ----------------------------------------------------------------------------------------------------- */
 
-/* Takes x, which is answered in the end. model: as asked; in: the instance meant, NULL: none. */
-void passage_begin(struct gateway *g, struct http_exchange *x, const char *model, const struct view_instance *in);
 void passage_decided(const struct admission_decision *d); /* d->owner: the passage */
 
-/* ---- gateway_say: the sentences of refusals --------------------------------------------------------------------- */
+/* ---- gateway_routes: whom a request is for ----------------------------------------------------------------------- */
 
-struct gateway_refusal {
-    int status;
-    const char *type;       /* NULL: what llama-server says with that status */
-    uint64_t retry_after_s; /* 0: not said */
-    char text[2 * PROTO_TEXT_MAX];
+/* The one that a request without a name can only mean; NULL: there is not exactly one. */
+const struct view_instance *gateway_only_ready(const struct view *v);
+/* An answer of the gateway's own. model: the instance's name; NULL: none of ours. */
+void gateway_refuse(struct gateway *g, struct http_exchange *x, const char *model, const struct gateway_refusal *r);
+
+/* ---- gateway_reply: an HTTP client and its request --------------------------------------------------------------- */
+
+/* Takes x, which is answered in the end. model: as asked; in: the instance meant, NULL: none. */
+void gateway_reply_begin(struct gateway *g, struct http_exchange *x, const char *model, const struct view_instance *in);
+
+/* ---- gateway_account: what is counted and logged of each request ------------------------------------------------- */
+
+struct gateway_account {
+    const char *name; /* of the instance; NULL: none of ours */
+    const struct http_exchange *x;
+    int status; /* 499: its client left */
+    bool streamed;
+    uint64_t total_us;
+    struct passage_times times;
 };
+void gateway_account(struct gateway *g, const struct gateway_account *a);
+
+/* ---- gateway_say: the sentences of refusals --------------------------------------------------------------------- */
 
 /* model: as asked. name: the instance's. failure: why the last sending failed, negative errno; 0: it did not. */
 void gateway_say(const struct view *v, const struct admission_decision *d, const char *model, int failure,

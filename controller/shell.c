@@ -360,6 +360,8 @@ static enum cluster_ev_kind event_of(enum front_order_kind k)
         return CLUSTER_EV_API_KEY;
     case FRONT_ORDER_API_UNKEY:
         return CLUSTER_EV_API_UNKEY;
+    case FRONT_ORDER_ENSURE:
+        return CLUSTER_EV_ENSURE;
     case FRONT_ORDER_PLAN:
         break;
     }

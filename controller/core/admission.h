@@ -69,9 +69,11 @@ struct admission_decision {
     char key[PROTO_KEY_MAX]; /* of the node whose carrier that is; empty: it is the coordinator's own port */
 };
 
-/* For the control loop: CLUSTER_EV_TRAFFIC or CLUSTER_EV_UPSTREAM. */
+/* For the control loop: the events of these names. */
+enum admission_says { ADMISSION_SAYS_TRAFFIC = 1, ADMISSION_SAYS_UPSTREAM, ADMISSION_SAYS_ENSURE };
 struct admission_word {
-    bool is_traffic;
+    enum admission_says kind;
+    char name[PROTO_MODEL_MAX]; /* ENSURE: somebody waits for it; answered by admission_ensured */
     struct id128 instance;
     uint64_t epoch;
     struct cluster_traffic traffic;
@@ -106,6 +108,10 @@ enum admission_break {
 void admission_broken(struct admission *a, struct admission_ticket *t, enum admission_break how, uint64_t now_ms);
 /* The client left, in whatever state it is. Gone; *t may be NULL. */
 void admission_left(struct admission *a, struct admission_ticket **t, uint64_t now_ms);
+
+/* What the leader said to ENSURE of this name. Accepted: whoever waits for it goes on waiting for what the view shows of it.
+ * Refused: all who wait for it are, with these words. */
+void admission_ensured(struct admission *a, const char *name, const struct cluster_answer *answer, uint64_t now_ms);
 
 /* ---- time, and what follows ---- */
 

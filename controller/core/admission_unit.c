@@ -101,11 +101,12 @@ bool admission_unit_next_word(struct admission_unit *u, uint64_t now_ms, struct 
         if (!u->word[k].epoch)
             continue;
         ret->epoch = u->word[k].epoch;
+        ret->kind = ADMISSION_SAYS_UPSTREAM;
         ret->upstream = (enum cluster_upstream)k;
         u->word[k].epoch = 0;
         return true;
     }
-    ret->is_traffic = true;
+    ret->kind = ADMISSION_SAYS_TRAFFIC;
     ret->epoch = u->told_epoch = u->traffic_epoch;
     ret->traffic = u->told = u->traffic;
     u->told_ms = now_ms;

@@ -321,6 +321,8 @@ static int dispatch(struct step *s, struct cluster_ev *ev)
         return err_fold(retire_revoke(s, ev));
     case CLUSTER_EV_API_KEY:
         return err_fold(api_keys_make(s, ev));
+    case CLUSTER_EV_ENSURE:
+        return err_fold(fx_refuse(s, ev->request_id, "not_found", "nothing is started by requests yet"));
     case CLUSTER_EV_API_UNKEY:
         return err_fold(api_keys_remove(s, ev));
     }

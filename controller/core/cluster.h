@@ -15,6 +15,7 @@
 
 #include "common/core/protocol.h"
 #include "controller/core/placement.h"
+#include "controller/core/served.h"
 #include "controller/core/view.h"
 
 struct cluster;
@@ -35,6 +36,9 @@ struct cluster_config {
     uint64_t load_stall_ms;  /* 60000 */
     uint64_t warm_up_ms;     /* 120000 */
     uint64_t transition_grace_ms; /* 500 */
+    const struct served *served;  /* copied */
+    size_t n_served;
+    enum served_start others; /* of models that no section names; 0: manual */
 };
 
 enum { DEBTS_MAX = PROTO_RANKS_MAX };
@@ -117,11 +121,13 @@ enum cluster_ev_kind {
     CLUSTER_EV_UPSTREAM,   /* instance, epoch, upstream, text: a request there went wrong */
     CLUSTER_EV_JOIN,  /* key: of a token; peer_addr; message of kind JOIN, and node: crypto_node_id of the key in it */
     CLUSTER_EV_TOKEN, /* request_id, access (key, expires_wall_ms, uses_left): a token was made */
-    CLUSTER_EV_UNTOKEN,  /* request_id, target: a token's public key or the first 8 digits or more of it */
-    CLUSTER_EV_APPROVE,  /* request_id, access (key, name), node: let this node in */
-    CLUSTER_EV_REVOKE,   /* request_id, target: a node's name or id, or its key. Its key is not let in again */
-    CLUSTER_EV_API_KEY,  /* request_id (0: nobody waits), api_key: of a new one, or in place of the one of that name */
-    CLUSTER_EV_API_UNKEY /* request_id, target: its name */
+    CLUSTER_EV_UNTOKEN,   /* request_id, target: a token's public key or the first 8 digits or more of it */
+    CLUSTER_EV_APPROVE,   /* request_id, access (key, name), node: let this node in */
+    CLUSTER_EV_REVOKE,    /* request_id, target: a node's name or id, or its key. Its key is not let in again */
+    CLUSTER_EV_API_KEY,   /* request_id (0: nobody waits), api_key: of a new one, or in place of the one of that name */
+    CLUSTER_EV_API_UNKEY, /* request_id, target: its name */
+    CLUSTER_EV_ENSURE /* request_id, target: a name that somebody asks for, new_instance: it is to be started, if it is not
+                         there or on its way, and a request may do that. Answered as DEPLOY is */
 };
 
 /* What the gateway sees of a coordinator. */

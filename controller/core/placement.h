@@ -27,6 +27,9 @@ struct place_request {
     char kv_type[16]; /* f16, q8_0, q4_0, ... */
     size_t n_args;
     char (*arg)[PROTO_ARG_MAX]; /* owned array */
+    uint32_t replicas;          /* instances under the one name; 0: one */
+    bool pinned;                /* neither a ttl nor another model's want of memory unloads it */
+    uint64_t ttl_ms;            /* without a request for so long it is unloaded; 0: never */
 };
 
 /* A node as placement sees it: facts and promises, nothing measured here. */

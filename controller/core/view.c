@@ -246,6 +246,7 @@ static void view_free(struct view *v)
     free(v->task);
     free(v->model);
     free(v->refusal);
+    free(v->served);
     free(v->key);
     free(v->api_key);
     free(v);
@@ -353,4 +354,12 @@ const struct view_instance *view_find_instance(const struct view *v, const char 
         }
     }
     return found;
+}
+
+const struct view_served *view_find_served(const struct view *v, const char *name)
+{
+    for (size_t k = 0; k < v->n_served; k++)
+        if (!strcmp(v->served[k].name, name))
+            return &v->served[k];
+    return NULL;
 }

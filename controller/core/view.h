@@ -9,6 +9,7 @@
 
 #include "common/core/protocol.h"
 #include "controller/core/placement.h"
+#include "controller/core/served.h"
 
 enum node_state {
     NODE_UNKNOWN = 1,
@@ -125,6 +126,20 @@ struct view_instance {
         char text[PROTO_TEXT_MAX];
     } tried[VIEW_TRIES_MAX]; /* newest last */
     uint32_t in_flight;
+    uint32_t replica; /* which of its name's, from 0 */
+    bool demand;      /* a request began it, not a person */
+    bool leaving;     /* it is being unloaded: nothing new is sent there */
+    bool pinned;      /* neither ttl nor want of memory unloads it */
+    uint64_t ttl_ms;  /* 0: none */
+    uint64_t
+        idle_ms; /* since the end of its last request, or since it became ready; 0: one is in flight, or not ready */
+};
+
+/* A name that may be asked for, whether or not anything serves it now. */
+struct view_served {
+    char name[PROTO_MODEL_MAX], model[PROTO_MODEL_MAX];
+    enum served_start start;
+    bool there; /* a node has the model, and can be used as far as that is known */
 };
 
 struct view_task {
@@ -184,6 +199,8 @@ struct view {
     struct view_task *task;         /* newest first, at most 256 */
     struct view_model *model;       /* sorted by name */
     struct view_refusal *refusal;
+    size_t n_served;
+    struct view_served *served;   /* sorted by name: sections, and models that no section names */
     struct view_key *key;         /* sorted by scope, then name, then key */
     struct view_api_key *api_key; /* sorted by name */
     struct view_brake {           /* mass loss: silence is not acted on */
@@ -207,5 +224,8 @@ bool view_node_answers(const struct view_node *n);
 
 /* The instance that a request's `model` names (name, alias, model, or instance id), preferring a ready one; NULL: none. */
 const struct view_instance *view_find_instance(const struct view *v, const char *model);
+
+/* NULL: there is none of that name. */
+const struct view_served *view_find_served(const struct view *v, const char *name);
 
 #endif

@@ -140,7 +140,7 @@ static void pull(struct world *w)
         }
     }
     while (admission_next_word(w->admission, w->now_ms, &word))
-        if (word.is_traffic)
+        if (word.kind == ADMISSION_SAYS_TRAFFIC)
             w->in_flight[find(w, &word.instance) - w->known] = word.traffic.in_flight;
     for (size_t a = 0; a < PLACES; a++) {
         for (size_t b = 0; b < a; b++)

@@ -61,7 +61,7 @@ static void pull(struct lab *lab)
             lab->ticket[k] = NULL;
     }
     while (admission_next_word(lab->admission, lab->now_ms, &w))
-        if (!w.is_traffic)
+        if (w.kind != ADMISSION_SAYS_TRAFFIC)
             say(lab, "[%s %" PRIu64 "] ",
                 w.upstream == UPSTREAM_POISON    ? "poison"
                 : w.upstream == UPSTREAM_REFUSED ? "refused"
@@ -818,7 +818,7 @@ static void expect_traffic(struct lab *lab, uint64_t epoch, uint32_t in_flight, 
     struct admission_word w;
 
     assert_true(admission_next_word(lab->admission, lab->now_ms, &w));
-    assert_true(w.is_traffic);
+    assert_int_equal(w.kind, ADMISSION_SAYS_TRAFFIC);
     assert_true(w.epoch == epoch && w.traffic.in_flight == in_flight && w.traffic.progress == progressed);
     assert_false(admission_next_word(lab->admission, lab->now_ms, &w));
 }
