@@ -1,6 +1,7 @@
 #include "controller/core/body_peek.h"
 
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "common/core/parse.h"
@@ -15,12 +16,17 @@ struct sink {
 
 enum said { SAID_NOTHING, SAID_TEXT, SAID_NULL, SAID_ELSE };
 
+/* The value that comes is that of which of the outermost object's keys? */
+enum at { AT_ELSEWHERE, AT_MODEL, AT_STREAM, AT_TIMEOUT };
+
+enum { NUMBER_MAX = 64, TIMEOUT_MAX_S = 1000000000 };
+
 struct peek {
     const char *p, *end;
     size_t depth;
     uint8_t is_object[BODY_PEEK_DEPTH_MAX]; /* the containers that are open, the outermost first */
-    bool at_model;                          /* the value that comes is the outermost object's "model" */
-    enum said said;
+    enum at at;
+    enum said said; /* of "model" */
     struct body_peek *ret;
 };
 
@@ -171,23 +177,73 @@ static bool take_number(struct peek *k)
     return take_digits(k);
 }
 
+/* Whose value this is ends here: the last of repeated keys counts. */
+static enum at forget_place(struct peek *k)
+{
+    enum at at = k->at;
+
+    k->at = AT_ELSEWHERE;
+    if (at == AT_STREAM)
+        k->ret->stream = false;
+    if (at == AT_TIMEOUT)
+        k->ret->timeout_ms = 0;
+    return at;
+}
+
 static void say(struct peek *k, enum said said)
 {
-    if (k->at_model)
+    if (forget_place(k) == AT_MODEL)
         k->said = said;
-    k->at_model = false;
 }
 
 static enum step take_text(struct peek *k)
 {
-    struct sink s = {.buf = k->at_model ? k->ret->model : NULL, .size = sizeof(k->ret->model)};
+    bool at_model = k->at == AT_MODEL;
+    struct sink s = {.buf = at_model ? k->ret->model : NULL, .size = sizeof(k->ret->model)};
 
     if (!take_string(k, &s))
         return STEP_WRONG;
-    if (k->at_model)
+    if (at_model)
         k->ret->cut = s.cut;
     say(k, s.has_nul ? SAID_ELSE : SAID_TEXT);
     return STEP_AFTER;
+}
+
+static bool take_truth(struct peek *k)
+{
+    bool at_stream = k->at == AT_STREAM, is_true = k->p < k->end && *k->p == 't';
+
+    say(k, SAID_ELSE);
+    k->ret->stream = at_stream ? is_true : k->ret->stream;
+    return take_word(k, is_true ? "true" : "false");
+}
+
+/* from..k->p is a number. One that is longer than any sense is none. */
+static uint64_t read_seconds(const struct peek *k, const char *from)
+{
+    char text[NUMBER_MAX];
+    size_t n = (size_t)(k->p - from);
+    double seconds;
+
+    if (n >= sizeof(text))
+        return 0;
+    memcpy(text, from, n);
+    text[n] = '\0';
+    seconds = strtod(text, NULL);
+    return seconds > 0 ? (uint64_t)((seconds < TIMEOUT_MAX_S ? seconds : TIMEOUT_MAX_S) * 1000) : 0;
+}
+
+static bool take_any_number(struct peek *k)
+{
+    const char *from = k->p;
+    bool at_timeout = k->at == AT_TIMEOUT;
+
+    say(k, SAID_ELSE);
+    if (!take_number(k))
+        return false;
+    if (at_timeout)
+        k->ret->timeout_ms = read_seconds(k, from);
+    return true;
 }
 
 static enum step open_container(struct peek *k, bool is_object)
@@ -215,22 +271,33 @@ static enum step take_value(struct peek *k)
         return take_word(k, "null") ? STEP_AFTER : STEP_WRONG;
     case 't':
     case 'f':
-        say(k, SAID_ELSE);
-        return take_word(k, "true") || take_word(k, "false") ? STEP_AFTER : STEP_WRONG;
+        return take_truth(k) ? STEP_AFTER : STEP_WRONG;
     default:
-        say(k, SAID_ELSE);
-        return take_number(k) ? STEP_AFTER : STEP_WRONG;
+        return take_any_number(k) ? STEP_AFTER : STEP_WRONG;
     }
+}
+
+static enum at find_place(const char *key, size_t n)
+{
+    static const struct {
+        const char *key;
+        enum at at;
+    } places[] = {{"model", AT_MODEL}, {"stream", AT_STREAM}, {"timeout", AT_TIMEOUT}};
+
+    for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++)
+        if (strlen(places[i].key) == n && memcmp(places[i].key, key, n) == 0)
+            return places[i].at;
+    return AT_ELSEWHERE;
 }
 
 static enum step take_key(struct peek *k)
 {
-    char key[8];
+    char key[16];
     struct sink s = {.buf = key, .size = sizeof(key)};
 
     if (!take_string(k, &s))
         return STEP_WRONG;
-    k->at_model = k->depth == 1 && !s.cut && s.n == 5 && memcmp(key, "model", 5) == 0;
+    k->at = k->depth == 1 && !s.cut ? find_place(key, s.n) : AT_ELSEWHERE;
     skip_space(k);
     return take_char(k, ':') ? STEP_VALUE : STEP_WRONG;
 }

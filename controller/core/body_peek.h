@@ -1,5 +1,6 @@
-/* Whom is a request for? Finds "model" in the JSON of its body without building the JSON: a tree takes twenty times as much
- * memory as its text, and a body may have 64 MiB. Pure; allocates nothing, and looks at each byte once.
+/* Whom is a request for, and how is it to be answered? Finds "model", "stream" and "timeout" in the JSON of its body without
+ * building the JSON: a tree takes twenty times as much memory as its text, and a body may have 64 MiB. Pure; allocates
+ * nothing, and looks at each byte once.
  *
  * As strict as a parser (RFC 8259, UTF-8), so that what is passed on is JSON; as loose as a coordinator where it does not
  * matter here: repeated keys (the last one counts), numbers of any size. */
@@ -8,6 +9,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "common/core/protocol.h"
 
@@ -22,6 +24,8 @@ struct body_peek {
     bool has_model;              /* false: not said, or null */
     bool cut;                    /* it is longer than any name; model holds its beginning */
     char model[PROTO_MODEL_MAX]; /* decoded */
+    bool stream;                 /* "stream" is true */
+    uint64_t timeout_ms;         /* "timeout", which is in seconds; 0: not said, or not a number above 0 */
 };
 
 /* 0; BODY_PEEK_E_*: *ret_at is how far it was understood. */

@@ -35,6 +35,8 @@ static void compare(const json_t *j, int r, const struct body_peek *p)
     if (r)
         return;
     FUZZ_CHECK(p->has_model == !!model && p->cut == (n >= sizeof(p->model)));
+    FUZZ_CHECK(p->stream == json_is_true(json_object_get(j, "stream")));
+    FUZZ_CHECK(!p->timeout_ms || json_is_number(json_object_get(j, "timeout")));
     if (model)
         FUZZ_CHECK(strncmp(p->model, model, strlen(p->model)) == 0 && (p->cut || strlen(p->model) == n));
 }

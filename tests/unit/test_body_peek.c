@@ -1,4 +1,5 @@
 /* Whom a request is for, read out of its body as a parser would. */
+#include <inttypes.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -56,6 +57,49 @@ static void test_what_is_found(void **state)
 
         if (r || p.has_model != !!cases[i].model || p.cut || (p.has_model && strcmp(p.model, cases[i].model) != 0))
             fail_msg("%s: %d, \"%s\"", cases[i].body, r, p.model);
+    }
+}
+
+static void test_how_it_is_to_be_answered(void **state)
+{
+    static const struct {
+        const char *body;
+        bool stream;
+        uint64_t timeout_ms;
+    } cases[] = {
+        {"{}", false, 0},
+        {"{\"stream\":true}", true, 0},
+        {"{\"stream\":false}", false, 0},
+        {"{\"stream\":1}", false, 0},
+        {"{\"stream\":\"true\"}", false, 0},
+        {"{\"stream\":null}", false, 0},
+        {"{\"stream\":[true]}", false, 0},
+        {"{\"stream\":{\"stream\":true}}", false, 0},
+        {"{\"a\":{\"stream\":true,\"timeout\":3}}", false, 0},
+        {"{\"stream\":true,\"stream\":false}", false, 0},
+        {"{\"stream\":true,\"stream\":[]}", false, 0},
+        {"{\"stream\":true,\"x\":false}", true, 0},
+        {"{\"str\\u0065am\" : true ,\"timeout\":30}", true, 30000},
+        {"{\"timeout\":30,\"model\":\"m\",\"stream\":true}", true, 30000},
+        {"{\"timeout\":0.25}", false, 250},
+        {"{\"timeout\":6e2}", false, 600000},
+        {"{\"timeout\":0}", false, 0},
+        {"{\"timeout\":-1}", false, 0},
+        {"{\"timeout\":null}", false, 0},
+        {"{\"timeout\":\"30\"}", false, 0},
+        {"{\"timeout\":{\"read\":30}}", false, 0},
+        {"{\"timeout\":30,\"timeout\":\"x\"}", false, 0},
+        {"{\"timeout\":1e999}", false, UINT64_C(1000000000000)},
+        {"{\"timeout\":1000000000000000000000000000000000000000000000000000000000000000000}", false, 0},
+    };
+    struct body_peek p;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        int r = peek(cases[i].body, strlen(cases[i].body), &p);
+
+        if (r || p.stream != cases[i].stream || p.timeout_ms != cases[i].timeout_ms)
+            fail_msg("%s: %d, %d, %" PRIu64, cases[i].body, r, p.stream, p.timeout_ms);
     }
 }
 
@@ -170,11 +214,9 @@ static void test_depth_is_bounded(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_what_is_found),
-        cmocka_unit_test(test_what_is_refused),
-        cmocka_unit_test(test_cut_anywhere_it_is_no_json),
-        cmocka_unit_test(test_a_name_longer_than_any),
-        cmocka_unit_test(test_depth_is_bounded),
+        cmocka_unit_test(test_what_is_found),          cmocka_unit_test(test_how_it_is_to_be_answered),
+        cmocka_unit_test(test_what_is_refused),        cmocka_unit_test(test_cut_anywhere_it_is_no_json),
+        cmocka_unit_test(test_a_name_longer_than_any), cmocka_unit_test(test_depth_is_bounded),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
