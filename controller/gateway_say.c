@@ -44,7 +44,7 @@ static void say_not_found(const struct view *v, const char *model, struct gatewa
 {
     char names[PROTO_TEXT_MAX];
 
-    if (is_known_model(v, model)) {
+    if (is_known_model(v, model) || view_find_served(v, model)) {
         r->retry_after_s = GATEWAY_RETRY_AFTER_S;
         say(r, 503, "model \"%s\" is not running: caravan deploy %s", model, model);
         return;
@@ -109,6 +109,31 @@ static void say_lost(const struct view *v, const struct admission_decision *d, c
         *reason ? ")" : "");
 }
 
+static void say_not_started(const struct view *v, const struct admission_decision *d, const char *model,
+                            struct gateway_refusal *r)
+{
+    if (strcmp(d->code, "not_found") == 0 || strcmp(d->code, "manual") == 0) {
+        say_not_found(v, model, r);
+        return;
+    }
+    r->retry_after_s = r->retry_after_s ? r->retry_after_s : GATEWAY_RETRY_AFTER_S;
+    say(r, 503, "model \"%.127s\" cannot be started: %.511s", model, d->text);
+}
+
+/* In the words of the phase in which its time was over. */
+static void say_timed_out(const struct view *v, const struct admission_decision *d, const char *model,
+                          struct gateway_refusal *r)
+{
+    char where[PROTO_TEXT_MAX];
+
+    if (d->computing)
+        snprintf(where, sizeof(where), "its prompt is being computed");
+    else
+        gateway_say_waiting(v, model, 0, where, sizeof(where));
+    say(r, 504, "model \"%.127s\" has not answered in the %" PRIu64 " s that this request gave: %s", model,
+        (d->waited_ms + 500) / 1000, where);
+}
+
 void gateway_say(const struct view *v, const struct admission_decision *d, const char *model, int failure,
                  struct gateway_refusal *ret)
 {
@@ -133,7 +158,14 @@ void gateway_say(const struct view *v, const struct admission_decision *d, const
     case ADMISSION_NOT_FOUND:
         say_not_found(v, model, ret);
         return;
+    case ADMISSION_NOT_STARTED:
+        say_not_started(v, d, model, ret);
+        return;
+    case ADMISSION_TIMED_OUT:
+        say_timed_out(v, d, model, ret);
+        return;
     case ADMISSION_FULL:
+        ret->retry_after_s = ret->retry_after_s ? ret->retry_after_s : GATEWAY_RETRY_AFTER_S;
         say(ret, 429, "too many requests wait for model \"%.127s\" already: try again later", model);
         return;
     case ADMISSION_POISON:

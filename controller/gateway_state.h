@@ -61,6 +61,12 @@ void gateway_account(struct gateway *g, const struct gateway_account *a);
 void gateway_say(const struct view *v, const struct admission_decision *d, const char *model, int failure,
                  struct gateway_refusal *ret);
 
+/* ---- gateway_waiting: what a client is told while it waits ------------------------------------------------------- */
+
+/* What model is waited for, in one line: "loading 43 %, about 12 s", "place 3 in its queue", ... model: as asked. place: in
+ * its queue, from 1; 0: it has been sent, or that is not known. */
+void gateway_say_waiting(const struct view *v, const char *model, size_t place, char *buf, size_t size);
+
 /* ---- gateway_models: GET /v1/models ------------------------------------------------------------------------------ */
 
 void gateway_handle_models(void *ctx, struct http_exchange *x); /* ctx: the struct gateway */

@@ -12,37 +12,76 @@
 
 /* ---- questions -------------------------------------------------------------------------------------------------- */
 
+static void ticket_drop(struct admission_ticket **t)
+{
+    free(*t);
+}
+
+/* Where waiting cannot help it is refused. */
 static void admit(struct admission *a, struct admission_ticket *t, uint64_t now_ms)
 {
     const struct suspect *s = suspects_find(a->suspects, &t->body, now_ms);
 
-    queue_resolve(a, t);
-    if (t->state == TICKET_WAITING && s && s->refused)
+    if (s && s->refused) {
         ticket_refuse(a, t, ADMISSION_POISON);
+        return;
+    }
+    t->line->wanted |= !t->line->n_live;
+    ticket_wait(a, t, now_ms);
     queue_serve(a, now_ms);
     if (t->state == TICKET_WAITING &&
         (a->n_waiting > a->config.waiting_max || a->waiting_bytes > a->config.waiting_bytes_max))
         ticket_refuse(a, t, ADMISSION_FULL);
 }
 
-int admission_ask(struct admission *a, const struct admission_ask *ask, uint64_t now_ms, struct admission_ticket **ret)
+static struct admission_ticket *make_ticket(const struct admission_ask *ask, uint64_t now_ms)
 {
     struct admission_ticket *t = calloc(1, sizeof(*t));
     size_t n_model = strnlen(ask->model, sizeof(t->model));
 
     if (!t)
-        return err_raise(-ENOMEM);
-    t->seq = ++a->last_seq;
+        return NULL;
     t->owner = ask->owner;
     t->body = ask->body;
     t->n_bytes = ask->n_bytes;
     t->wait_ms = ask->wait_ms;
-    t->since_ms = now_ms;
+    t->came_ms = t->since_ms = now_ms;
+    t->until_ms = ask->timeout_ms ? sat_add(now_ms, ask->timeout_ms) : UINT64_MAX;
     if (n_model < sizeof(t->model)) /* a longer one is nobody's name */
         memcpy(t->model, ask->model, n_model);
+    return t;
+}
+
+/* The one that would be meant, for whoever says why not. */
+static struct id128 find_meant(const struct admission *a, const char *model)
+{
+    const struct view_instance *in = a->view ? view_find_instance(a->view, model) : NULL;
+
+    return in ? in->id : (struct id128){{0}};
+}
+
+int admission_ask(struct admission *a, const struct admission_ask *ask, uint64_t now_ms, struct admission_ticket **ret)
+{
+    CLEANUP(ticket_drop) struct admission_ticket *t = make_ticket(ask, now_ms);
+    enum admission_refusal why = ADMISSION_NOT_FOUND;
+    struct admission_line *line = NULL;
+    int r = t ? alarm_reserve(a, a->n_tickets + 1) : err_raise(-ENOMEM);
+
+    if (!r)
+        r = line_find(a, t->model, now_ms, &line, &why);
+    if (r < 0)
+        return err_pass(r);
+    t->seq = ++a->last_seq;
+    t->instance = find_meant(a, t->model);
+    a->n_tickets++;
+    if (line)
+        ticket_join(t, line);
+    if (r)
+        ticket_refuse(a, t, why);
+    else
+        admit(a, t, now_ms);
     *ret = t;
-    ticket_enter_waiting(a, t);
-    admit(a, t, now_ms);
+    t = NULL;
     return 0;
 }
 
@@ -66,12 +105,16 @@ void admission_progress(struct admission *a, struct admission_ticket *t, size_t 
     const struct suspect *s;
 
     assert(t->state == TICKET_SENT);
-    if (!t->reached_bytes)
+    if (!t->reached_bytes) {
         u->moved_ms = now_ms;
+        alarm_set(a, t, UINT64_MAX);
+    }
     t->reached_bytes += n_bytes;
     u->traffic.progress += n_bytes;
-    if (suspects_none(a->suspects) || !(s = suspects_find(a->suspects, &t->body, now_ms)) ||
-        t->reached_bytes <= 2 * s->reached_bytes)
+    if (suspects_none(a->suspects) && u->turn != t)
+        return;
+    s = suspects_find(a->suspects, &t->body, now_ms);
+    if (s ? t->reached_bytes <= 2 * s->reached_bytes : u->turn != t)
         return;
     end_suspicion(a, t);
     queue_serve(a, now_ms);
@@ -103,7 +146,7 @@ void admission_broken(struct admission *a, struct admission_ticket *t, enum admi
     struct admission_unit *u = t->unit;
 
     assert(t->state == TICKET_SENT);
-    u->doubt_ms = now_ms + ADMISSION_DOUBT_MS;
+    u->doubt_ms = now_ms + (how == ADMISSION_NO_ROOM ? ADMISSION_NO_ROOM_MS : ADMISSION_DOUBT_MS);
     if (how == ADMISSION_PORT_REFUSED || how == ADMISSION_RESET)
         admission_unit_say(u, UPSTREAM_REFUSED, t->epoch, now_ms);
     if (how == ADMISSION_RESET || how == ADMISSION_BROKEN) {
@@ -112,7 +155,7 @@ void admission_broken(struct admission *a, struct admission_ticket *t, enum admi
         queue_interrupted(a, t, now_ms);
     } else { /* it never was there */
         t->deliveries--;
-        ticket_wait_again(a, t);
+        ticket_wait(a, t, now_ms);
     }
     queue_serve(a, now_ms);
 }
@@ -147,34 +190,37 @@ static void end_turns(struct admission *a, uint64_t now_ms)
 
 void admission_tick(struct admission *a, uint64_t now_ms)
 {
-    for (struct admission_ticket *t = a->losing.first, *next; t; t = next) {
-        next = t->next;
-        if (now_ms >= t->cause_ms)
-            ticket_refuse(a, t, ADMISSION_LOST);
-    }
     end_turns(a, now_ms);
     queue_serve(a, now_ms);
 }
 
+static uint64_t unit_due_ms(const struct admission *a, const struct admission_unit *u)
+{
+    uint64_t due_ms = admission_unit_word_due_ms(u);
+
+    if (u->turn)
+        due_ms = sat_min(due_ms, u->turn_ms);
+    if (a->n_waiting && u->serving && u->doubt_ms)
+        due_ms = sat_min(due_ms, u->doubt_ms);
+    return due_ms;
+}
+
+static uint64_t line_due_ms(const struct admission_line *l)
+{
+    uint64_t due_ms = line_word_due_ms(l);
+
+    return l->n_waiting && l->quiet_ms ? sat_min(due_ms, l->quiet_ms + ADMISSION_QUIET_MS) : due_ms;
+}
+
 uint64_t admission_due_ms(const struct admission *a)
 {
-    uint64_t due_ms = UINT64_MAX;
+    const struct admission_ticket *t = alarm_next(a);
+    uint64_t due_ms = t ? t->alarm_ms : UINT64_MAX;
 
-    for (const struct admission_ticket *t = a->waiting.first; t; t = t->next)
-        due_ms = sat_min(due_ms, queue_wait_end_ms(t));
-    for (const struct admission_ticket *t = a->losing.first; t; t = t->next)
-        due_ms = sat_min(due_ms, t->cause_ms);
-    for (size_t k = 0; k < a->n_units; k++) {
-        const struct admission_unit *u = a->unit[k];
-
-        due_ms = sat_min(due_ms, admission_unit_word_due_ms(u));
-        if (u->turn)
-            due_ms = sat_min(due_ms, u->turn_ms);
-        if (a->n_waiting && u->serving && u->doubt_ms)
-            due_ms = sat_min(due_ms, u->doubt_ms);
-        if (a->n_waiting && u->quiet_ms)
-            due_ms = sat_min(due_ms, u->quiet_ms + ADMISSION_QUIET_MS);
-    }
+    for (size_t k = 0; k < a->n_units; k++)
+        due_ms = sat_min(due_ms, unit_due_ms(a, a->unit[k]));
+    for (size_t k = 0; k < a->n_lines; k++)
+        due_ms = sat_min(due_ms, line_due_ms(a->line[k]));
     return due_ms;
 }
 
@@ -187,6 +233,10 @@ static void fill_decision(struct admission_ticket *t, struct admission_decision 
     if (t->state == TICKET_REFUSED) {
         ret->verdict = ADMISSION_REFUSE;
         ret->refusal = t->refusal;
+        ret->code = t->line ? t->line->code : "";
+        ret->text = t->line ? t->line->text : "";
+        ret->computing = t->computing;
+        ret->waited_ms = t->waited_ms;
     }
     if (t->state != TICKET_SENT)
         return;
@@ -206,7 +256,7 @@ bool admission_next(struct admission *a, struct admission_decision *ret)
         if (!gone)
             fill_decision(t, ret);
         if (gone || t->state == TICKET_REFUSED)
-            free(t);
+            ticket_free(a, t);
         if (!gone)
             return true;
     }
@@ -218,7 +268,26 @@ bool admission_next_word(struct admission *a, uint64_t now_ms, struct admission_
     for (size_t k = 0; k < a->n_units; k++)
         if (admission_unit_next_word(a->unit[k], now_ms, ret))
             return true;
+    for (size_t k = 0; k < a->n_lines; k++)
+        if (line_next_word(a->line[k], now_ms, ret))
+            return true;
     return false;
+}
+
+static size_t count_until(const struct ticket_list *l, uint64_t seq)
+{
+    size_t n = 0;
+
+    for (const struct admission_ticket *t = l->first; t && t->seq <= seq; t = t->next)
+        n++;
+    return n;
+}
+
+size_t admission_place(const struct admission *a, const struct admission_ticket *t)
+{
+    (void)a;
+    return t->state == TICKET_WAITING ? count_until(&t->line->fresh, t->seq) + count_until(&t->line->suspects, t->seq)
+                                      : 0;
 }
 
 /* ---- its life --------------------------------------------------------------------------------------------------- */
@@ -252,6 +321,13 @@ static void free_list(struct ticket_list *l)
     }
 }
 
+static void free_line(struct admission_line *l)
+{
+    free_list(&l->fresh);
+    free_list(&l->suspects);
+    free(l);
+}
+
 void admission_destroy(struct admission **admission)
 {
     struct admission *a = *admission;
@@ -261,12 +337,15 @@ void admission_destroy(struct admission **admission)
         return;
     while (admission_next(a, &dropped)) /* frees those which no list holds */
         ;
-    free_list(&a->waiting);
+    for (size_t k = 0; k < a->n_lines; k++)
+        free_line(a->line[k]);
     free_list(&a->sent);
     free_list(&a->losing);
     for (size_t k = 0; k < a->n_units; k++)
         free(a->unit[k]);
     free(a->unit);
+    free(a->line);
+    free(a->alarm);
     view_unref(&a->view);
     suspects_destroy(&a->suspects);
     free(a);

@@ -1,6 +1,7 @@
 /* Lists and states of tickets: each ticket is in the list of its state, and in no other. */
 #include <stdlib.h>
 
+#include "common/core/sat.h"
 #include "controller/core/admission_state.h"
 
 /* ---- lists ------------------------------------------------------------------------------------------------------ */
@@ -20,6 +21,31 @@ static void list_remove(struct ticket_list *l, struct admission_ticket *t)
     t->prev = t->next = NULL;
 }
 
+void list_append(struct ticket_list *l, struct admission_ticket *t)
+{
+    list_insert(l, l->last, t);
+}
+
+struct admission_ticket *list_take_first(struct ticket_list *l)
+{
+    struct admission_ticket *t = l->first;
+
+    if (t)
+        list_remove(l, t);
+    return t;
+}
+
+/* New ones are the last; those that were interrupted are older than those which came meanwhile. */
+static void insert_by_seq(struct ticket_list *l, struct admission_ticket *t)
+{
+    struct admission_ticket *after = l->last;
+
+    if (after && after->seq > t->seq)
+        for (after = NULL; (after ? after->next : l->first)->seq < t->seq;)
+            after = after ? after->next : l->first;
+    list_insert(l, after, t);
+}
+
 static void tell(struct admission *a, struct admission_ticket *t)
 {
     if (t->due)
@@ -31,6 +57,19 @@ static void tell(struct admission *a, struct admission_ticket *t)
 }
 
 /* ---- states of a ticket ----------------------------------------------------------------------------------------- */
+
+static struct ticket_list *waiting_list(struct admission_ticket *t)
+{
+    return t->suspect ? &t->line->suspects : &t->line->fresh;
+}
+
+static void leave_waiting(struct admission *a, struct admission_ticket *t)
+{
+    list_remove(waiting_list(t), t);
+    t->line->n_waiting--;
+    a->n_waiting--;
+    a->waiting_bytes -= t->n_bytes;
+}
 
 static void leave_sent(struct admission *a, struct admission_ticket *t)
 {
@@ -47,11 +86,10 @@ static void leave_sent(struct admission *a, struct admission_ticket *t)
 /* Out of its list and its counts; it is in none then. */
 static void leave_state(struct admission *a, struct admission_ticket *t)
 {
+    alarm_set(a, t, UINT64_MAX);
     switch (t->state) {
     case TICKET_WAITING:
-        list_remove(&a->waiting, t);
-        a->n_waiting--;
-        a->waiting_bytes -= t->n_bytes;
+        leave_waiting(a, t);
         return;
     case TICKET_SENT:
         leave_sent(a, t);
@@ -59,62 +97,86 @@ static void leave_state(struct admission *a, struct admission_ticket *t)
     case TICKET_LOSING:
         list_remove(&a->losing, t);
         return;
+    case TICKET_NEW:
     case TICKET_REFUSED:
     case TICKET_GONE:
         return;
     }
 }
 
-void ticket_enter_waiting(struct admission *a, struct admission_ticket *t)
+void ticket_join(struct admission_ticket *t, struct admission_line *line)
 {
-    struct admission_ticket *after = a->waiting.last;
+    if (t->line)
+        t->line->n_tickets--;
+    t->line = line;
+    line->n_tickets++;
+}
 
-    while (after && after->seq > t->seq) /* one that was interrupted is older than those which came meanwhile */
-        after = after->prev;
-    t->state = TICKET_WAITING;
-    list_insert(&a->waiting, after, t);
+static void enter_waiting(struct admission *a, struct admission_ticket *t)
+{
+    insert_by_seq(waiting_list(t), t);
+    t->line->n_waiting++;
     a->n_waiting++;
     a->waiting_bytes += t->n_bytes;
+}
+
+void ticket_wait(struct admission *a, struct admission_ticket *t, uint64_t now_ms)
+{
+    leave_state(a, t);
+    t->state = TICKET_WAITING;
+    t->unit = NULL;
+    t->suspect = !suspects_none(a->suspects) && suspects_find(a->suspects, &t->body, now_ms);
+    enter_waiting(a, t);
+    alarm_set(a, t, sat_min(t->until_ms, sat_add(t->since_ms, t->wait_ms)));
     tell(a, t);
 }
 
-void ticket_wait_again(struct admission *a, struct admission_ticket *t)
+void ticket_move(struct admission *a, struct admission_ticket *t, struct admission_line *line)
 {
-    leave_state(a, t);
-    ticket_enter_waiting(a, t);
+    leave_waiting(a, t);
+    ticket_join(t, line);
+    enter_waiting(a, t);
 }
 
 void ticket_refuse(struct admission *a, struct admission_ticket *t, enum admission_refusal why)
 {
+    t->computing = t->state == TICKET_SENT;
     leave_state(a, t);
     t->state = TICKET_REFUSED;
     t->refusal = why;
     tell(a, t);
 }
 
-void ticket_send(struct admission *a, struct admission_ticket *t)
+void ticket_send(struct admission *a, struct admission_ticket *t, struct admission_unit *u)
 {
-    struct admission_unit *u = t->unit;
-
     leave_state(a, t);
     t->state = TICKET_SENT;
+    t->unit = u;
     t->instance = u->instance;
     t->epoch = u->traffic_epoch = u->epoch;
     t->deliveries++;
     t->reached_bytes = 0;
-    list_insert(&a->sent, a->sent.last, t);
+    list_append(&a->sent, t);
     u->traffic.in_flight = (uint32_t)++u->n_sent;
+    alarm_set(a, t, t->until_ms);
     tell(a, t);
 }
 
-/* Its answer is cut for good. Whoever reads it is told why, which the leader knows a moment later than we do. */
 void ticket_lose(struct admission *a, struct admission_ticket *t, uint64_t now_ms)
 {
     leave_state(a, t);
     t->state = TICKET_LOSING;
-    t->cause_ms = now_ms + ADMISSION_CAUSE_MS;
-    list_insert(&a->losing, a->losing.last, t);
+    list_append(&a->losing, t);
+    alarm_set(a, t, now_ms + ADMISSION_CAUSE_MS);
     tell(a, t);
+}
+
+void ticket_free(struct admission *a, struct admission_ticket *t)
+{
+    a->n_tickets--;
+    if (t->line)
+        t->line->n_tickets--;
+    free(t);
 }
 
 void ticket_end(struct admission *a, struct admission_ticket *t)
@@ -123,7 +185,7 @@ void ticket_end(struct admission *a, struct admission_ticket *t)
     if (t->due)
         t->state = TICKET_GONE;
     else
-        free(t);
+        ticket_free(a, t);
 }
 
 /* ---- decisions -------------------------------------------------------------------------------------------------- */

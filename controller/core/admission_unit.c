@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "controller/core/admission_state.h"
+
 /* ---- what the leader says ---- */
 
 static bool serves(const struct view_instance *in)
@@ -30,6 +32,11 @@ bool admission_unit_learn(struct admission_unit *u, const struct view_instance *
     u->listed = true;
     if (in->epoch < u->epoch)
         return false;
+    u->stopped = u->live && !in->leaving && (in->state == INSTANCE_STOPPING || in->state == INSTANCE_STOPPED);
+    u->live = !is_ended(in) && !in->leaving;
+    u->ready = in->state == INSTANCE_READY;
+    u->leaving = in->leaving;
+    u->slots = in->plan && in->plan->slots ? in->plan->slots : 1;
     if (in->epoch > u->epoch) {
         ended = end_epoch(u, in->epoch - 1);
         u->epoch = in->epoch;
@@ -48,14 +55,70 @@ bool admission_unit_learn(struct admission_unit *u, const struct view_instance *
     return ended;
 }
 
+/* A state that is waited in, for room or for its turn, is no step. */
+static unsigned how_far(const struct view_instance *in)
+{
+    switch (in->state) {
+    case INSTANCE_LEASING:
+        return 1;
+    case INSTANCE_STARTING:
+        return 2;
+    case INSTANCE_LOADING:
+        return 3 + (in->progress_permille < 1000 ? in->progress_permille : 1000);
+    case INSTANCE_READY:
+    case INSTANCE_DRAINING:
+        return 3 + 1000 + 1;
+    case INSTANCE_REQUESTED:
+    case INSTANCE_PLACING:
+    case INSTANCE_WAITING:
+    case INSTANCE_RECOVERING:
+    case INSTANCE_STOPPING:
+    case INSTANCE_STOPPED:
+    case INSTANCE_FAILED:
+        break;
+    }
+    return 0;
+}
+
+bool admission_unit_grew(struct admission_unit *u, const struct view_instance *in)
+{
+    unsigned far = how_far(in);
+    bool grew = far && (in->epoch > u->far_epoch || (in->epoch == u->far_epoch && far > u->far));
+
+    if (!grew)
+        return false;
+    u->far_epoch = in->epoch;
+    u->far = far;
+    return true;
+}
+
 bool admission_unit_vanish(struct admission_unit *u)
 {
+    u->live = false;
     return end_epoch(u, u->epoch);
 }
 
 bool admission_unit_open(const struct admission_unit *u, uint64_t now_ms)
 {
     return u->serving && now_ms >= u->doubt_ms;
+}
+
+bool admission_unit_takes(const struct admission_unit *u)
+{
+    return u->serving && !u->leaving && (u->ready || !u->line->n_ready);
+}
+
+size_t admission_unit_cap(const struct admission_unit *u)
+{
+    size_t n_takers = u->line->n_ready ? u->line->n_ready : u->line->n_serving;
+    size_t cap = (size_t)u->slots + (n_takers == 1);
+
+    return cap < ADMISSION_IN_FLIGHT_MAX ? cap : ADMISSION_IN_FLIGHT_MAX;
+}
+
+bool admission_unit_lighter(const struct admission_unit *u, const struct admission_unit *than)
+{
+    return (uint64_t)u->n_sent * than->slots < (uint64_t)than->n_sent * u->slots;
 }
 
 bool admission_unit_quiet(const struct admission_unit *u)

@@ -7,7 +7,7 @@
 
 struct suspects {
     size_t n, max;
-    uint64_t keep_ms;
+    uint64_t keep_ms, version;
     struct suspect item[];
 };
 
@@ -40,6 +40,7 @@ static struct suspect *look_up(const struct suspects *s, const struct id128 *bod
 static void forget(struct suspects *s, struct suspect *gone)
 {
     *gone = s->item[--s->n];
+    s->version++;
 }
 
 const struct suspect *suspects_find(const struct suspects *s, const struct id128 *body, uint64_t now_ms)
@@ -70,6 +71,7 @@ const struct suspect *suspects_add(struct suspects *s, const struct id128 *body,
     if (!it || it->until_ms <= now_ms) {
         it = it ? it : make_room(s);
         *it = (struct suspect){.body = *body, .first_epoch = epoch};
+        s->version++;
     }
     if (it->epoch != epoch || !id128_equal(&it->instance, instance))
         it->aborts++;
@@ -115,4 +117,9 @@ void suspects_forgive(struct suspects *s, const struct id128 *instance, uint64_t
 bool suspects_none(const struct suspects *s)
 {
     return s->n == 0;
+}
+
+uint64_t suspects_version(const struct suspects *s)
+{
+    return s->version;
 }

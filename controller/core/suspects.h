@@ -37,5 +37,7 @@ void suspects_convict(struct suspects *s, const struct id128 *body, uint64_t now
 /* That epoch ended for another reason. */
 void suspects_forgive(struct suspects *s, const struct id128 *instance, uint64_t epoch);
 bool suspects_none(const struct suspects *s);
+/* Another one after each change but that by time: who is a suspect is worth looking up again. */
+uint64_t suspects_version(const struct suspects *s);
 
 #endif

@@ -175,7 +175,7 @@ static void ask(struct world *w, const char *model, uint8_t body, bool poison)
 
 static void break_off(struct world *w, struct place *p, enum admission_break how)
 {
-    p->deliveries -= how == ADMISSION_PORT_REFUSED || how == ADMISSION_UNREACHED;
+    p->deliveries -= how == ADMISSION_PORT_REFUSED || how == ADMISSION_UNREACHED || how == ADMISSION_NO_ROOM;
     p->state = WAITING;
     admission_broken(w->admission, p->ticket, how, w->now_ms);
     pull(w);

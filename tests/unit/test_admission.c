@@ -1,172 +1,5 @@
 /* The gateway's decisions, without its sockets: one thing happens, and every decision that follows is compared. */
-#include <inttypes.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
-
-#include "controller/core/admission.h"
-#include "tests/lib/view_lab.h"
-
-enum { TICKETS = 128, WAIT_MS = 30000 };
-
-/* Request k has owner &lab.owner[k]; its body is `body`. */
-struct lab {
-    struct admission *admission;
-    struct view *view;
-    uint64_t now_ms;
-    struct admission_ticket *ticket[TICKETS];
-    int owner[TICKETS];
-    char said[4096];
-};
-
-static void say(struct lab *lab, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-
-static void say(struct lab *lab, const char *fmt, ...)
-{
-    size_t n = strlen(lab->said);
-    va_list ap;
-
-    va_start(ap, fmt);
-    vsnprintf(lab->said + n, sizeof(lab->said) - n, fmt, ap);
-    va_end(ap);
-}
-
-static const char *const refusals[] = {
-    [ADMISSION_NOT_FOUND] = "not found", [ADMISSION_NOT_READY] = "not ready", [ADMISSION_FAILED] = "failed",
-    [ADMISSION_FULL] = "full",           [ADMISSION_POISON] = "poison",       [ADMISSION_LOST] = "lost"};
-
-static void pull(struct lab *lab)
-{
-    struct admission_decision d;
-    struct admission_word w;
-
-    while (admission_next(lab->admission, &d)) {
-        long k = (int *)d.owner - lab->owner;
-
-        if (d.verdict == ADMISSION_GO) {
-            assert_int_equal(d.port, 18080 + d.epoch);
-            assert_int_equal(d.key[0], 'a' + (int)(d.epoch % 26)); /* whose carrier that is goes with the port */
-            say(lab, "%ld>%" PRIu64 " ", k, d.epoch);
-        } else if (d.verdict == ADMISSION_WAIT)
-            say(lab, "%ld waits ", k);
-        else
-            say(lab, "%ld %s ", k, refusals[d.refusal]);
-        if (d.verdict == ADMISSION_REFUSE)
-            lab->ticket[k] = NULL;
-    }
-    while (admission_next_word(lab->admission, lab->now_ms, &w))
-        if (w.kind != ADMISSION_SAYS_TRAFFIC)
-            say(lab, "[%s %" PRIu64 "] ",
-                w.upstream == UPSTREAM_POISON    ? "poison"
-                : w.upstream == UPSTREAM_REFUSED ? "refused"
-                                                 : "broken",
-                w.epoch);
-}
-
-/* What was said since the last look. */
-#define EXPECT(lab, text)                       \
-    do {                                        \
-        pull(lab);                              \
-        assert_string_equal((lab)->said, text); \
-        (lab)->said[0] = '\0';                  \
-    } while (0)
-
-static void show(struct lab *lab)
-{
-    assert_int_equal(admission_view(lab->admission, lab->view, lab->now_ms), 0);
-}
-
-/* The leader's newest word about instance "m". A view is never changed once it was shown. */
-static struct view_instance *look(struct lab *lab, enum instance_state state, uint64_t epoch)
-{
-    view_unref(&lab->view);
-    lab->view = lab_view(state, (uint16_t)(18080 + epoch));
-    lab->view->instance[0].epoch = epoch;
-    lab->view->instance[0].coordinator_key[0] = (char)('a' + (int)(epoch % 26));
-    return &lab->view->instance[0];
-}
-
-static void see(struct lab *lab, enum instance_state state, uint64_t epoch)
-{
-    look(lab, state, epoch);
-    show(lab);
-}
-
-static void lab_open(struct lab *lab, const struct admission_config *config)
-{
-    memset(lab, 0, sizeof(*lab));
-    lab->now_ms = 1000;
-    assert_int_equal(admission_new(config, &lab->admission), 0);
-}
-
-static void lab_open_ready(struct lab *lab)
-{
-    lab_open(lab, &(struct admission_config){0});
-    see(lab, INSTANCE_READY, 3);
-}
-
-static void lab_shut(struct lab *lab)
-{
-    admission_destroy(&lab->admission);
-    view_unref(&lab->view);
-}
-
-static void ask_for(struct lab *lab, int k, const char *model, uint8_t body)
-{
-    const struct admission_ask ask = {
-        .model = model, .body = lab_id(body), .n_bytes = 100, .wait_ms = WAIT_MS, .owner = &lab->owner[k]};
-
-    assert_int_equal(admission_ask(lab->admission, &ask, lab->now_ms, &lab->ticket[k]), 0);
-}
-
-static void ask(struct lab *lab, int k, uint8_t body)
-{
-    ask_for(lab, k, "m", body);
-}
-
-static void broken(struct lab *lab, int k, enum admission_break how)
-{
-    admission_broken(lab->admission, lab->ticket[k], how, lab->now_ms);
-}
-
-static void progress(struct lab *lab, int k, size_t n)
-{
-    admission_progress(lab->admission, lab->ticket[k], n, lab->now_ms);
-}
-
-static void done(struct lab *lab, int k, int status)
-{
-    admission_done(lab->admission, &lab->ticket[k], status, lab->now_ms);
-}
-
-static void left(struct lab *lab, int k)
-{
-    admission_left(lab->admission, &lab->ticket[k], lab->now_ms);
-}
-
-/* Time goes on to the next deadline, and so on, for ms in all. */
-static void pass(struct lab *lab, uint64_t ms)
-{
-    uint64_t end_ms = lab->now_ms + ms;
-
-    for (;;) {
-        uint64_t due_ms = admission_due_ms(lab->admission);
-
-        if (due_ms > end_ms)
-            break;
-        lab->now_ms = due_ms > lab->now_ms ? due_ms : lab->now_ms;
-        admission_tick(lab->admission, lab->now_ms);
-        pull(lab);
-        assert_true(admission_due_ms(lab->admission) > lab->now_ms); /* else the loop would spin */
-    }
-    lab->now_ms = end_ms;
-}
+#include "tests/unit/admission_harness.h"
 
 /* ---- where to ---- */
 
@@ -575,7 +408,7 @@ static void test_client_of_a_poison_comes_again(void **state)
 /* The one that aborts is found at its second time, and everybody else is served. */
 static void test_hundred_and_one_poison(void **state)
 {
-    enum { POISON = 77, N = 100 };
+    enum { POISON = 17, N = 100, GONE = ADMISSION_IN_FLIGHT_MAX };
     uint64_t epoch = 3;
     size_t aborts = 1, served = 0;
     struct lab lab;
@@ -585,7 +418,7 @@ static void test_hundred_and_one_poison(void **state)
     for (int k = 0; k < N; k++)
         ask(&lab, k, (uint8_t)k);
     pull(&lab);
-    abort_all(&lab, 0, N - 1, epoch++);
+    abort_all(&lab, 0, GONE - 1, epoch++);
     for (int k = 0; k < N; k++) { /* each as its turn comes */
         lab.said[0] = '\0';
         if (!lab.ticket[k])

@@ -16,13 +16,14 @@
 
 #include <cmocka.h>
 
+#include "controller/core/admission.h"
 #include "controller/gateway.h"
 #include "controller/http_json.h"
 #include "tests/lib/carrier_lab.h"
 #include "tests/lib/http_lab.h"
 #include "tests/lib/view_lab.h"
 
-enum { CLIENTS = 100, HELD = 128 };
+enum { CLIENTS = 100, POISON = 17, HELD = 128 };
 
 static bool through_carrier;
 
@@ -63,6 +64,7 @@ static void show(struct lab *lab, enum instance_state state, const char *reason)
         memcpy(v->instance[0].coordinator_key, lab->carrier.key, sizeof(v->instance[0].coordinator_key));
     }
     v->instance[0].epoch = lab->epoch;
+    ((struct plan *)v->instance[0].plan)->slots = ADMISSION_IN_FLIGHT_MAX;
     snprintf(v->instance[0].reason, sizeof(v->instance[0].reason), "%s", reason);
     if (state == INSTANCE_RECOVERING) {
         v->instance[0].n_tried = 1;
@@ -260,14 +262,14 @@ static void hundred_with_one_poison(bool leader_is_slow)
 
     lab_open(&lab, 30000);
     lab.leader_is_slow = leader_is_slow;
-    lab.hold_until = CLIENTS; /* all are in flight at the first abort */
+    lab.hold_until = ADMISSION_IN_FLIGHT_MAX; /* so many are in flight at the first abort */
     for (int i = 0; i < CLIENTS; i++) {
-        snprintf(word, sizeof(word), i == 60 ? "poison" : "w%d", i);
+        snprintf(word, sizeof(word), i == POISON ? "poison" : "w%d", i);
         ask(&lab, &c[i], word);
     }
     for (int i = 0; i < CLIENTS; i++) {
         snprintf(word, sizeof(word), "\"w%d\"", i);
-        if (i == 60)
+        if (i == POISON)
             expect(&c[i], 502, "coordinator_aborted");
         else
             expect(&c[i], 200, word);
