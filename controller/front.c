@@ -203,6 +203,8 @@ static int make_rooms(struct world *w, const struct front_config *config)
                                         .secret = config->secret,
                                         .identity = config->identity,
                                         .wait_ms = config->wait_ms,
+                                        .waiting_max = config->waiting_max,
+                                        .waiting_bytes_max = config->waiting_bytes_max,
                                         .submit = submit,
                                         .ctx = w};
     int r = http_server_new(w->base, &limits, &errors, &w->server);

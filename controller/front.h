@@ -22,10 +22,11 @@ struct front_callbacks {
 struct front_config {
     const int *fds; /* bound sockets, consumed on success */
     size_t n_fds;
-    const uint8_t *secret;                /* CRYPTO_KEY_BYTES; copied */
-    const struct identity *identity;      /* with which carriers know us; borrowed for the front's life */
-    uint64_t wait_ms;                     /* how long a request waits for its model */
-    const struct http_settings *settings; /* borrowed for the front's life; NULL: as the options' defaults are */
+    const uint8_t *secret;                 /* CRYPTO_KEY_BYTES; copied */
+    const struct identity *identity;       /* with which carriers know us; borrowed for the front's life */
+    uint64_t wait_ms;                      /* how long a request waits for its model */
+    size_t waiting_max, waiting_bytes_max; /* how many wait at a time; 0: the gateway's own bounds */
+    const struct http_settings *settings;  /* borrowed for the front's life; NULL: as the options' defaults are */
 };
 
 /* config, cb: copied. 0 or negative errno. */

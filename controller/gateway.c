@@ -49,9 +49,15 @@ static void log_word(const struct admission_word *w)
 static void tell(struct gateway *g, const struct admission_word *w)
 {
     struct front_order *o = make_order(w);
-    int r = o ? g->deps.submit(g->deps.ctx, o) : err_raise(-ENOMEM);
+    int r = o ? 0 : err_raise(-ENOMEM);
 
     log_word(w);
+    if (!r && w->kind == ADMISSION_SAYS_ENSURE)
+        r = gateway_asks_begin(&g->asks, w->name, &o->request_id);
+    if (!r)
+        r = g->deps.submit(g->deps.ctx, o);
+    else
+        front_order_destroy(&o);
     if (r < 0)
         log_failure(LOG_LEVEL_WARN, "gateway.tell", r, "instance=%s", ID128_SHORT(&w->instance));
 }
@@ -94,9 +100,15 @@ void gateway_settle(struct gateway *g)
 
 void gateway_answer(struct gateway *g, uint64_t request_id, const struct cluster_answer *answer)
 {
-    (void)g;
-    (void)request_id;
-    (void)answer;
+    char name[PROTO_MODEL_MAX];
+
+    if (!gateway_asks_end(&g->asks, request_id, name))
+        return; /* it was asked again since */
+    if (!answer->accepted)
+        log_warn("gateway.ensure", "model=%s code=%s reason=%s", LOG_STR(name), LOG_STR(answer->code),
+                 LOG_STR(answer->text));
+    admission_ensured(g->admission, name, answer, clock_now_ms());
+    gateway_settle(g);
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *ctx)
@@ -136,6 +148,7 @@ void gateway_destroy(struct gateway **g)
         event_free((*g)->timer);
     view_unref(&(*g)->view);
     tunnels_destroy(&(*g)->tunnels);
+    free((*g)->asks.item);
     explicit_bzero((*g)->secret, sizeof((*g)->secret));
     free(*g);
     *g = NULL;
@@ -143,7 +156,8 @@ void gateway_destroy(struct gateway **g)
 
 int gateway_new(const struct gateway_deps *deps, struct gateway **ret)
 {
-    const struct admission_config config = {.waiting_max = 0};
+    const struct admission_config config = {.waiting_max = deps->waiting_max,
+                                            .waiting_bytes_max = deps->waiting_bytes_max};
     CLEANUP(gateway_destroy) struct gateway *g = calloc(1, sizeof(*g));
     int r;
 

@@ -22,7 +22,9 @@ struct gateway_deps {
     const struct identity
         *identity;           /* with which carriers know us; borrowed for the gateway's life. NULL: there are none */
     struct metrics *metrics; /* borrowed for the gateway's life */
-    uint64_t wait_ms;        /* how long a request waits for its model to be ready */
+    uint64_t wait_ms; /* how long a request waits for its model while neither its load grows nor its queue moves */
+    size_t waiting_max, waiting_bytes_max; /* of requests that wait; 0: as in core/admission.h */
+    uint64_t note_ms;                      /* how often a stream that waits is told so; 0: 5000 */
     /* To the control loop; order: consumed. 0 or negative errno. */
     int (*submit)(void *ctx, struct front_order *order);
     void *ctx;

@@ -1,8 +1,12 @@
 /* An HTTP client and its request. Until something of an answer has reached the client, the request can be sent again. So a
  * short answer is handed on when it is whole, and of a stream only the head and its signs of life (":" lines, which
  * llama-server sends from the first second on while a prompt is computed) are handed on before the first token; the head of a
- * second sending is not. */
+ * second sending is not.
+ *
+ * A client that has asked for a stream and waits gets the head and a comment after 5 s, and then every 5 s, so that it and
+ * whatever lies between see that somebody is there. From then on all that goes wrong is an event of that stream. */
 #include <event2/buffer.h>
+#include <event2/event.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,11 +16,13 @@
 #include "common/cleanup.h"
 #include "common/clock.h"
 #include "common/core/err.h"
+#include "common/core/parse.h"
 #include "controller/gateway_state.h"
 #include "controller/http_json.h"
 #include "controller/json_fields.h"
 
 enum { HELD_MAX = 256 * 1024 /* a longer answer is handed on as it comes */ };
+enum { NOTE_MS = 5000, TIMEOUT_MIN_MS = 1000, TIMEOUT_MAX_MS = 24 * 3600 * 1000, LEAD_MAX_MS = 1000 };
 
 struct reply {
     struct gateway *gateway;
@@ -33,10 +39,12 @@ struct reply {
     int64_t length;
     struct evbuffer *held;
     /* to the client */
-    bool has_fields; /* of the first head that came: those of a second sending are the same */
-    bool opened;     /* the head is out */
-    bool streaming;  /* and it is one of a stream */
-    char tail[2];    /* the last bytes that went out */
+    struct event *note; /* NULL: it has not asked for a stream */
+    bool full;          /* it does not read */
+    bool has_fields;    /* of the first head that came: those of a second sending are the same */
+    bool opened;        /* the head is out */
+    bool streaming;     /* and it is one of a stream */
+    char tail[2];       /* the last bytes that went out */
 };
 
 /* ---- its end ---- */
@@ -49,6 +57,8 @@ static void reply_destroy(struct reply **reply)
         return;
     if (p->held)
         evbuffer_free(p->held);
+    if (p->note)
+        event_free(p->note);
     free(p->target);
     free(p->type);
     free(p);
@@ -133,7 +143,7 @@ static void on_fail(void *ctx, const struct gateway_refusal *r)
         http_abort(p->x);
 }
 
-/* ---- the answer ---- */
+/* ---- its head, and what follows it ---- */
 
 /* Out with the head: of whatever comes from here on, nothing can be taken back. */
 static void open_answer(struct reply *p)
@@ -149,9 +159,48 @@ static void hand_on(struct reply *p, const void *buf, size_t n)
 
     p->tail[0] = n > 1 ? bytes[n - 2] : p->tail[1];
     p->tail[1] = bytes[n - 1];
-    if (http_write(p->x, buf, n) == HTTP_FULL)
+    p->full = http_write(p->x, buf, n) == HTTP_FULL;
+    if (p->full)
         passage_pause(p->passage);
 }
+
+/* ---- the wait ---- */
+
+/* The fields are those which a coordinator's own stream has. */
+static void open_early(struct reply *p)
+{
+    http_add_field(p->x, "X-Accel-Buffering", "no");
+    p->has_fields = true;
+    http_begin(p->x, 200, "text/event-stream", -1);
+    p->opened = p->streaming = true;
+}
+
+/* Once the coordinator has answered, its own signs of life are enough. */
+static void on_note(evutil_socket_t fd, short what, void *ctx)
+{
+    char waits_for[PROTO_TEXT_MAX], text[PROTO_TEXT_MAX + 16];
+    struct reply *p = ctx;
+
+    (void)fd;
+    (void)what;
+    if (p->status || p->full)
+        return;
+    if (!p->opened)
+        open_early(p);
+    passage_say_waiting(p->passage, waits_for, sizeof(waits_for));
+    hand_on(p, text, (size_t)snprintf(text, sizeof(text), ": waiting: %s\n\n", waits_for));
+}
+
+static int watch_the_wait(struct reply *p)
+{
+    uint64_t ms = p->gateway->deps.note_ms ? p->gateway->deps.note_ms : NOTE_MS;
+    struct timeval tv = {.tv_sec = (time_t)(ms / 1000), .tv_usec = (suseconds_t)(ms % 1000) * 1000};
+
+    p->note = event_new(p->gateway->deps.base, -1, EV_PERSIST, on_note, p);
+    return !p->note || event_add(p->note, &tv) < 0 ? err_raise(-ENOMEM) : 0;
+}
+
+/* ---- the answer ---- */
 
 static void on_head(void *ctx, int status, const struct httpc_header *header, size_t n)
 {
@@ -247,24 +296,53 @@ static void on_drained(void *ctx)
 {
     struct reply *p = ctx;
 
+    p->full = false;
     passage_resume(p->passage);
 }
 
+/* Client libraries say when they give up (X-Stainless-Timeout, in seconds): they are told why a moment before. */
+static uint64_t header_timeout_ms(const struct http_head *head)
+{
+    const char *text = http_head_field(head, "X-Stainless-Timeout");
+    uint64_t seconds = 0, ms;
+
+    if (!text || !parse_uint(text, 1, TIMEOUT_MAX_MS / 1000, &seconds))
+        return 0;
+    ms = seconds * 1000;
+    return ms - (ms / 10 < LEAD_MAX_MS ? ms / 10 : LEAD_MAX_MS);
+}
+
+/* What the client gives it until the first token. That of a library only ends with the head, which a stream has early. */
+static uint64_t timeout_ms(const struct http_head *head, const struct body_peek *peek)
+{
+    uint64_t header_ms = peek && !peek->stream ? header_timeout_ms(head) : 0;
+    uint64_t body_ms = peek ? peek->timeout_ms : 0, ms = body_ms ? body_ms : header_ms;
+
+    if (header_ms && header_ms < ms)
+        ms = header_ms;
+    if (ms)
+        ms = ms < TIMEOUT_MIN_MS ? TIMEOUT_MIN_MS : ms > TIMEOUT_MAX_MS ? TIMEOUT_MAX_MS : ms;
+    return ms;
+}
+
 /* Path, query and the fields that a coordinator understands; framing is made anew. */
-static int begin(struct reply *p)
+static int begin(struct reply *p, const struct body_peek *peek)
 {
     const struct http_head *head = http_head(p->x);
     const char *type = http_head_field(head, "Content-Type"), *accept = http_head_field(head, "Accept");
     const struct passage_calls calls = {
         .head = on_head, .data = on_data, .again = on_again, .end = on_end, .fail = on_fail, .ctx = p};
     struct httpc_header header[2];
-    struct passage_spec spec = {.model = p->model, .method = head->method, .header = header};
+    struct passage_spec spec = {
+        .model = p->model, .method = head->method, .header = header, .timeout_ms = timeout_ms(head, peek)};
 
     p->held = evbuffer_new();
     if (!p->held || asprintf(&p->target, "%s%s%s", head->path, *head->query ? "?" : "", head->query) < 0) {
         p->target = NULL;
         return err_raise(-ENOMEM);
     }
+    if (peek && peek->stream && watch_the_wait(p) < 0)
+        return err_raise(-ENOMEM);
     if (type)
         header[spec.n_headers++] = (struct httpc_header){"Content-Type", type};
     if (accept)
@@ -275,7 +353,16 @@ static int begin(struct reply *p)
     return passage_begin(p->gateway, &spec, &calls, &p->passage);
 }
 
-void gateway_reply_begin(struct gateway *g, struct http_exchange *x, const char *model, const struct view_instance *in)
+/* By which its requests are counted: of the instance, or of what will serve it. Returns "" where it is nobody's. */
+static const char *find_name(const struct gateway *g, const char *model, const struct view_instance *in)
+{
+    const struct view_served *s = in ? NULL : view_find_served(g->view, model);
+
+    return in ? in->name : s ? s->name : "";
+}
+
+void gateway_reply_begin(struct gateway *g, struct http_exchange *x, const char *model, const struct view_instance *in,
+                         const struct body_peek *peek)
 {
     static const struct gateway_refusal busy = {
         .status = 503, .retry_after_s = 1, .text = "too many requests are under way: try again"};
@@ -287,9 +374,8 @@ void gateway_reply_begin(struct gateway *g, struct http_exchange *x, const char 
     }
     *p = (struct reply){.gateway = g, .x = x, .began_us = clock_now_us()};
     snprintf(p->model, sizeof(p->model), "%s", model);
-    if (in)
-        memcpy(p->name, in->name, sizeof(p->name));
-    if (begin(p)) {
+    snprintf(p->name, sizeof(p->name), "%s", find_name(g, model, in));
+    if (begin(p, peek)) {
         http_watch(x, NULL, NULL, NULL);
         gateway_refuse(g, x, in ? in->name : NULL, &busy);
         return;

@@ -2,7 +2,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "controller/core/body_peek.h"
 #include "controller/gateway_state.h"
 #include "controller/http_json.h"
 
@@ -82,7 +81,7 @@ static void handle_completion(void *ctx, struct http_exchange *x)
     if (!in && !model)
         refuse(g, x, 400, "\"model\" is missing and there is not exactly one model ready to guess");
     else
-        gateway_reply_begin(g, x, model ? model : in->name, in);
+        gateway_reply_begin(g, x, model ? model : in->name, in, &peek);
 }
 
 const struct http_route *gateway_routes(void)

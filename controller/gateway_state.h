@@ -3,12 +3,23 @@
 #define CARAVAN_CONTROLLER_GATEWAY_STATE_H
 
 #include "controller/core/admission.h"
+#include "controller/core/body_peek.h"
 #include "controller/gateway.h"
 #include "controller/passage.h"
 #include "controller/tunnels.h"
 #include "controller/upstream.h"
 
 struct event;
+
+/* What the leader was asked to start and has not answered yet, each name once. */
+struct gateway_asks {
+    size_t n;
+    struct gateway_ask {
+        uint64_t id;
+        char name[PROTO_MODEL_MAX];
+    } * item;
+    uint64_t last;
+};
 
 struct gateway {
     struct gateway_deps deps;
@@ -19,6 +30,7 @@ struct gateway {
     struct event *timer;
     uint64_t timer_ms; /* when it is due; UINT64_MAX: it is not set */
     size_t n_requests;
+    struct gateway_asks asks;
     bool settling;
 };
 
@@ -26,6 +38,13 @@ struct gateway {
  * passages may be gone after it, the caller's too. Out of what it does itself it may be called again, which then leaves all
  * to the call that is under way. */
 void gateway_settle(struct gateway *g);
+
+/* ---- gateway_asks: whose answer is it? --------------------------------------------------------------------------- */
+
+/* ret_id: with GATEWAY_REQUEST in it. An older one of the same name is forgotten. 0, -ENOMEM. */
+int gateway_asks_begin(struct gateway_asks *a, const char *name, uint64_t *ret_id);
+/* False: there is none of that id. */
+bool gateway_asks_end(struct gateway_asks *a, uint64_t id, char name[PROTO_MODEL_MAX]);
 
 /* ---- passage ----------------------------------------------------------------------------------------------------- */
 
@@ -40,8 +59,10 @@ void gateway_refuse(struct gateway *g, struct http_exchange *x, const char *mode
 
 /* ---- gateway_reply: an HTTP client and its request --------------------------------------------------------------- */
 
-/* Takes x, which is answered in the end. model: as asked; in: the instance meant, NULL: none. */
-void gateway_reply_begin(struct gateway *g, struct http_exchange *x, const char *model, const struct view_instance *in);
+/* Takes x, which is answered in the end. model: as asked; in: the instance meant, NULL: none. peek: of its body; NULL: it
+ * says nothing to us. All borrowed but x. */
+void gateway_reply_begin(struct gateway *g, struct http_exchange *x, const char *model, const struct view_instance *in,
+                         const struct body_peek *peek);
 
 /* ---- gateway_account: what is counted and logged of each request ------------------------------------------------- */
 

@@ -257,6 +257,8 @@ static int run(const struct options *o, const struct identity *id)
         .warm_up_ms = options_uint(o, CONTROLLER_OPT_WARM_UP),
         .transition_grace_ms = options_uint(o, CONTROLLER_OPT_TRANSITION_GRACE),
         .gateway_wait_ms = options_uint(o, CONTROLLER_OPT_GATEWAY_WAIT),
+        .gateway_waiting = options_uint(o, CONTROLLER_OPT_GATEWAY_WAITING),
+        .gateway_waiting_bytes = options_uint(o, CONTROLLER_OPT_GATEWAY_WAITING_BYTES),
     };
 
     if (options_string(o, CONTROLLER_OPT_NAME))

@@ -136,9 +136,22 @@ const struct option_def controller_options[] = {
          .type = OPTION_DURATION_MS,
          .min = 0,
          .max = 86400000,
-         .def = "30s",
+         .def = "10m",
          .help =
-             "How long a request waits for a model that loads or recovers, until it is answered 503. 0: not at all."},
+             "How long a request waits for a model that is not ready while nothing of it moves, neither its load nor "
+             "its queue, until it is answered 503. 0: not at all."},
+    [CONTROLLER_OPT_GATEWAY_WAITING] = {.name = "gateway_waiting",
+                                        .type = OPTION_UINT,
+                                        .min = 1,
+                                        .max = 2048,
+                                        .def = "1000",
+                                        .help = "How many requests may wait, for slots and for models that are being "
+                                                "started; more are answered 429."},
+    [CONTROLLER_OPT_GATEWAY_WAITING_BYTES] = {.name = "gateway_waiting_bytes",
+                                              .type = OPTION_BYTES,
+                                              .def = "64M",
+                                              .help = "How much the bodies of requests that wait may come to; more are "
+                                                      "answered 429."},
     [CONTROLLER_OPT_PRINT_KEY] = {.name = "print_key",
                                   .type = OPTION_FLAG,
                                   .argv_only = true,

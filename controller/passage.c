@@ -119,11 +119,12 @@ static int how_broken(int r, bool answered)
     case ENETDOWN:
     case ENXIO:
     case ESTALE: /* what a carrier says, or who else answers there, proves no exit: its agent knows better */
-    case EBUSY:
     case ENOLINK:
     case EKEYREJECTED:
     case EBADMSG:
         return answered ? ADMISSION_BROKEN : ADMISSION_UNREACHED;
+    case EBUSY:
+        return ADMISSION_NO_ROOM;
     case ECONNRESET:
     case ECONNABORTED:
     case EPIPE:
@@ -250,6 +251,7 @@ int passage_begin(struct gateway *g, const struct passage_spec *spec, const stru
 {
     struct admission_ask ask = {.model = spec->model,
                                 .wait_ms = spec->wait_ms ? spec->wait_ms : g->deps.wait_ms,
+                                .timeout_ms = spec->timeout_ms,
                                 .n_bytes = spec->n_body_bytes,
                                 .body = hash_body(g, spec->body, spec->n_body_bytes)};
     struct passage *p;
@@ -285,4 +287,14 @@ void passage_times(const struct passage *p, struct passage_times *ret)
 struct id128 passage_instance(const struct passage *p)
 {
     return p->instance;
+}
+
+void passage_say_waiting(const struct passage *p, char *buf, size_t size)
+{
+    size_t place = p->ticket ? admission_place(p->gateway->admission, p->ticket) : 0;
+
+    if (p->ticket && !place)
+        snprintf(buf, size, "its prompt is being computed");
+    else
+        gateway_say_waiting(p->gateway->view, p->spec.model, place, buf, size);
 }

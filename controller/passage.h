@@ -29,9 +29,10 @@ struct passage_spec {
     const char *method, *target;
     const struct httpc_header *header; /* what goes on to the coordinator, at most PASSAGE_FIELDS_MAX; copied */
     size_t n_headers;
-    const void *body;
+    const void *body; /* what is sent: it need not be what a client said */
     size_t n_body_bytes;
-    uint64_t wait_ms; /* until it is sent, counted anew whenever the queue moves; 0: the gateway's */
+    uint64_t wait_ms;    /* until it is sent, counted anew whenever the queue or the load moves; 0: the gateway's */
+    uint64_t timeout_ms; /* until the first piece of an answer, whatever moves; 0: there is no such limit */
 };
 
 /* What was made of a piece of an answer. */
@@ -59,7 +60,8 @@ struct passage_calls {
 enum { PASSAGE_E_FULL = 1 };
 int passage_begin(struct gateway *g, const struct passage_spec *spec, const struct passage_calls *calls,
                   struct passage **ret);
-/* Nobody wants it any more: no call comes after this. Not from its own calls. NULL is fine. */
+/* Nobody wants it any more: no call comes after this. Not from its own calls; from those of another one it is fine, as is
+ * beginning new ones from `end` and `fail`. NULL is fine. */
 void passage_cancel(struct passage **p);
 /* Back-pressure: stops and resumes the answer. */
 void passage_pause(struct passage *p);
@@ -73,5 +75,7 @@ struct passage_times {
 void passage_times(const struct passage *p, struct passage_times *ret);
 /* The instance that it was last sent to; zero: none. */
 struct id128 passage_instance(const struct passage *p);
+/* What it waits for, in one line for people. */
+void passage_say_waiting(const struct passage *p, char *buf, size_t size);
 
 #endif

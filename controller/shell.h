@@ -34,7 +34,8 @@ struct shell_config {
     bool tunnel; /* rank_transport: ranks and coordinators are behind carriers */
     uint64_t settle_ms, silent_ms, evict_after_ms, brake_hold_ms, graph_max_ms, load_stall_ms, warm_up_ms,
         transition_grace_ms, gateway_wait_ms;
-    const struct models_conf *models; /* borrowed for the shell's life */
+    size_t gateway_waiting, gateway_waiting_bytes; /* 0: the gateway's own bounds */
+    const struct models_conf *models;              /* borrowed for the shell's life */
 };
 
 /* config: borrowed for the call but for `models`. 0, SHELL_E_START, negative errno. */

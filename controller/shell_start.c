@@ -239,6 +239,8 @@ static int start(struct shell *s, const struct shell_config *c, char *why, size_
                                        .secret = s->secret,
                                        .identity = &s->identity,
                                        .wait_ms = c->gateway_wait_ms,
+                                       .waiting_max = c->gateway_waiting,
+                                       .waiting_bytes_max = c->gateway_waiting_bytes,
                                        .settings = c->http};
     struct cluster_config config = {.term = 0};
     int r = make_timers(s);
