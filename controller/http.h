@@ -25,6 +25,7 @@ struct http_route;
 struct tls;
 
 enum { HTTP_OUTPUT_HIGH = 1024 * 1024, HTTP_OUTPUT_LOW = 256 * 1024, HTTP_OUTPUT_MAX = 8 * 1024 * 1024 };
+enum { HTTP_REQUEST_ID_MAX = 129 };
 enum { HTTP_FULL = 1 /* of http_write: pause your source until `drained` */ };
 enum { HTTP_LISTEN_E_IN_USE = 1, HTTP_LISTEN_E_BAD_ADDR };
 
@@ -48,8 +49,10 @@ enum http_access {
 };
 
 struct http_route {
-    const char *method;  /* NULL ends a table. HEAD is answered by the GET route, without a body */
-    const char *pattern; /* "/api/tasks/:id": the segment with ':', one at most, takes any, see http_arg */
+    const char *method; /* NULL ends a table. HEAD is answered by the GET route, without a body */
+    /* "/api/tasks/:id": the segment with ':', one at most, takes any, see http_arg. "/upstream/:model/" and '*': what follows
+     * that segment is taken too, see http_rest */
+    const char *pattern;
     void (*handle)(void *ctx, struct http_exchange *x);
     enum http_access access;
 };
@@ -94,7 +97,12 @@ bool http_is(const struct http_exchange *x, const char *method);
 char *http_peer(const struct http_exchange *x, char *buf, size_t size);
 /* Who asks, for http_server_review; `before` says it. Cut to what fits. */
 void http_set_sender(struct http_exchange *x, const char *sender);
+/* By which the request is found again in logs, here and at its client: its X-Request-Id, where that is 1 to 128 letters, digits
+ * and "-._:=+/@", else one that is made. "" where the head was not valid. */
+const char *http_request_id(const struct http_exchange *x);
 const char *http_arg(const struct http_exchange *x); /* the decoded segment that ':' took; "" without one */
+/* What '*' took, as sent, from the '/' on; NULL without one. Borrowed while the exchange lives. */
+const char *http_rest(const struct http_exchange *x);
 /* Decoded value of a query parameter into buf. 0; 1: not there; -1: malformed or too long. */
 int http_query(const struct http_exchange *x, const char *name, char *buf, size_t size);
 /* Is there a parameter that names (ends with NULL) lacks? buf: the first such, as sent, cut to fit. */

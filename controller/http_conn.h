@@ -51,6 +51,8 @@ struct http_exchange {
     const struct http_route *route;
     void *route_ctx;
     char *arg;
+    const char *rest; /* in head->path */
+    char request_id[HTTP_REQUEST_ID_MAX];
     char sender[PROTO_KEY_MAX];
     struct evbuffer *body;
     struct evbuffer *fields; /* of the answer */
@@ -86,5 +88,7 @@ bool http_admit(struct http_server *s, struct http_exchange *x);
 /* An answer's words. */
 const char *http_status_text(int status);
 void http_exchange_set_arg(struct http_exchange *x, char *arg /* consumed */);
+/* Its http_request_id, from the head that is there. */
+void http_exchange_name(struct http_exchange *x);
 
 #endif

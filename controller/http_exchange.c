@@ -11,6 +11,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "common/core/ids.h"
+#include "common/crypto.h"
 #include "common/socket_reset.h"
 #include "controller/http_conn.h"
 
@@ -55,6 +57,38 @@ void http_set_sender(struct http_exchange *x, const char *sender)
 const char *http_arg(const struct http_exchange *x)
 {
     return x->arg ? x->arg : "";
+}
+
+const char *http_rest(const struct http_exchange *x)
+{
+    return x->rest;
+}
+
+/* It goes into logs, headers and other people's tools: what could mean something there is not taken. */
+static bool is_request_id(const char *text)
+{
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._:=+/@";
+    size_t n = strspn(text, letters);
+
+    return n && n < HTTP_REQUEST_ID_MAX && !text[n];
+}
+
+void http_exchange_name(struct http_exchange *x)
+{
+    const char *said = http_head_field(x->head, "X-Request-Id");
+    struct id128 made;
+
+    if (said && is_request_id(said)) {
+        snprintf(x->request_id, sizeof(x->request_id), "%s", said);
+        return;
+    }
+    made = crypto_random_id();
+    snprintf(x->request_id, sizeof(x->request_id), "%s", ID128(&made));
+}
+
+const char *http_request_id(const struct http_exchange *x)
+{
+    return x->request_id;
 }
 
 int http_query(const struct http_exchange *x, const char *name, char *buf, size_t size)
