@@ -211,7 +211,7 @@ static void on_head(void *ctx, int status, const struct httpc_header *header, si
     p->is_stream = type && strncasecmp(type, "text/event-stream", 17) == 0;
     p->length = upstream_length(header, n);
     free(p->type);
-    p->type = type ? strdup(type) : NULL;
+    p->type = strdup(gateway_type(type));
     for (size_t i = 0; i < n && !p->has_fields; i++)
         if (upstream_passes_on(header[i].name))
             http_add_field(p->x, header[i].name, header[i].value);
@@ -329,24 +329,21 @@ static uint64_t timeout_ms(const struct http_head *head, const struct body_peek 
 static int begin(struct reply *p, const struct body_peek *peek)
 {
     const struct http_head *head = http_head(p->x);
-    const char *type = http_head_field(head, "Content-Type"), *accept = http_head_field(head, "Accept");
+    const char *path = http_rest(p->x) ? http_rest(p->x) : head->path;
     const struct passage_calls calls = {
         .head = on_head, .data = on_data, .again = on_again, .end = on_end, .fail = on_fail, .ctx = p};
-    struct httpc_header header[2];
+    struct httpc_header header[GATEWAY_FIELDS_MAX];
     struct passage_spec spec = {
         .model = p->model, .method = head->method, .header = header, .timeout_ms = timeout_ms(head, peek)};
 
     p->held = evbuffer_new();
-    if (!p->held || asprintf(&p->target, "%s%s%s", head->path, *head->query ? "?" : "", head->query) < 0) {
+    if (!p->held || asprintf(&p->target, "%s%s%s", path, *head->query ? "?" : "", head->query) < 0) {
         p->target = NULL;
         return err_raise(-ENOMEM);
     }
     if (peek && peek->stream && watch_the_wait(p) < 0)
         return err_raise(-ENOMEM);
-    if (type)
-        header[spec.n_headers++] = (struct httpc_header){"Content-Type", type};
-    if (accept)
-        header[spec.n_headers++] = (struct httpc_header){"Accept", accept};
+    spec.n_headers = gateway_fields(p->x, header);
     spec.target = p->target;
     spec.body = http_body(p->x, &spec.n_body_bytes);
     http_watch(p->x, on_gone, on_drained, p);

@@ -47,16 +47,24 @@ static void refuse(struct gateway *g, struct http_exchange *x, int status, const
     gateway_refuse(g, x, NULL, &r);
 }
 
-static void refuse_long_name(struct gateway *g, struct http_exchange *x, const char *model)
+static void refuse_model(struct gateway *g, struct http_exchange *x, const char *model, enum admission_refusal refusal)
 {
-    const struct admission_decision d = {.refusal = ADMISSION_NOT_FOUND};
+    const struct admission_decision d = {.refusal = refusal};
     struct gateway_refusal r;
 
     gateway_say(g->view, &d, model, 0, &r);
     gateway_refuse(g, x, NULL, &r);
 }
 
-static void handle_completion(void *ctx, struct http_exchange *x)
+static bool is_starting(struct gateway *g, struct http_exchange *x)
+{
+    if (!g->view)
+        refuse(g, x, 503, "the controller is starting: try again");
+    return !g->view;
+}
+
+/* A question in JSON, whose `model` says whom it is for. */
+static void handle_question(void *ctx, struct http_exchange *x)
 {
     const struct view_instance *in;
     struct gateway *g = ctx;
@@ -64,16 +72,14 @@ static void handle_completion(void *ctx, struct http_exchange *x)
     const char *model;
     char why[PROTO_TEXT_MAX];
 
-    if (!g->view) {
-        refuse(g, x, 503, "the controller is starting: try again");
+    if (is_starting(g, x))
         return;
-    }
     if (read_model(x, &peek, why, sizeof(why))) {
         refuse(g, x, 400, why);
         return;
     }
     if (peek.cut) {
-        refuse_long_name(g, x, peek.model);
+        refuse_model(g, x, peek.model, ADMISSION_NOT_FOUND);
         return;
     }
     model = peek.has_model ? peek.model : NULL;
@@ -84,12 +90,41 @@ static void handle_completion(void *ctx, struct http_exchange *x)
         gateway_reply_begin(g, x, model ? model : in->name, in, &peek);
 }
 
+/* The rest of what the model's llama-server can do. It is asked as it stands: whoever only looks starts no model. */
+static void handle_upstream(void *ctx, struct http_exchange *x)
+{
+    const struct view_instance *in;
+    const char *model = http_arg(x);
+    struct gateway *g = ctx;
+
+    if (is_starting(g, x))
+        return;
+    in = view_find_instance(g->view, model);
+    if (in && in->state == INSTANCE_READY)
+        gateway_reply_begin(g, x, model, in, NULL);
+    else
+        refuse_model(g, x, model, in ? ADMISSION_NOT_READY : ADMISSION_NOT_FOUND);
+}
+
+/* Under /v1 is what OpenAI, Anthropic and Jina name there; llama-server's own names for it, and the rest of it, are below
+ * /upstream. Its methods stand in the table one by one: TRACE would say what key we have added. */
 const struct http_route *gateway_routes(void)
 {
     static const struct http_route routes[] = {
         {"GET", "/v1/models", gateway_handle_models, HTTP_FOR_INFER},
-        {"POST", "/v1/chat/completions", handle_completion, HTTP_FOR_INFER},
-        {"POST", "/v1/completions", handle_completion, HTTP_FOR_INFER},
+        {"GET", "/v1/models/:model", gateway_handle_model, HTTP_FOR_INFER},
+        {"POST", "/v1/chat/completions", handle_question, HTTP_FOR_INFER},
+        {"POST", "/v1/completions", handle_question, HTTP_FOR_INFER},
+        {"POST", "/v1/embeddings", handle_question, HTTP_FOR_INFER},
+        {"POST", "/v1/rerank", handle_question, HTTP_FOR_INFER},
+        {"POST", "/v1/responses", handle_question, HTTP_FOR_INFER},
+        {"POST", "/v1/responses/input_tokens", handle_question, HTTP_FOR_INFER},
+        {"POST", "/v1/messages", handle_question, HTTP_FOR_INFER},
+        {"POST", "/v1/messages/count_tokens", handle_question, HTTP_FOR_INFER},
+        {"GET", "/upstream/:model/*", handle_upstream, HTTP_FOR_READ},
+        {"POST", "/upstream/:model/*", handle_upstream, HTTP_FOR_ADMIN},
+        {"PUT", "/upstream/:model/*", handle_upstream, HTTP_FOR_ADMIN},
+        {"DELETE", "/upstream/:model/*", handle_upstream, HTTP_FOR_ADMIN},
         {.method = NULL},
     };
 

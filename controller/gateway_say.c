@@ -18,39 +18,67 @@ static void say(struct gateway_refusal *r, int status, const char *fmt, ...)
     r->status = status;
 }
 
-/* The names that a request may say, each once: one that moves has two instances. */
-static void list_names(const struct view *v, char *buf, size_t size)
-{
-    size_t used = 0;
+/* Names, as many as fit. */
+struct names {
+    size_t used;
+    bool cut;
+    char text[PROTO_TEXT_MAX];
+};
 
-    snprintf(buf, size, "none");
-    for (size_t i = 0; i < v->n_instances && used < size; i++)
-        if (v->instance[i].state != INSTANCE_STOPPED && view_find_instance(v, v->instance[i].name) == &v->instance[i])
-            used += (size_t)snprintf(buf + used, size - used, "%s%s", used ? ", " : "", v->instance[i].name);
-    for (size_t i = 0; i < v->n_models && used < size; i++)
-        if (!view_find_instance(v, v->model[i].name) && !*v->model[i].problem)
-            used += (size_t)snprintf(buf + used, size - used, "%s%s", used ? ", " : "", v->model[i].name);
+static void add_name(struct names *names, const char *name)
+{
+    const char *between = names->used ? ", " : "";
+    size_t n = strlen(between) + strlen(name);
+
+    names->cut = names->cut || names->used + n + sizeof(", ...") > sizeof(names->text);
+    if (names->cut)
+        return;
+    sprintf(names->text + names->used, "%s%s", between, name);
+    names->used += n;
 }
 
-static bool is_known_model(const struct view *v, const char *model)
+/* What a request may say, each once: one that moves has two instances. */
+static void list_names(const struct view *v, struct names *ret)
+{
+    *ret = (struct names){.text = "none"};
+    for (size_t i = 0; i < v->n_instances; i++)
+        if (v->instance[i].state != INSTANCE_STOPPED && view_find_instance(v, v->instance[i].name) == &v->instance[i])
+            add_name(ret, v->instance[i].name);
+    for (size_t i = 0; i < v->n_served; i++)
+        if (!view_find_instance(v, v->served[i].name))
+            add_name(ret, v->served[i].name);
+    for (size_t i = 0; i < v->n_models; i++)
+        if (!view_find_instance(v, v->model[i].name) && !view_find_served(v, v->model[i].name) && !*v->model[i].problem)
+            add_name(ret, v->model[i].name);
+    if (ret->cut)
+        strcpy(ret->text + ret->used, ", ...");
+}
+
+static const struct view_model *find_model(const struct view *v, const char *name)
 {
     for (size_t i = 0; i < v->n_models; i++)
-        if (strcmp(v->model[i].name, model) == 0)
-            return true;
-    return false;
+        if (strcmp(v->model[i].name, name) == 0)
+            return &v->model[i];
+    return NULL;
 }
 
 static void say_not_found(const struct view *v, const char *model, struct gateway_refusal *r)
 {
-    char names[PROTO_TEXT_MAX];
+    const struct view_served *served = view_find_served(v, model);
+    const struct view_model *m = find_model(v, served ? served->model : model);
+    struct names names;
 
-    if (is_known_model(v, model) || view_find_served(v, model)) {
+    if (m && *m->problem) {
+        say(r, 404, "model \"%s\" cannot be used: %s", model, m->problem);
+        return;
+    }
+    if (m || served) {
         r->retry_after_s = GATEWAY_RETRY_AFTER_S;
         say(r, 503, "model \"%s\" is not running: caravan deploy %s", model, model);
         return;
     }
-    list_names(v, names, sizeof(names));
-    say(r, 404, "model \"%.127s\" not found; there is: %s", model, names);
+    list_names(v, &names);
+    say(r, 404, "model \"%.127s\" not found; there is: %s", model, names.text);
 }
 
 static uint64_t retry_after_s(const struct view_instance *in)

@@ -57,6 +57,14 @@ const struct view_instance *gateway_only_ready(const struct view *v);
 /* An answer of the gateway's own. model: the instance's name; NULL: none of ours. */
 void gateway_refuse(struct gateway *g, struct http_exchange *x, const char *model, const struct gateway_refusal *r);
 
+/* ---- gateway_fields: what of the client's head goes on to a coordinator, and what of its answer's comes back ------ */
+
+enum { GATEWAY_FIELDS_MAX = 3 };
+/* Borrowed from x. Returns how many. */
+size_t gateway_fields(const struct http_exchange *x, struct httpc_header ret[GATEWAY_FIELDS_MAX]);
+/* type: of the coordinator's answer; NULL: it has none. What stands for it: borrowed from type, or static. */
+const char *gateway_type(const char *type);
+
 /* ---- gateway_reply: an HTTP client and its request --------------------------------------------------------------- */
 
 /* Takes x, which is answered in the end. model: as asked; in: the instance meant, NULL: none. peek: of its body; NULL: it
@@ -88,8 +96,9 @@ void gateway_say(const struct view *v, const struct admission_decision *d, const
  * its queue, from 1; 0: it has been sent, or that is not known. */
 void gateway_say_waiting(const struct view *v, const char *model, size_t place, char *buf, size_t size);
 
-/* ---- gateway_models: GET /v1/models ------------------------------------------------------------------------------ */
+/* ---- gateway_models: GET /v1/models, and of one --------------------------------------------------------------------- */
 
 void gateway_handle_models(void *ctx, struct http_exchange *x); /* ctx: the struct gateway */
+void gateway_handle_model(void *ctx, struct http_exchange *x);  /* the same */
 
 #endif

@@ -62,7 +62,7 @@ def routes(host, port):
         if kind == "key":
             keys[rest[0]] = rest[1]
         else:
-            table.append((rest[0], rest[1].replace(":name", "nosuch").replace(":id", "99").replace(":key", "nosuch"), rest[2]))
+            table.append((rest[0], rest[1].replace(":name", "nosuch").replace(":model", "nosuch").replace(":id", "99").replace(":key", "nosuch"), rest[2]))
     closed = [r for r in table if r[2] != "all"]
     bearer = {scope: ["Authorization: Bearer " + key] for scope, key in keys.items()}
 

@@ -76,7 +76,8 @@ static void test_every_path(void **state)
         {"GET / HTTP/1.0\r\n\r\n", "404", "\"code\":\"not_found\""},
         /* as llama-server */
         {"GET /v1/chat/completions HTTP/1.0\r\n\r\n", "404", "{\"error\":{\"code\":404,"},
-        {"GET /v1/models/tiny HTTP/1.0\r\n\r\n", "404", "\"type\":\"not_found_error\""},
+        {"GET /v1/models/nothing HTTP/1.0\r\n\r\n", "404", "\"type\":\"not_found_error\""},
+        {"GET /v1/models/m HTTP/1.0\r\n\r\n", "200", "{\"id\":\"m\",\"object\":\"model\""},
         {"GET /v1/models HTTP/1.0\r\n\r\n", "200", "\r\nAccess-Control-Allow-Origin: \r\n"},
         {"GET /v1/models HTTP/1.0\r\nHost: localhost:8080\r\nOrigin: http://localhost:8080\r\n\r\n", "200",
          "\r\nAccess-Control-Allow-Origin: http://localhost:8080\r\n"},

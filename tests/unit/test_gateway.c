@@ -62,8 +62,8 @@ static char *take_header(struct evhttp_request *req, const char *name)
 /* Whatever else the client has said stays here: its secrets, and all that could say where it goes. */
 static void check_fields(struct evhttp_request *req)
 {
-    static const char *const passed[] = {"Host",          "Connection",     "Content-Type",
-                                         "Authorization", "Content-Length", "Accept"};
+    static const char *const passed[] = {"Host",           "Connection", "Content-Type", "Authorization",
+                                         "Content-Length", "Accept",     "X-Request-Id"};
     const struct evkeyval *field;
 
     TAILQ_FOREACH(field, evhttp_request_get_input_headers(req), next)
@@ -498,7 +498,7 @@ static void test_whom_it_is_for(void **state)
         {INSTANCE_LOADING, "{\"model\":\"tiny\"}", "503", "\r\nRetry-After: 5\r\n"},
         {INSTANCE_FAILED, "{\"model\":\"m\"}", "503", "model \\\"m\\\" has failed: "},
         {INSTANCE_FAILED, "{\"model\":\"m\"}", "503", "; start it again: caravan deploy tiny --alias m\""},
-        {INSTANCE_READY, "{\"model\":\"broken\"}", "503", "not running"},
+        {INSTANCE_READY, "{\"model\":\"broken\"}", "404", "cannot be used: the file is cut off"},
     };
 
     (void)state;
@@ -573,7 +573,7 @@ static void test_models(void **state)
     lab_send(&c, "GET /v1/models HTTP/1.1\r\nHost: x\r\n\r\n");
     lab_until(&c, "]}");
     assert_non_null(strstr(c.got, "{\"object\":\"list\",\"data\":[{\"id\":\"m\",\"object\":\"model\""));
-    assert_non_null(strstr(c.got, "\"owned_by\":\"caravan\",\"state\":\"ready\",\"context_length\":512"));
+    assert_non_null(strstr(c.got, "\"state\":\"ready\",\"start\":\"manual\",\"context_length\":512"));
     assert_non_null(strstr(c.got, "\"id\":\"tiny\""));
     assert_null(strstr(c.got, "broken"));
     lab_close(&c);

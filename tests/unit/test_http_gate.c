@@ -116,6 +116,7 @@ static int ask_route(struct lab *lab, const char *method, const char *pattern, i
     if (colon) {
         *colon = 'x';
         memmove(colon + 1, colon + strcspn(colon, "/"), strlen(colon + strcspn(colon, "/")) + 1);
+        path[strcspn(path, "*")] = '\0';
     }
     snprintf(request, sizeof(request), "%s %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n%s%s%s\r\n", method,
              path, key_text[key] ? "Authorization: Bearer " : "", key_text[key] ? key_text[key] : "",

@@ -1,0 +1,40 @@
+/* What of a request's head goes on to the coordinator, and what of an answer's Content-Type comes back.
+ *
+ * Of llama-server's source: it reads Content-Type (multipart), Accept (which its HTTP library checks), a key, and on routes
+ * of its own Range, Accept-Encoding and X-Tool-*. X-Request-Id means nothing to it and stands in none of its logs; it goes
+ * along for those in its place who do read it. X-Conversation-Id must not pass: with it an answer is computed to its end after
+ * its client has left, and can be read by whoever names that id. Nothing else passes: neither secrets nor framing, nor what
+ * could say where a request goes. */
+#include <string.h>
+#include <strings.h>
+
+#include "controller/gateway_state.h"
+
+size_t gateway_fields(const struct http_exchange *x, struct httpc_header ret[GATEWAY_FIELDS_MAX])
+{
+    static const char *const passed[] = {"Content-Type", "Accept"};
+    size_t n = 0;
+
+    for (size_t i = 0; i < sizeof(passed) / sizeof(passed[0]); i++) {
+        const char *value = http_head_field(http_head(x), passed[i]);
+
+        if (value)
+            ret[n++] = (struct httpc_header){passed[i], value};
+    }
+    ret[n++] = (struct httpc_header){"X-Request-Id", http_request_id(x)};
+    return n;
+}
+
+/* What a node says must never run in a browser as if it were a page of ours: it could do there what its user may. */
+const char *gateway_type(const char *type)
+{
+    static const char *const harmless[] = {"application/json", "text/event-stream", "text/plain"};
+
+    for (size_t i = 0; type && i < sizeof(harmless) / sizeof(harmless[0]); i++) {
+        size_t n = strlen(harmless[i]);
+
+        if (strncasecmp(type, harmless[i], n) == 0 && strchr("; \t", type[n])) /* or at its end */
+            return type;
+    }
+    return "application/octet-stream";
+}
