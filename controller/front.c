@@ -70,8 +70,10 @@ static void refuse(void *ctx, struct http_exchange *x, int status, const char *t
     struct world *w = ctx;
 
     metrics_http_refused(w->metrics, status);
-    if (status == 405 && strncmp(http_path(x), "/v1", 3) == 0) /* as llama-server does */
-        status = 404;
+    if ((status == 404 || status == 405) && http_speaks_openai(x)) {
+        http_reply_as_llama(x, 404); /* to it a wrong method is no route at all */
+        return;
+    }
     for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++)
         if (codes[i].status == status)
             code = codes[i].code;

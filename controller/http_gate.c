@@ -28,29 +28,20 @@ static void note(struct http_gate *g, const struct http_exchange *x, const struc
 
 static bool is_v1(const struct http_head *h)
 {
-    return strncmp(h->path, "/v1", 3) == 0;
+    return strncmp(h->path + strspn(h->path, "/"), "v1", 2) == 0; /* llama-server's 404 to //v1 has the same fields */
 }
 
-/* In the words of OpenAI's API, which its clients understand; llama-server has others for this. */
-static json_t *openai_error(const char *code, const char *text)
-{
-    json_t *message = json_text(text);
-
-    return message ? json_pack("{s:{s:o,s:s,s:n,s:s}}", "error", "message", message, "type", "invalid_request_error",
-                               "param", "code", code)
-                   : NULL;
-}
-
+/* text: NULL where llama-server's own words are all that a client of its expects. */
 static void turn_away(struct http_gate *g, struct http_exchange *x, struct refusal r, const char *text)
 {
     note(g, x, &r);
     http_close_after(x);
     if (r.status == 401)
         http_add_field(x, "WWW-Authenticate", "Bearer");
-    if (is_v1(http_head(x)) && (r.status == 401 || r.status == 403))
-        http_reply_json(x, r.status, openai_error(r.status == 401 ? "invalid_api_key" : r.why, text));
-    else
+    if (text)
         http_reply_error(x, r.status, r.why, "%s", text);
+    else
+        http_reply_as_llama(x, r.status);
 }
 
 static void turn_away_lesser(struct http_gate *g, struct http_exchange *x, enum http_claim claim,
@@ -75,23 +66,38 @@ static void turn_away_name(struct http_gate *g, struct http_exchange *x)
     turn_away(g, x, (struct refusal){421, "wrong_host"}, text);
 }
 
-/* A browser's question before a request from another page. Only pages that were named to us are told anything. */
-static void answer_options(struct http_exchange *x, const char *origin)
+/* Must a request of /v1 name a key? Then it may come from anybody's page, as llama-server has it: a page that has no key gets
+ * nothing, and no browser adds one by itself. Without keys it would do as its user may, and is turned away. */
+static bool is_locked_v1(const struct view *v, const struct http_head *head)
 {
-    if (is_v1(http_head(x)) && origin) {
-        http_add_field(x, "Access-Control-Allow-Credentials", "true");
+    return is_v1(head) && v && v->n_api_keys;
+}
+
+/* The page that may read our answer; NULL: none. */
+static const char *reader_of(const struct http_gate *g, const struct view *v, const struct http_head *head)
+{
+    return is_locked_v1(v, head) ? http_head_field(head, "Origin") : http_names_origin(g->names, head);
+}
+
+/* A browser's question before a request from another page. What it keeps of its user's own (a proxy's cookies) it is to send
+ * for pages that were named to us alone; `*` does not cover Authorization. */
+static void answer_options(struct http_exchange *x, const char *reader, bool named)
+{
+    if (is_v1(http_head(x)) && reader) {
+        if (named)
+            http_add_field(x, "Access-Control-Allow-Credentials", "true");
         http_add_field(x, "Access-Control-Allow-Methods", "GET, POST, DELETE, OPTIONS");
         http_add_field(x, "Access-Control-Allow-Headers", "Authorization, Content-Type, X-Api-Key, *");
     }
     http_reply(x, 200, "text/html", NULL, 0);
 }
 
-static void say_origin(struct http_exchange *x, const char *origin)
+static void say_reader(struct http_exchange *x, const char *reader)
 {
     if (!is_v1(http_head(x)))
         return;
-    http_add_field(x, "Access-Control-Allow-Origin", origin ? origin : "");
-    if (origin)
+    http_add_field(x, "Access-Control-Allow-Origin", reader ? reader : "");
+    if (reader)
         http_add_field(x, "Vary", "Origin");
 }
 
@@ -102,10 +108,12 @@ static bool judge(struct http_gate *g, const struct view *v, struct http_exchang
     case HTTP_PASS:
         return false;
     case HTTP_NO_KEY:
-        turn_away(g, x, (struct refusal){401, "no_key"}, "this needs an API key, as Authorization: Bearer KEY");
+        turn_away(g, x, (struct refusal){401, "no_key"},
+                  http_speaks_openai(x) ? NULL : "this needs an API key, as Authorization: Bearer KEY");
         return true;
     case HTTP_WRONG_KEY:
-        turn_away(g, x, (struct refusal){401, "wrong_key"}, "this API key is not known here");
+        turn_away(g, x, (struct refusal){401, "wrong_key"},
+                  http_speaks_openai(x) ? NULL : "this API key is not known here");
         return true;
     case HTTP_LESSER_KEY:
         turn_away_lesser(g, x, claim, route);
@@ -139,20 +147,22 @@ bool http_gate_stops(struct http_gate *g, const struct view *v, struct http_exch
 {
     char hash[PROTO_KEY_MAX];
     enum http_claim claim = http_auth_claim(v, head, hash);
-    const char *origin = http_names_origin(g->names, head);
+    const char *reader = reader_of(g, v, head);
 
     http_auth_wipe(head);
     http_set_sender(x, hash);
+    if (http_speaks_openai(x))
+        http_add_field(x, "X-Request-Id", http_request_id(x));
     if (is_rebound(g, head)) {
         turn_away_name(g, x);
         return true;
     }
-    say_origin(x, origin);
+    say_reader(x, reader);
     if (http_is(x, "OPTIONS")) {
-        answer_options(x, origin);
+        answer_options(x, reader, http_names_origin(g->names, head));
         return true;
     }
-    if (!http_claim_counts(claim) && http_names_foreign(g->names, head)) {
+    if (!http_claim_counts(claim) && !is_locked_v1(v, head) && http_names_foreign(g->names, head)) {
         turn_away(
             g, x, (struct refusal){403, "cross_site"},
             "a page of another site may not ask anything here without an API key: http_hosts names those that may");

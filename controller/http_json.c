@@ -52,6 +52,23 @@ json_t *http_openai_error(int status, const char *message)
                 : NULL;
 }
 
+void http_reply_as_llama(struct http_exchange *x, int status)
+{
+    const char *text = status == 401 ? "Invalid API Key" : "File Not Found";
+
+    http_reply_json(x, status,
+                    json_pack("{s:{s:s,s:s,s:i}}", "error", "message", text, "type", openai_type(status), "code",
+                              status)); /* another order than its handlers' errors have */
+}
+
+bool http_speaks_openai(const struct http_exchange *x)
+{
+    const char *path = http_path(x);
+    size_t n = strspn(path, "/");
+
+    return n && (strncmp(path + n, "v1", 2) == 0 || strncmp(path, "/upstream/", 10) == 0);
+}
+
 static json_t *api_error(const char *code, const char *message)
 {
     json_t *text = json_text(message);
@@ -67,7 +84,7 @@ void http_reply_error(struct http_exchange *x, int status, const char *code, con
     va_start(ap, fmt);
     vsnprintf(message, sizeof(message), fmt, ap);
     va_end(ap);
-    if (strncmp(http_path(x), "/v1", 3) == 0)
+    if (http_speaks_openai(x))
         http_reply_json(x, status, http_openai_error(status, message));
     else
         http_reply_json(x, status, api_error(code, message));

@@ -11,10 +11,14 @@
 /* body: consumed; NULL (no memory) is answered 500. */
 void http_reply_json(struct http_exchange *x, int status, json_t *body);
 
-/* /v1 speaks as llama-server does ({"error":{"code":404,"message":...,"type":"not_found_error"}}), all else as /api
+/* Is it asked for as one asks llama-server? /v1, also with another slash before it, and what is below /upstream. */
+bool http_speaks_openai(const struct http_exchange *x);
+/* There llama-server's shape counts ({"error":{"code":404,"message":...,"type":"not_found_error"}}), all else is as /api
  * ({"error":{"code":"unknown_model","message":...}}). code: a stable word. */
 void http_reply_error(struct http_exchange *x, int status, const char *code, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
+/* What llama-server itself says, byte for byte, to a request that no handler of its sees. status: 401, 404. */
+void http_reply_as_llama(struct http_exchange *x, int status);
 /* The OpenAI shape as a value; NULL: no memory. */
 json_t *http_openai_error(int status, const char *message);
 

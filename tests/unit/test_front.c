@@ -64,6 +64,8 @@ static void lab_shut(struct lab *lab)
     event_base_free(lab->base);
 }
 
+#define NO_ROUTE "\r\n\r\n{\"error\":{\"message\":\"File Not Found\",\"type\":\"not_found_error\",\"code\":404}}"
+
 static void test_every_path(void **state)
 {
     static const struct {
@@ -75,7 +77,12 @@ static void test_every_path(void **state)
         {"POST /metrics HTTP/1.0\r\n\r\n", "405", "wrong_method"},
         {"GET / HTTP/1.0\r\n\r\n", "404", "\"code\":\"not_found\""},
         /* as llama-server */
-        {"GET /v1/chat/completions HTTP/1.0\r\n\r\n", "404", "{\"error\":{\"code\":404,"},
+        {"GET /v1/chat/completions HTTP/1.0\r\n\r\n", "404", NO_ROUTE},
+        {"PUT /v1/chat/completions HTTP/1.0\r\n\r\n", "404", NO_ROUTE},
+        {"POST /v1/chat/completions/ HTTP/1.0\r\n\r\n", "404", NO_ROUTE},
+        {"POST //v1/chat/completions HTTP/1.0\r\n\r\n", "404", NO_ROUTE},
+        {"POST /v1/nothing HTTP/1.0\r\n\r\n", "404", NO_ROUTE},
+        {"TRACE /upstream/m/props HTTP/1.0\r\n\r\n", "404", NO_ROUTE},
         {"GET /v1/models/nothing HTTP/1.0\r\n\r\n", "404", "\"type\":\"not_found_error\""},
         {"GET /v1/models/m HTTP/1.0\r\n\r\n", "200", "{\"id\":\"m\",\"object\":\"model\""},
         {"GET /v1/models HTTP/1.0\r\n\r\n", "200", "\r\nAccess-Control-Allow-Origin: \r\n"},
@@ -83,7 +90,7 @@ static void test_every_path(void **state)
          "\r\nAccess-Control-Allow-Origin: http://localhost:8080\r\n"},
         {"OPTIONS /v1/chat/completions HTTP/1.0\r\nHost: localhost\r\nOrigin: http://localhost\r\n\r\n", "200",
          "\r\nAccess-Control-Allow-Methods: GET, POST, DELETE, OPTIONS\r\n"},
-        {"GET /v1/models HTTP/1.0\r\nOrigin: http://a\r\n\r\n", "403", "cross_site"},
+        {"GET /v1/models HTTP/1.0\r\nOrigin: http://a\r\n\r\n", "403", "permission_error"},
         {"POST /v1/completions HTTP/1.0\r\nContent-Length: 13\r\n\r\n{\"model\":\"m\"}", "503", "\r\nRetry-After: "},
         {"GET x HTTP/1.0\r\n\r\n", "400", "\"code\":\"bad_request\""},
         /* another site's page */

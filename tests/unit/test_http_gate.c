@@ -187,6 +187,9 @@ static void test_every_route_with_every_key(void **state)
     lab_shut(&lab);
 }
 
+#define INVALID_KEY \
+    "\r\n\r\n{\"error\":{\"message\":\"Invalid API Key\",\"type\":\"authentication_error\",\"code\":401}}"
+
 static void test_answers(void **state)
 {
 #define LOCAL "Host: localhost\r\n"
@@ -199,10 +202,14 @@ static void test_answers(void **state)
         {"GET /nothing HTTP/1.1\r\n" LOCAL "\r\n", 401, "{\"error\":{\"code\":\"no_key\","},
         {"DELETE /metrics HTTP/1.1\r\n" LOCAL "\r\n", 401, "no_key"},
         {"GET /nothing HTTP/1.1\r\n" LOCAL "X-Api-Key: caravan_infer\r\nConnection: close\r\n\r\n", 404, "not_found"},
-        /* in OpenAI's words */
-        {"POST /v1/chat/completions HTTP/1.1\r\n" LOCAL "Content-Length: 3\r\n\r\n{}\n", 401,
-         "\"type\":\"invalid_request_error\",\"param\":null,\"code\":\"invalid_api_key\"}}"},
-        {"GET /v1/models HTTP/1.1\r\n" LOCAL "X-Api-Key: nonsense\r\n\r\n", 401, "\"code\":\"invalid_api_key\""},
+        /* in llama-server's words */
+        {"POST /v1/chat/completions HTTP/1.1\r\n" LOCAL "Content-Length: 3\r\n\r\n{}\n", 401, INVALID_KEY},
+        {"GET /v1/models HTTP/1.1\r\n" LOCAL "X-Api-Key: nonsense\r\n\r\n", 401, INVALID_KEY},
+        {"POST /upstream/m/tokenize HTTP/1.1\r\n" LOCAL "\r\n", 401, INVALID_KEY},
+        {"GET /v1/nothing HTTP/1.1\r\n" LOCAL "\r\n", 401, INVALID_KEY},
+        {"GET /upstream/m/slots HTTP/1.1\r\n" LOCAL "X-Api-Key: caravan_infer\r\n\r\n", 403, "permission_error"},
+        {"POST /upstream/m/tokenize HTTP/1.1\r\n" LOCAL "X-Api-Key: caravan_read\r\n\r\n", 403, "\\\"admin\\\""},
+        {"GET /v1/models HTTP/1.1\r\n" LOCAL "X-Request-Id: r-1\r\n\r\n", 401, "\r\nX-Request-Id: r-1\r\n"},
         {"GET /v1/models HTTP/1.1\r\n" LOCAL "X-Api-Key: caravan_read\r\n\r\n", 403,
          "this API key has the scope \\\"read\\\"; this needs \\\"infer\\\""},
         {"GET /api/nodes HTTP/1.1\r\n" LOCAL "X-Api-Key: caravan_infer\r\n\r\n", 403, "\"code\":\"lesser_key\""},
@@ -224,11 +231,14 @@ static void test_answers(void **state)
         /* pages from elsewhere */
         {"GET /api/health HTTP/1.1\r\n" LOCAL "Origin: http://evil.example\r\n\r\n", 403, "cross_site"},
         {"GET /api/health HTTP/1.1\r\n" LOCAL "Sec-Fetch-Site: cross-site\r\n\r\n", 403, "cross_site"},
-        {"GET /v1/models HTTP/1.1\r\n" LOCAL "Origin: null\r\nX-Api-Key: nonsense\r\n\r\n", 403,
-         "\"code\":\"cross_site\""},
+        {"GET /api/nodes HTTP/1.1\r\n" LOCAL "Origin: null\r\nX-Api-Key: nonsense\r\n\r\n", 403, "cross_site"},
+        /* ... get as far as anybody who has no key, or with one */
+        {"GET /v1/models HTTP/1.1\r\n" LOCAL "Origin: null\r\nX-Api-Key: nonsense\r\n\r\n", 401, INVALID_KEY},
+        {"GET /v1/models HTTP/1.1\r\n" LOCAL "Sec-Fetch-Site: cross-site\r\n\r\n", 401, INVALID_KEY},
         {"GET /v1/models HTTP/1.1\r\n" LOCAL
          "Connection: close\r\nOrigin: http://evil.example\r\nX-Api-Key: caravan_infer\r\n\r\n",
-         200, "\r\nAccess-Control-Allow-Origin: \r\n"},
+         200, "\r\nAccess-Control-Allow-Origin: http://evil.example\r\nVary: Origin\r\n"},
+        {"GET /upstream/m/props HTTP/1.1\r\n" LOCAL "Origin: http://evil.example\r\n\r\n", 403, "permission_error"},
         {"GET /v1/models HTTP/1.1\r\n" LOCAL
          "Connection: close\r\nOrigin: https://chat.example.org\r\nX-Api-Key: caravan_infer\r\n\r\n",
          200, "\r\nAccess-Control-Allow-Origin: https://chat.example.org\r\nVary: Origin\r\n"},
@@ -255,28 +265,40 @@ static void test_answers(void **state)
     lab_shut(&lab);
 }
 
-/* To a page that was not named to us, and about what is not /v1, OPTIONS says nothing. */
-static void test_options_say_nothing(void **state)
+static void check_options(struct lab *lab, const char *path, const char *origin, const char *allowed, bool with_cookies)
 {
-    static const char *const requests[] = {
-        "OPTIONS /v1/models HTTP/1.1\r\n" LOCAL "Connection: close\r\nOrigin: http://evil.example\r\n\r\n",
-        "OPTIONS /api/instances HTTP/1.1\r\n" LOCAL "Connection: close\r\nOrigin: https://chat.example.org\r\n\r\n",
-        "OPTIONS /nothing HTTP/1.1\r\n" LOCAL "Connection: close\r\n\r\n",
-    };
+    char request[256], *text;
+
+    snprintf(request, sizeof(request), "OPTIONS %s HTTP/1.1\r\n" LOCAL "Connection: close\r\nOrigin: %s\r\n\r\n", path,
+             origin);
+    assert_int_equal(ask(lab, request, &text), 200);
+    assert_int_equal(strstr(text, "Access-Control-Allow-Methods: GET, POST, DELETE, OPTIONS\r\n") != NULL,
+                     allowed != NULL);
+    assert_int_equal(strstr(text, "Access-Control-Allow-Credentials: true\r\n") != NULL, with_cookies);
+    assert_int_equal(strstr(text, origin) != NULL, allowed != NULL);
+    if (allowed)
+        assert_null(strstr(strstr(text, "Allow-Origin") + 1, "Allow-Origin")); /* once */
+    free(text);
+}
+
+/* A page of anybody's may ask /v1 where that takes a key; what its browser keeps of its user's own, only one that was named to us
+ * may use. Without keys, and about what is not /v1, others are told nothing. */
+static void test_options(void **state)
+{
+    static const char evil[] = "http://evil.example", named[] = "https://chat.example.org";
     struct lab lab = {.ordered = false};
 
     (void)state;
     lab_open(&lab, lab_listen(&lab.port));
     send_view(&lab, 3);
-    for (size_t i = 0; i < sizeof(requests) / sizeof(requests[0]); i++) {
-        char *text;
-
-        assert_int_equal(ask(&lab, requests[i], &text), 200);
-        assert_null(strstr(text, "Access-Control-Allow-Methods"));
-        assert_null(strstr(text, "evil.example"));
-        assert_null(strstr(text, "chat.example.org"));
-        free(text);
-    }
+    check_options(&lab, "/v1/models", evil, evil, false);
+    check_options(&lab, "/v1/models", named, named, true);
+    check_options(&lab, "/api/instances", named, NULL, false);
+    check_options(&lab, "/upstream/m/slots", named, NULL, false);
+    check_options(&lab, "/nothing", evil, NULL, false);
+    send_view(&lab, 0);
+    check_options(&lab, "/v1/models", evil, NULL, false);
+    check_options(&lab, "/v1/models", named, named, true);
     lab_shut(&lab);
 }
 
@@ -298,6 +320,9 @@ static void test_without_keys(void **state)
     assert_int_equal(ask_route(&lab, "GET", "/api/nodes", WRONG_KEY, &text), 200);
     free(text);
     assert_int_equal(ask(&lab, "GET /api/nodes HTTP/1.1\r\n" LOCAL "Origin: http://evil.example\r\n\r\n", &text), 403);
+    free(text);
+    assert_int_equal(ask(&lab, "GET /v1/models HTTP/1.1\r\n" LOCAL "Origin: http://evil.example\r\n\r\n", &text), 403);
+    assert_null(strstr(text, "evil"));
     free(text);
     send_view(&lab, 3); /* from the moment when there is one */
     assert_int_equal(ask_route(&lab, "GET", "/api/nodes", NO_KEY, &text), 401);
@@ -397,9 +422,12 @@ static void test_what_is_local(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_route_with_every_key),    cmocka_unit_test(test_answers),
-        cmocka_unit_test(test_options_say_nothing),           cmocka_unit_test(test_without_keys),
-        cmocka_unit_test(test_without_keys_for_all_to_reach), cmocka_unit_test(test_what_is_local),
+        cmocka_unit_test(test_every_route_with_every_key),
+        cmocka_unit_test(test_answers),
+        cmocka_unit_test(test_options),
+        cmocka_unit_test(test_without_keys),
+        cmocka_unit_test(test_without_keys_for_all_to_reach),
+        cmocka_unit_test(test_what_is_local),
         cmocka_unit_test(test_what_a_removed_key_has_begun),
     };
 
