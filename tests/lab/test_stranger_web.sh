@@ -4,10 +4,12 @@
 # Chromium; TLS. He gets nowhere, nothing dies or grows, and a user notices nothing. Each try has a control that succeeds.
 # shellcheck source=tests/lab/stranger.sh
 . "$(dirname "$0")/stranger.sh"
+# shellcheck source=tests/lib/npm.sh
+. "$ROOT/tests/lib/npm.sh"
 # shellcheck source=tests/lib/web.sh
 . "$ROOT/tests/lib/web.sh"
 
-modules=$(web_modules "$BIN" 2>"$WORK/npm.log") || fail "npm ci: $(tail -n 5 "$WORK/npm.log")"
+modules=$(npm_modules web "$BIN" 2>"$WORK/npm.log") || fail "npm ci: $(tail -n 5 "$WORK/npm.log")"
 browser=$(web_browser) || fail "no browser"
 mkgguf "$WORK/secret.gguf" # beside the model directory, and a link in there that leads to it
 ln -s "$WORK/secret.gguf" "$MODELS/out.gguf"
