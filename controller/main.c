@@ -270,6 +270,7 @@ static int run(const struct options *o, const struct identity *id)
     if (r)
         return r < 0 ? say("out of memory") : (say(why), EXIT_USAGE);
     config.models = models;
+    config.others = strcmp(options_string(o, CONTROLLER_OPT_START), "manual") == 0 ? SERVED_MANUAL : SERVED_DEMAND;
     r = http_settings_read(o, &http, why, sizeof(why));
     if (r)
         return r < 0 ? say("out of memory") : (say(why), EXIT_USAGE);

@@ -18,7 +18,7 @@ struct reader {
     const char *path;
     int line;
     struct models_conf *conf;
-    struct models_conf_entry *entry; /* the section being read; NULL before the first */
+    struct served *entry; /* the section being read; NULL before the first */
     char *why;
     size_t why_size;
 };
@@ -27,7 +27,8 @@ static int fail(struct reader *rd, const char *fmt, ...) __attribute__((format(p
 
 static int fail(struct reader *rd, const char *fmt, ...)
 {
-    int n = snprintf(rd->why, rd->why_size, "%s:%d: ", rd->path, rd->line);
+    int n = rd->line ? snprintf(rd->why, rd->why_size, "%s:%d: ", rd->path, rd->line)
+                     : snprintf(rd->why, rd->why_size, "%s: ", rd->path);
     va_list ap;
 
     if (n >= 0 && (size_t)n < rd->why_size) {
@@ -104,11 +105,25 @@ static int set_kv_type(struct reader *rd, const char *value)
 
 static int set_start(struct reader *rd, const char *value)
 {
-    if (strcmp(value, "demand") == 0)
-        return fail(rd, "start = demand acts from the gateway on: use boot or manual until then");
-    if (strcmp(value, "boot") != 0 && strcmp(value, "manual") != 0)
-        return fail(rd, "start must be boot or manual, not \"%.40s\"", value);
-    rd->entry->start = *value == 'b' ? MODELS_START_BOOT : MODELS_START_MANUAL;
+    for (enum served_start start = SERVED_MANUAL; start <= SERVED_BOOT; start++) {
+        if (strcmp(value, served_start_name(start)) != 0)
+            continue;
+        rd->entry->start = start;
+        return 0;
+    }
+    return fail(rd, "start must be boot, demand or manual, not \"%.40s\"", value);
+}
+
+static int set_ttl(struct reader *rd, const char *value)
+{
+    uint64_t *ms = &rd->entry->request.ttl_ms;
+
+    if (strcmp(value, "off") == 0) {
+        *ms = 0;
+        return 0;
+    }
+    if (!parse_duration_ms(value, ms) || *ms < MODELS_CONF_TTL_MIN_MS || *ms > MODELS_CONF_TTL_MAX_MS)
+        return fail(rd, "ttl must be off or a time from 1s to 8760h, like 10m, not \"%.40s\"", value);
     return 0;
 }
 
@@ -116,7 +131,7 @@ static int set_pinned(struct reader *rd, const char *value)
 {
     if (strcmp(value, "yes") != 0 && strcmp(value, "no") != 0)
         return fail(rd, "pinned must be yes or no, not \"%.40s\"", value);
-    rd->entry->pinned = *value == 'y';
+    rd->entry->request.pinned = *value == 'y';
     return 0;
 }
 
@@ -186,10 +201,14 @@ static int set_value(struct reader *rd, const char *key, const char *value)
         return set_pinned(rd, value);
     if (strcmp(key, "args") == 0)
         return set_args(rd, value);
-    if (strcmp(key, "ttl") == 0 || strcmp(key, "replicas") == 0)
-        return fail(rd, "%s acts from the gateway on: leave it out until then", key);
+    if (strcmp(key, "ttl") == 0)
+        return set_ttl(rd, value);
+    if (strcmp(key, "replicas") == 0)
+        return set_number(rd, key, value, SERVED_REPLICAS_MAX, &req->replicas);
     return fail(
-        rd, "unknown key \"%.40s\"; known: file, alias, nodes, policy, context, slots, kv_type, start, pinned, args",
+        rd,
+        "unknown key \"%.40s\"; known: file, alias, nodes, policy, context, slots, kv_type, start, ttl, pinned, "
+        "replicas, args",
         key);
 }
 
@@ -221,15 +240,15 @@ static int begin_section(struct reader *rd, char *name)
     for (size_t i = 0; i < rd->conf->n; i++)
         if (strcmp(rd->conf->entry[i].section, name) == 0)
             return fail(rd, "there is a section [%s] already", name);
-    if (rd->conf->n == MODELS_CONF_MAX)
-        return fail(rd, "more than %d sections", MODELS_CONF_MAX);
+    if (rd->conf->n == SERVED_MAX)
+        return fail(rd, "more than %d sections", SERVED_MAX);
     grown = realloc(rd->conf->entry, (rd->conf->n + 1) * sizeof(rd->conf->entry[0]));
     if (!grown)
         return err_raise(-ENOMEM);
     rd->conf->entry = grown;
     rd->entry = &rd->conf->entry[rd->conf->n++];
     memset(rd->entry, 0, sizeof(*rd->entry));
-    rd->entry->start = MODELS_START_MANUAL;
+    rd->entry->start = SERVED_DEMAND;
     memcpy(rd->entry->section, name, strlen(name) + 1);
     memcpy(rd->entry->request.model, name, strlen(name) + 1);
     return 0;
@@ -254,14 +273,32 @@ static int read_line(struct reader *rd, char *line)
 }
 
 /* A section that names a file of another name is an alias of that model. */
-static void fill_aliases(struct models_conf *c)
+static void fill_names(struct models_conf *c)
 {
     for (size_t i = 0; i < c->n; i++) {
-        struct place_request *req = &c->entry[i].request;
+        struct served *e = &c->entry[i];
 
-        if (!*req->alias && strcmp(req->model, c->entry[i].section) != 0)
-            memcpy(req->alias, c->entry[i].section, sizeof(req->alias));
+        if (!*e->request.alias && strcmp(e->request.model, e->section) != 0)
+            memcpy(e->request.alias, e->section, sizeof(e->request.alias));
+        memcpy(e->name, *e->request.alias ? e->request.alias : e->section, sizeof(e->name));
     }
+}
+
+/* A request, or a person, must mean one by a name. */
+static int check_names(struct reader *rd)
+{
+    const struct models_conf *c = rd->conf;
+
+    rd->line = 0;
+    for (size_t i = 0; i < c->n; i++) {
+        for (size_t k = 0; k < c->n; k++) {
+            if (k != i && (strcmp(c->entry[i].name, c->entry[k].section) == 0 ||
+                           (k < i && strcmp(c->entry[i].name, c->entry[k].name) == 0)))
+                return fail(rd, "[%s] and [%s] are both called %s", c->entry[k].section, c->entry[i].section,
+                            c->entry[i].name);
+        }
+    }
+    return 0;
 }
 
 int models_conf_parse(const char *path, const char *text, size_t n_bytes, struct models_conf **ret, char *why,
@@ -287,7 +324,9 @@ int models_conf_parse(const char *path, const char *text, size_t n_bytes, struct
         if (r)
             return r < 0 ? err_pass(r) : r;
     }
-    fill_aliases(c);
+    fill_names(c);
+    if (check_names(&rd))
+        return MODELS_CONF_E_INVALID;
     *ret = c;
     c = NULL;
     return 0;
@@ -316,39 +355,4 @@ int models_conf_read(const char *path, bool required, struct models_conf **ret, 
     }
     fclose(f);
     return models_conf_parse(path, text, n, ret, why, why_size);
-}
-
-/* ---- use ---- */
-
-int models_conf_apply(const struct models_conf *c, struct place_request *req)
-{
-    struct place_request from, merged;
-    int r;
-
-    for (size_t i = 0; i < c->n; i++) {
-        if (strcmp(c->entry[i].section, req->model) != 0)
-            continue;
-        r = place_request_copy(&c->entry[i].request, &from);
-        if (r < 0)
-            return err_pass(r);
-        merged = *req;
-        memcpy(merged.model, from.model, sizeof(merged.model));
-        if (!*merged.alias)
-            memcpy(merged.alias, from.alias, sizeof(merged.alias));
-        merged.nodes = merged.nodes ? merged.nodes : from.nodes;
-        merged.policy = merged.policy ? merged.policy : from.policy;
-        merged.ctx = merged.ctx ? merged.ctx : from.ctx;
-        merged.slots = merged.slots ? merged.slots : from.slots;
-        if (!*merged.kv_type)
-            memcpy(merged.kv_type, from.kv_type, sizeof(merged.kv_type));
-        if (!merged.n_args) {
-            merged.n_args = from.n_args;
-            merged.arg = from.arg;
-            from.arg = NULL;
-        }
-        place_request_clear(&from);
-        *req = merged;
-        return 0;
-    }
-    return 0;
 }

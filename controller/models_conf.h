@@ -3,29 +3,24 @@
  *   [qwen]                       the name that requests use
  *   file = qwen2-7b-q4_k_m.gguf  the model's file or stem; without it the section's name is the model
  *   nodes = 2  policy = spread  context = 8192  slots = 4  kv_type = q8_0  args = --temp 0.7
- *   start = boot                 deployed as soon as the model appears; default manual */
+ *   start = demand               the first request starts it, the default; boot: as soon as the model appears; manual: only
+ *                                `caravan deploy`
+ *   ttl = 10m  pinned = yes  replicas = 2 */
 #ifndef CARAVAN_CONTROLLER_MODELS_CONF_H
 #define CARAVAN_CONTROLLER_MODELS_CONF_H
 
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "controller/core/placement.h"
+#include "controller/core/served.h"
 
-enum { MODELS_CONF_MAX = 256, MODELS_CONF_BYTES_MAX = 1024 * 1024 };
+enum { MODELS_CONF_BYTES_MAX = 1024 * 1024, MODELS_CONF_TTL_MIN_MS = 1000 };
+#define MODELS_CONF_TTL_MAX_MS (UINT64_C(365) * 24 * 3600 * 1000)
 enum { MODELS_CONF_E_INVALID = 1 /* why: "FILE:LINE: ..." */ };
-enum models_conf_start { MODELS_START_MANUAL = 1, MODELS_START_BOOT };
-
-struct models_conf_entry {
-    char section[PROTO_MODEL_MAX];
-    struct place_request request; /* model and alias filled in */
-    enum models_conf_start start;
-    bool pinned;
-};
 
 struct models_conf {
     size_t n;
-    struct models_conf_entry *entry;
+    struct served *entry; /* SERVED_MAX at most */
 };
 
 /* A file that is missing gives an empty list where required is false. ret: owned. 0, MODELS_CONF_E_INVALID, -ENOMEM. */
@@ -34,8 +29,5 @@ int models_conf_read(const char *path, bool required, struct models_conf **ret, 
 int models_conf_parse(const char *path, const char *text, size_t n_bytes, struct models_conf **ret, char *why,
                       size_t why_size);
 void models_conf_destroy(struct models_conf **c);
-
-/* Where req->model names a section, what req leaves unsaid is filled in from it. 0, -ENOMEM. */
-int models_conf_apply(const struct models_conf *c, struct place_request *req);
 
 #endif

@@ -73,6 +73,13 @@ const struct option_def controller_options[] = {
                                     .def = CARAVAN_SYSCONFDIR "/models.conf",
                                     .arg = "FILE",
                                     .help = "What is served how: a section per model; fine if it is missing."},
+    [CONTROLLER_OPT_START] =
+        {.name = "start",
+         .type = OPTION_CHOICE,
+         .choices = "demand|manual",
+         .def = "demand",
+         .help = "Who starts a model that lies on a node and that models.conf does not name. demand: the first request "
+                 "for it too. manual: only `caravan deploy`."},
     [CONTROLLER_OPT_LOG_LEVEL] = {.name = "log_level",
                                   .type = OPTION_CHOICE,
                                   .choices = "error|warn|info|debug",

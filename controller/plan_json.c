@@ -8,11 +8,13 @@
 
 #include "common/cleanup.h"
 #include "common/core/err.h"
+#include "controller/core/served.h"
 #include "controller/json_fields.h"
 
 static_assert(sizeof(enum place_policy) == sizeof(unsigned int), "json_fields writes words as unsigned int");
 
 enum { REQUEST_CTX_MAX = 1 << 24, REQUEST_SLOTS_MAX = 256, REQUEST_BATCH_MAX = 1 << 16 };
+#define REQUEST_TTL_MAX_MS (UINT64_C(1) << 52)
 
 static const char *policy_word(int v)
 {
@@ -109,6 +111,9 @@ static const struct json_field request_fields[] = {
     {.key = "batch", .type = JSON_FIELD_U32, .max = REQUEST_BATCH_MAX, JSON_AT(place_request, batch)},
     {.key = "ubatch", .type = JSON_FIELD_U32, .max = REQUEST_BATCH_MAX, JSON_AT(place_request, ubatch)},
     {.key = "kv_type", .type = JSON_FIELD_TEXT, JSON_AT(place_request, kv_type)},
+    {.key = "replicas", .type = JSON_FIELD_U32, .max = SERVED_REPLICAS_MAX, JSON_AT(place_request, replicas)},
+    {.key = "pinned", .type = JSON_FIELD_BOOL, JSON_AT(place_request, pinned)},
+    {.key = "ttl_ms", .type = JSON_FIELD_U64, .max = REQUEST_TTL_MAX_MS, JSON_AT(place_request, ttl_ms)},
     {.key = NULL},
 };
 

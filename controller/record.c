@@ -60,6 +60,9 @@ static const struct json_field instance_fields[] = {
     U64(record_instance, load_ms),
     BOOL(record_instance, served),
     JSON_MEMBER(record_instance, follows, JSON_FIELD_ID, false),
+    {.key = "replica", .type = JSON_FIELD_U32, .max = SERVED_REPLICAS_MAX - 1, JSON_AT(record_instance, replica)},
+    BOOL(record_instance, demand),
+    U64(record_instance, deploy_task),
     {.key = NULL},
 };
 static const struct json_field node_fields[] = {

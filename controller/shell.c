@@ -137,10 +137,6 @@ static void answer(struct shell *s, const struct cluster_fx *fx)
 {
     struct front_note *n;
 
-    if (fx->request_id & SHELL_BOOT_REQUEST) {
-        shell_boot_answer(s, fx->request_id, &fx->answer);
-        return;
-    }
     n = shell_note_new(s, FRONT_NOTE_ANSWER);
     if (!n)
         return;
@@ -374,16 +370,6 @@ static bool is_asked(enum front_order_kind k)
     return k != FRONT_ORDER_TRAFFIC && k != FRONT_ORDER_UPSTREAM;
 }
 
-static bool fill_request(struct shell *s, struct front_order *o)
-{
-    if ((o->kind != FRONT_ORDER_DEPLOY && o->kind != FRONT_ORDER_PLAN) || o->plan)
-        return true;
-    if (models_conf_apply(s->models, &o->request) == 0)
-        return true;
-    shell_give_up(s, "order", -ENOMEM);
-    return false;
-}
-
 static void turn_away(struct shell *s, uint64_t request_id)
 {
     struct front_note *n = shell_note_new(s, FRONT_NOTE_ANSWER);
@@ -411,8 +397,6 @@ void shell_on_order(void *ctx, struct front_order *order)
                             .access = &o->access,
                             .api_key = &o->api_key};
 
-    if (!fill_request(s, o))
-        return;
     if (o->kind == FRONT_ORDER_APPROVE)
         ev.node = shell_id_of_key(o->access.key);
     if (!ev.kind) {

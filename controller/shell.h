@@ -35,10 +35,11 @@ struct shell_config {
     uint64_t settle_ms, silent_ms, evict_after_ms, brake_hold_ms, graph_max_ms, load_stall_ms, warm_up_ms,
         transition_grace_ms, gateway_wait_ms;
     size_t gateway_waiting, gateway_waiting_bytes; /* 0: the gateway's own bounds */
-    const struct models_conf *models;              /* borrowed for the shell's life */
+    const struct models_conf *models;
+    enum served_start others; /* of models that none of these is */
 };
 
-/* config: borrowed for the call but for `models`. 0, SHELL_E_START, negative errno. */
+/* config: borrowed for the call. 0, SHELL_E_START, negative errno. */
 int shell_new(struct event_base *base, const struct shell_config *config, struct shell **ret, char *why,
               size_t why_size);
 /* Waits until everything that was appended is durable. */

@@ -67,7 +67,6 @@ void shell_show(struct shell *s)
     n->control = s->counters;
     n->door = s->door;
     discovery_view(s->discovery, n->view);
-    shell_boot_ask(s, n->view);
     snapshots_show(s->snapshots, n->view);
     if (s->needs_api_key && !n->view->n_api_keys)
         return; /* nobody is asked for a key that does not count yet, so nobody is answered */

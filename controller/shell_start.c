@@ -138,6 +138,9 @@ static int make_cluster(struct shell *s, const struct shell_config *c, struct cl
     config->load_stall_ms = c->load_stall_ms;
     config->warm_up_ms = c->warm_up_ms;
     config->transition_grace_ms = c->transition_grace_ms;
+    config->served = c->models->entry;
+    config->n_served = c->models->n;
+    config->others = c->others;
     s->warm_up_ms = c->warm_up_ms;
     r = cluster_new(config, &s->cluster);
     return r < 0 ? err_pass(r) : r;
@@ -189,16 +192,6 @@ static int make_timers(struct shell *s)
     return s->tick && s->show && s->turn && s->audit_due && s->look ? 0 : err_raise(-ENOMEM);
 }
 
-static int make_boot(struct shell *s)
-{
-    s->boot = calloc(s->models->n ? s->models->n : 1, sizeof(s->boot[0]));
-    if (!s->boot)
-        return err_raise(-ENOMEM);
-    for (size_t i = 0; i < s->models->n; i++)
-        s->boot[i].state = BOOT_WAITS;
-    return 0;
-}
-
 /* Eyes on the world beside the link. */
 static int open_world(struct shell *s)
 {
@@ -246,8 +239,6 @@ static int start(struct shell *s, const struct shell_config *c, char *why, size_
     int r = make_timers(s);
 
     if (!r)
-        r = make_boot(s);
-    if (!r)
         r = discovery_new(&s->discovery);
     if (!r)
         r = open_store(s, c->state_dir, why, why_size);
@@ -283,7 +274,6 @@ int shell_new(struct event_base *base, const struct shell_config *config, struct
     if (!s)
         return err_raise(-ENOMEM);
     s->base = base;
-    s->models = config->models;
     s->identity = *config->identity;
     s->door.port = config->port;
     memcpy(s->door.key, config->identity->public_key, sizeof(s->door.key));
@@ -347,7 +337,6 @@ void shell_destroy(struct shell **shell)
         free(l);
     }
     free_timers(s);
-    free(s->boot);
     crypto_identity_clear(&s->identity);
     explicit_bzero(s->secret, sizeof(s->secret));
     free(s);

@@ -25,9 +25,6 @@ struct event;
 
 enum { SHELL_AUDIT_MAX = 512, SHELL_LOOK_MS = 500 };
 
-/* Request ids of the HTTP thread count from 1; those of models.conf have this bit and the section's index. */
-#define SHELL_BOOT_REQUEST (UINT64_C(1) << 63)
-
 /* An event that came up inside a step: told in the next turn of the loop, so that steps never nest. */
 struct late {
     STAILQ_ENTRY(late) link;
@@ -54,13 +51,6 @@ struct held_answer {
     uint64_t after; /* by then so many appends are committed; 0: not known yet */
 };
 
-enum boot_state { BOOT_WAITS = 1, BOOT_ASKED, BOOT_DONE };
-
-struct boot {
-    enum boot_state state;
-    uint64_t next_ms;
-};
-
 struct shell {
     struct event_base *base;
     struct cluster *cluster;
@@ -74,8 +64,6 @@ struct shell {
     struct snapshots *snapshots;
     struct identity identity;
     struct wake wake;
-    const struct models_conf *models;
-    struct boot *boot; /* one per section */
     uint8_t secret[CRYPTO_KEY_BYTES];
     struct tunnels *tunnels; /* of this thread: warm-ups' */
     uint64_t warm_up_ms;
@@ -123,12 +111,6 @@ void shell_note_send(struct shell *s, struct front_note *note);
 void shell_mark_stale(struct shell *s);
 /* Makes the picture anew and hands it to the HTTP thread. */
 void shell_show(struct shell *s);
-
-/* ---- shell_boot.c: models.conf ---- */
-
-/* Asks for each section that is to be served and whose model has appeared. */
-void shell_boot_ask(struct shell *s, const struct view *v);
-void shell_boot_answer(struct shell *s, uint64_t request_id, const struct cluster_answer *a);
 
 /* ---- shell_commit.c: the store ---- */
 

@@ -13,6 +13,7 @@
 #include "controller/core/detector.h"
 #include "controller/core/drain.h"
 #include "controller/core/effects.h"
+#include "controller/core/ensure.h"
 #include "controller/core/hearing.h"
 #include "controller/core/hello.h"
 #include "controller/core/instances.h"
@@ -28,16 +29,26 @@
 #include "controller/core/state.h"
 #include "controller/core/tasks.h"
 #include "controller/core/tokens.h"
+#include "controller/core/unloading.h"
 #include "controller/core/wishes.h"
 
 int cluster_new(const struct cluster_config *config, struct cluster **ret)
 {
     struct cluster *c = calloc(1, sizeof(*c));
+    int r;
 
     if (!c)
         return err_raise(-ENOMEM);
     c->config = *config;
-    c->numbers.settle_ms = UINT64_MAX;
+    c->config.served = NULL;
+    c->numbers.settle_ms = c->numbers.boot_ms = UINT64_MAX;
+    c->n_served = config->n_served;
+    c->boot = calloc(config->n_served + 1, sizeof(*c->boot));
+    r = c->boot ? served_copy(config->served, config->n_served, &c->served) : err_raise(-ENOMEM);
+    if (r) {
+        cluster_destroy(&c);
+        return err_fold(r);
+    }
     *ret = c;
     return 0;
 }
@@ -55,6 +66,9 @@ void cluster_destroy(struct cluster **c)
     table_destroy(&(*c)->keys, free);
     table_destroy(&(*c)->tokens, free);
     table_destroy(&(*c)->api_keys, free);
+    if ((*c)->served)
+        served_free((*c)->served, (*c)->n_served);
+    free((*c)->boot);
     free(*c);
     *c = NULL;
 }
@@ -253,9 +267,9 @@ static int tick(struct step *s)
 
 uint64_t cluster_deadline_ms(const struct cluster *c)
 {
-    static uint64_t (*const rooms[])(const struct cluster *c) = {nodes_due_ms,      knocks_due_ms,   brake_due_ms,
-                                                                 neighbours_due_ms, detector_due_ms, deadlines_due_ms,
-                                                                 drain_due_ms,      wishes_due_ms,   tokens_due_ms};
+    static uint64_t (*const rooms[])(const struct cluster *c) = {
+        nodes_due_ms, knocks_due_ms, brake_due_ms,  neighbours_due_ms, detector_due_ms, deadlines_due_ms,
+        drain_due_ms, wishes_due_ms, tokens_due_ms, unloading_due_ms,  ensure_due_ms};
     uint64_t due = UINT64_MAX;
 
     for (size_t k = 0; k < sizeof(rooms) / sizeof(rooms[0]); k++) {
@@ -322,7 +336,7 @@ static int dispatch(struct step *s, struct cluster_ev *ev)
     case CLUSTER_EV_API_KEY:
         return err_fold(api_keys_make(s, ev));
     case CLUSTER_EV_ENSURE:
-        return err_fold(fx_refuse(s, ev->request_id, "not_found", "nothing is started by requests yet"));
+        return err_fold(ensure_wish(s, ev));
     case CLUSTER_EV_API_UNKEY:
         return err_fold(api_keys_remove(s, ev));
     }
@@ -331,23 +345,17 @@ static int dispatch(struct step *s, struct cluster_ev *ev)
 
 static int step_run(struct step *s, struct cluster_ev *ev)
 {
+    static int (*const rooms[])(struct step * s) = {recovery_look, drain_advance,     wishes_retry,
+                                                    ensure_boots,  unloading_advance, tokens_expire};
     int r;
 
     s->fx = calloc(1, sizeof(*s->fx));
     if (!s->fx)
         return err_raise(-ENOMEM);
     r = dispatch(s, ev);
-    if (!r)
-        r = recovery_look(s);
-    if (!r)
-        r = drain_advance(s);
-    if (!r)
-        r = wishes_retry(s);
-    if (!r)
-        r = tokens_expire(s);
-    if (!r)
-        r = fx_finish(s);
-    return err_fold(r);
+    for (size_t k = 0; !r && k < sizeof(rooms) / sizeof(rooms[0]); k++)
+        r = rooms[k](s);
+    return r ? err_fold(r) : err_fold(fx_finish(s));
 }
 
 struct cluster_effects *cluster_step(struct cluster *c, struct cluster_ev *ev, uint64_t now_ms)

@@ -3,7 +3,8 @@
  * Rooms: cluster (the step: who is asked), node_machine, instance_machine, task_machine (the tables), nodes, hello (who
  * joins), knocks (who is lost), brake (when nobody is called so), neighbours (who reaches whom), retire (what operators say
  * of nodes), access, tokens and api_keys (who is let in), detector and hang (what is dead though it lives), wishes (what
- * people ask for), planning, placement, offers (memory), lifecycle (the way to ready), loading (its proof), flows (what
+ * people ask for), served (what may be asked for), ensure (what requests ask for), starts and replicas (an instance, or
+ * several, begins), unloading (what nobody asks for goes), planning, placement, offers (memory), lifecycle (the way to ready), loading (its proof), flows (what
  * carriers see), release (the way down), recovery (what follows trouble), drain and moving (how a node is emptied), hearing
  * (what nodes say), deadlines, restore, tasks, commands, effects, journal (all or nothing), view. */
 #ifndef CARAVAN_CONTROLLER_CORE_CLUSTER_H
@@ -78,6 +79,9 @@ struct record {
             uint64_t load_ms;     /* how long the last load took; 0: none yet */
             bool served;          /* it was ready once: it waits for room, where a new one is told that there is none */
             struct id128 follows; /* it takes the place of that one, which is being drained; zero: of none */
+            uint32_t replica;
+            bool demand;          /* a request began it */
+            uint64_t deploy_task; /* that it was begun by, among others perhaps; 0: not known */
             size_t n_debts;
             struct debt debt[DEBTS_MAX];
             size_t n_tried;
@@ -127,7 +131,8 @@ enum cluster_ev_kind {
     CLUSTER_EV_API_KEY,   /* request_id (0: nobody waits), api_key: of a new one, or in place of the one of that name */
     CLUSTER_EV_API_UNKEY, /* request_id, target: its name */
     CLUSTER_EV_ENSURE /* request_id, target: a name that somebody asks for, new_instance: it is to be started, if it is not
-                         there or on its way, and a request may do that. Answered as DEPLOY is */
+                         there or on its way, and a request may do that. Accepted as DEPLOY is, by task 0 where nobody waits
+                         for it to be ready; refused: "not_found", "manual", what it failed of less than 30 s ago, ... */
 };
 
 /* What the gateway sees of a coordinator. */

@@ -13,6 +13,7 @@
 #include "controller/core/lifecycle.h"
 #include "controller/core/nodes.h"
 #include "controller/core/recovery.h"
+#include "controller/core/unloading.h"
 
 enum { EVICT_MIN_MS = 2000, EVICT_MAX_MS = 30000, PROBE_AGAIN_MS = 5000 };
 
@@ -127,6 +128,7 @@ static struct instance *served(const struct cluster *c, const struct cluster_ev 
 int detector_traffic(struct step *s, const struct cluster_ev *ev)
 {
     struct instance *i = served(s->c, ev);
+    struct cluster_traffic before;
     int r;
 
     if (!i)
@@ -134,8 +136,9 @@ int detector_traffic(struct step *s, const struct cluster_ev *ev)
     r = step_instance(s, i);
     if (r)
         return err_fold(r);
+    before = i->run.traffic;
     hang_traffic(s, i, &ev->traffic);
-    return 0;
+    return err_fold(unloading_traffic(s, i, &before));
 }
 
 /* An error may be the request's own fault. A token of ours tells: a coordinator with a dead endpoint answers 500 for ever. */

@@ -157,6 +157,8 @@ int fx_answer(struct step *s, uint64_t token, uint64_t request_id, const struct 
     struct pending_answer *later;
     struct cluster_fx *fx;
 
+    if (!request_id)
+        return 0;
     if (token && s->c->answers.n < CLUSTER_ANSWERS_MAX) {
         later = malloc(sizeof(*later));
         if (!later)

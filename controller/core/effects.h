@@ -26,7 +26,7 @@ int fx_knock(struct step *s, const struct peer_facts *at, uint64_t token);
 int fx_allow(struct step *s, const char *key, enum key_scope scope);
 int fx_forbid(struct step *s, const char *key);
 
-/* Answers now, or where token is not 0 once that is durable (and refuses should it not become so). */
+/* request_id 0: nobody waits for it. Answers now, or where token is not 0 once that is durable (and refuses should it not become so). */
 int fx_answer(struct step *s, uint64_t token, uint64_t request_id, const struct cluster_answer *answer);
 int fx_refuse(struct step *s, uint64_t request_id, const char *code, const char *text);
 

@@ -124,6 +124,9 @@ static int fill_instance(const struct step_record *from, struct record *to)
     to->i.load_ms = i->load_ms;
     to->i.served = i->served;
     to->i.follows = i->follows;
+    to->i.replica = i->replica;
+    to->i.demand = i->demand;
+    to->i.deploy_task = i->deploy_task;
     to->i.n_debts = i->n_debts;
     memcpy(to->i.debt, i->debt, sizeof(to->i.debt));
     if (from->gone)

@@ -25,6 +25,8 @@ enum instance_event {
     INSTANCE_EV_FOUND,       /* found in the middle of its load after one */
     INSTANCE_EV_DEPLOY,      /* somebody asks for what is there */
     INSTANCE_EV_DRAIN,       /* its node is to be emptied */
+    INSTANCE_EV_UNLOAD,      /* nobody asks for it, or another one needs its memory */
+    INSTANCE_EV_KEEP,        /* somebody asks for it while it leaves for that */
     INSTANCE_EV_STOP,        /* somebody wants it stopped, and that is durable */
     INSTANCE_EVENT_N
 };

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "common/core/err.h"
+#include "common/core/fnv.h"
 #include "common/core/text.h"
 #include "controller/core/effects.h"
 #include "controller/core/recovery.h"
@@ -55,6 +56,23 @@ struct instance *instance_named(const struct cluster *c, const char *name)
             found = i;
     }
     return found;
+}
+
+/* Nobody draws a number here, and no two may ever be the same: from another id, the time of day and what else is new. */
+struct id128 instances_new_id(const struct step *s, const struct id128 *from, uint64_t salt)
+{
+    struct id128 id = *from;
+
+    for (uint64_t n = 0; id128_is_zero(&id) || id128_equal(&id, from) || instance_find(s->c, &id); n++) {
+        const uint64_t news[] = {salt, s->wall_ms, n};
+        uint64_t hash = fnv1a(FNV1A_BASIS, news, sizeof(news));
+
+        for (size_t b = 0; b < sizeof(id.b); b++) {
+            hash = fnv1a(hash, &from->b[b], 1);
+            id.b[b] = (uint8_t)(hash >> 32);
+        }
+    }
+    return id;
 }
 
 size_t instances_live(const struct cluster *c)
@@ -145,7 +163,7 @@ int instance_add(struct step *s, const struct id128 *id, const char *name, const
     text_format(i->name, sizeof(i->name), "%s", name);
     i->state = INSTANCE_REQUESTED;
     i->state_since_wall_ms = s->wall_ms;
-    i->settle_ms = i->remove_ms = UINT64_MAX;
+    i->settle_ms = i->remove_ms = i->want_ms = UINT64_MAX;
     recovery_clear(&i->recovery);
     run_clear(&i->run);
     s->changed = true;

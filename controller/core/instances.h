@@ -9,6 +9,8 @@ struct instance *instance_find(const struct cluster *c, const struct id128 *id);
 /* By the name that requests use: the one that is ready, else on its way there, else leaving, else the newest that was. */
 struct instance *instance_named(const struct cluster *c, const char *name);
 size_t instances_live(const struct cluster *c);
+/* One that nobody has yet, and that no other `from` or salt gives. */
+struct id128 instances_new_id(const struct step *s, const struct id128 *from, uint64_t salt);
 
 /* The member that is this node; false: none. */
 bool run_member(const struct run *r, const struct id128 *node, size_t *ret);

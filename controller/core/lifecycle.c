@@ -18,8 +18,9 @@
 #include "controller/core/planning.h"
 #include "controller/core/recovery.h"
 #include "controller/core/release.h"
+#include "controller/core/replicas.h"
 #include "controller/core/sentence.h"
-#include "controller/core/tasks.h"
+#include "controller/core/unloading.h"
 
 /* A node may say any number, and the next one must still be one that every node takes for newer, and JSON keeps whole. */
 #define EPOCH_TRUSTED_MAX (UINT64_C(1) << 52)
@@ -84,11 +85,17 @@ static uint64_t next_epoch(const struct cluster *c, const struct instance *i)
     return newest + 1;
 }
 
-/* A person hears at once that there is no place for what he has just asked for; what had one before waits. */
+/* A person hears at once that there is no place for what he has just asked for; what had one before waits, and what can
+ * have one when others leave. */
 static int unplaced(struct step *s, struct instance *i, const char *code, const char *why, uint64_t missing_bytes)
 {
     const struct cause cause = {.code = code, .text = why};
-    int r = instance_event(s, i, i->placed ? INSTANCE_EV_NO_ROOM : INSTANCE_EV_UNPLACEABLE, &cause);
+    bool waits = i->placed;
+    int r = waits ? 0 : unloading_may_help(s, &i->request, i, &waits);
+
+    if (r)
+        return err_fold(r);
+    r = instance_event(s, i, waits ? INSTANCE_EV_NO_ROOM : INSTANCE_EV_UNPLACEABLE, &cause);
 
     if (!r && i->state == INSTANCE_WAITING)
         i->recovery.missing_bytes = missing_bytes;
@@ -126,12 +133,14 @@ int instance_on_place(struct step *s, struct instance *i, const struct cause *ca
 
 int lifecycle_not_planned(struct step *s, struct instance *i, const struct cause *cause)
 {
-    return i->state == INSTANCE_PLACING ? err_fold(unplaced(s, i, cause->code, cause->text, 0)) : 0;
+    if (i->state != INSTANCE_PLACING)
+        return 0;
+    return err_fold(instance_event(s, i, i->placed ? INSTANCE_EV_NO_ROOM : INSTANCE_EV_UNPLACEABLE, cause));
 }
 
 int instance_on_unplaced(struct step *s, struct instance *i, const struct cause *cause)
 {
-    int r = tasks_end(s, i->deploy_task, TASK_EV_FAIL, cause);
+    int r = replicas_task_end(s, i, TASK_EV_FAIL, cause);
 
     if (r)
         return err_fold(r);
@@ -217,7 +226,8 @@ int instance_on_ready(struct step *s, struct instance *i, const struct cause *ca
     recovery_ready(s, i);
     i->reason[0] = '\0';
     i->code[0] = '\0';
-    return err_fold(tasks_end(s, i->deploy_task, TASK_EV_DONE, NULL));
+    i->asked_ms = s->now_ms;
+    return err_fold(replicas_task_end(s, i, TASK_EV_DONE, NULL));
 }
 
 /* ---- answers ---------------------------------------------------------------------------------------------------- */

@@ -5,7 +5,6 @@
 
 #include "common/cleanup.h"
 #include "common/core/err.h"
-#include "common/core/fnv.h"
 #include "common/core/text.h"
 #include "controller/core/effects.h"
 #include "controller/core/instances.h"
@@ -26,22 +25,6 @@ struct instance *moving_successor(const struct cluster *c, const struct instance
             return j;
     }
     return NULL;
-}
-
-/* Nobody draws a number here, and no two may ever be the same: from the old id, the task and the time of day. */
-static struct id128 successor_id(const struct step *s, const struct instance *i, uint64_t task)
-{
-    struct id128 id = i->id;
-
-    for (uint64_t n = 0; instance_find(s->c, &id); n++) {
-        uint64_t hash = FNV1A_BASIS ^ (task << 48) ^ s->wall_ms ^ n;
-
-        for (size_t b = 0; b < sizeof(id.b); b++) {
-            hash = fnv1a(hash, &i->id.b[b], 1);
-            id.b[b] = (uint8_t)(hash >> 32);
-        }
-    }
-    return id;
 }
 
 int moving_stop(struct step *s, struct instance *i)
@@ -93,7 +76,7 @@ static int end_first(struct step *s, struct task *t, struct instance *i, const c
 
 static int begin_successor(struct step *s, struct task *t, struct instance *i)
 {
-    struct id128 id = successor_id(s, i, t->view.id);
+    struct id128 id = instances_new_id(s, &i->id, t->view.id);
     struct instance *j;
     int r = step_instance(s, i);
 
@@ -104,6 +87,8 @@ static int begin_successor(struct step *s, struct task *t, struct instance *i)
     if (r)
         return err_fold(r);
     j->follows = i->id;
+    j->replica = i->replica;
+    j->demand = i->demand;
     r = show(s, t, i->name);
     return r ? err_fold(r) : err_fold(instance_event(s, j, INSTANCE_EV_PLACE, NULL));
 }
@@ -230,7 +215,7 @@ static int leave(struct step *s, struct instance *i)
 {
     int r;
 
-    if (i->state != INSTANCE_DRAINING || over_ms(i) > s->now_ms)
+    if (i->state != INSTANCE_DRAINING || i->drain.unload || over_ms(i) > s->now_ms)
         return 0;
     if (moving_successor(s->c, i))
         return err_fold(moving_stop(s, i));
@@ -306,7 +291,8 @@ uint64_t moving_due_ms(const struct cluster *c)
 
     for (size_t k = 0; k < c->instances.n; k++) {
         const struct instance *i = CLUSTER_INSTANCE(c, k);
-        uint64_t at = i->state == INSTANCE_DRAINING && !i->drain.stop_asked ? over_ms(i) : UINT64_MAX;
+        bool leaves = i->state == INSTANCE_DRAINING && !i->drain.unload && !i->drain.stop_asked;
+        uint64_t at = leaves ? over_ms(i) : UINT64_MAX;
 
         due = at < due ? at : due;
     }

@@ -190,6 +190,7 @@ static int take_models(struct step *s, struct node *n, struct report *report)
     if (r)
         return err_fold(r);
     report->n_models = 0;
+    s->c->numbers.boot_ms = s->c->n_served ? s->now_ms : UINT64_MAX;
     return 0;
 }
 

@@ -102,21 +102,31 @@ static bool standing_idle(const struct node *n)
     return false;
 }
 
-static void add_lease(const struct node *n, const struct instance *i, struct place_node *p)
+/* gone: what it holds is free again, what it was promised is nobody's. */
+static void add_lease(const struct node *n, const struct instance *i, bool gone, struct place_node *p)
 {
     struct held_share h;
 
     held_share(n, i, &h);
-    p->host_leased_bytes += h.host_leased;
+    p->host_leased_bytes += gone ? 0 : h.host_leased;
     p->host_held_bytes += h.host_held;
     for (size_t d = 0; d < h.share.n_devices; d++) {
         size_t at = device_index(n, h.share.device[d]);
 
         if (at == n->n_devices)
             continue;
-        p->device[at].leased_bytes += h.share.bytes[d];
+        p->device[at].leased_bytes += gone ? 0 : h.share.bytes[d];
         p->device[at].held_bytes += h.device_held[d];
     }
+}
+
+static bool is_gone(const struct gone *gone, const struct instance *i)
+{
+    for (size_t k = 0; k < (gone ? gone->n : 0); k++) {
+        if (gone->instance[k] == i)
+            return true;
+    }
+    return false;
 }
 
 static bool leased_here(const struct instance *i, const struct node *n)
@@ -126,7 +136,7 @@ static bool leased_here(const struct instance *i, const struct node *n)
     return i->plan && run_member(&i->run, &n->id, &m) && i->run.member[m].leased;
 }
 
-static void fill_memory(const struct cluster *c, const struct node *n, struct place_node *p)
+static void fill_memory(const struct cluster *c, const struct node *n, const struct gone *gone, struct place_node *p)
 {
     p->memory_limit_bytes = n->memory_limit_bytes;
     p->host_total_bytes = n->host_total_bytes;
@@ -142,7 +152,7 @@ static void fill_memory(const struct cluster *c, const struct node *n, struct pl
     }
     for (size_t k = 0; k < c->instances.n; k++) {
         if (leased_here(CLUSTER_INSTANCE(c, k), n))
-            add_lease(n, CLUSTER_INSTANCE(c, k), p);
+            add_lease(n, CLUSTER_INSTANCE(c, k), is_gone(gone, CLUSTER_INSTANCE(c, k)), p);
     }
 }
 
@@ -158,7 +168,7 @@ static const char *transport_problem(const struct cluster *c, const struct node 
 }
 
 static void fill_node(const struct cluster *c, const struct node *n, const struct model_facts *model,
-                      struct place_node *p)
+                      const struct gone *gone, struct place_node *p)
 {
     p->id = n->id;
     memcpy(p->name, n->hello.name, sizeof(p->name));
@@ -172,17 +182,18 @@ static void fill_node(const struct cluster *c, const struct node *n, const struc
     p->standing_idle = standing_idle(n);
     p->has_model = holds_model(n, model);
     p->transport_problem = transport_problem(c, n);
-    fill_memory(c, n, p);
+    fill_memory(c, n, gone, p);
 }
 
-int offers_make(const struct cluster *c, const struct model_facts *model, struct place_node **ret, size_t *ret_n)
+int offers_make(const struct cluster *c, const struct model_facts *model, const struct gone *gone,
+                struct place_node **ret, size_t *ret_n)
 {
     struct place_node *nodes = calloc(c->nodes.n + 1, sizeof(*nodes));
 
     if (!nodes)
         return err_raise(-ENOMEM);
     for (size_t i = 0; i < c->nodes.n; i++)
-        fill_node(c, CLUSTER_NODE(c, i), model, &nodes[i]);
+        fill_node(c, CLUSTER_NODE(c, i), model, gone, &nodes[i]);
     *ret = nodes;
     *ret_n = c->nodes.n;
     return 0;

@@ -4,8 +4,16 @@
 
 #include "controller/core/state.h"
 
-/* Every node that has joined, sorted by id, as placement sees it for this model. ret: owned (free). 0, -ENOMEM. */
-int offers_make(const struct cluster *c, const struct model_facts *model, struct place_node **ret, size_t *ret_n);
+/* Instances whose memory is given away already, in thought. */
+struct gone {
+    size_t n;
+    const struct instance *instance[CLUSTER_INSTANCES_MAX];
+};
+
+/* Every node that has joined, sorted by id, as placement sees it for this model. gone: NULL: nobody. ret: owned (free).
+ * 0, -ENOMEM. */
+int offers_make(const struct cluster *c, const struct model_facts *model, const struct gone *gone,
+                struct place_node **ret, size_t *ret_n);
 
 /* All that is promised on this node, over devices and host memory together. */
 uint64_t offers_leased_bytes(const struct cluster *c, const struct node *n);

@@ -32,6 +32,9 @@ struct place_request {
     uint64_t ttl_ms;            /* without a request for so long it is unloaded; 0: never */
 };
 
+/* In a wish: never, whatever models.conf says. What is served has 0 in its place. */
+#define PLACE_TTL_NEVER UINT64_MAX
+
 /* A node as placement sees it: facts and promises, nothing measured here. */
 struct place_node {
     struct id128 id;
@@ -59,6 +62,7 @@ struct place_node {
     uint32_t link_mbit;   /* 0: not measured */
     /* Nodes excluded for this instance (the same step failed there twice); the sentence says so. */
     bool excluded;
+    bool sister;                   /* another one of its name is there: tried last */
     const char *transport_problem; /* static: why its ranks are not reached as the cluster's are; NULL: they are */
 };
 

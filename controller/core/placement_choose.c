@@ -22,8 +22,10 @@ static int by_size(const void *a, const void *b)
 static int by_taste(const void *a, const void *b)
 {
     const struct fit_node *x = *(const struct fit_node *const *)a, *y = *(const struct fit_node *const *)b;
-    int c = (int)y->node->has_model - (int)x->node->has_model;
+    int c = (int)x->node->sister - (int)y->node->sister;
 
+    if (!c)
+        c = (int)y->node->has_model - (int)x->node->has_model;
     if (!c)
         c = compare_u64(x->total_offer_bytes >> 30, y->total_offer_bytes >> 30);
     return c ? c : id128_compare(&x->node->id, &y->node->id);

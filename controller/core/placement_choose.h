@@ -16,8 +16,9 @@
 /* The nodes that passed the filters, in two orders; the arrays are the owner's. */
 struct choose_pool {
     size_t n;
-    const struct fit_node **by_size;  /* largest first */
-    const struct fit_node **by_taste; /* holds the file, then smallest (least fragmentation), then id */
+    const struct fit_node **by_size; /* largest first */
+    const struct fit_node *
+        *by_taste; /* no sister there, holds the file, then smallest (least fragmentation), then id */
 };
 
 /* Sorts both arrays, which hold the same n nodes. */

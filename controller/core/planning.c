@@ -10,8 +10,10 @@
 #include "common/core/err.h"
 #include "common/core/text.h"
 #include "controller/core/feeding.h"
+#include "controller/core/instances.h"
 #include "controller/core/offers.h"
 #include "controller/core/recovery.h"
+#include "controller/core/replicas.h"
 #include "controller/core/sentence.h"
 
 enum { NEAR_MAX = 3 };
@@ -239,6 +241,43 @@ static void drop_note(struct plan *p, const char *text)
     p->n_notes = n;
 }
 
+/* Nodes of others of its name, which are taken last. */
+static bool mark_sisters(const struct cluster *c, const struct instance *i, struct place_node *nodes, size_t n_nodes)
+{
+    bool any = false;
+
+    for (size_t k = 0; k < c->instances.n; k++) {
+        const struct instance *other = CLUSTER_INSTANCE(c, k);
+        size_t m;
+
+        for (size_t n = 0; n < n_nodes && replicas_are_sisters(i, other); n++) {
+            nodes[n].sister |= run_member(&other->run, &nodes[n].id, &m);
+            any |= nodes[n].sister;
+        }
+    }
+    return any;
+}
+
+static bool is_used(const struct plan *p, const struct id128 *node)
+{
+    for (size_t r = 0; r < p->n_ranks; r++) {
+        if (id128_equal(&p->rank[r].node, node))
+            return true;
+    }
+    return false;
+}
+
+static void note_sisters(const struct place_node *nodes, size_t n_nodes, struct plan *p)
+{
+    for (size_t k = 0; k < n_nodes && p->n_notes < PLACE_NOTES_MAX; k++) {
+        if (nodes[k].sister)
+            text_format(p->note[p->n_notes++], sizeof(p->note[0]),
+                        is_used(p, &nodes[k].id) ? "%s runs another replica too: no other node will do"
+                                                 : "%s runs another replica: tried last",
+                        nodes[k].name);
+    }
+}
+
 /* Also into a plan that somebody saved while it was another one: how ranks are reached is no part of a wish. */
 static void tell_transport(const struct cluster *c, struct plan *p)
 {
@@ -252,35 +291,38 @@ static void tell_transport(const struct cluster *c, struct plan *p)
         text_format(p->note[p->n_notes++], sizeof(p->note[0]), "%s", gives_up);
 }
 
-/* who: borrowed; NULL: nobody who had a place before. */
-static int compute(const struct cluster *c, const struct place_request *req, const struct instance *who,
-                   struct plan **ret, char *why, size_t size)
+int planning_compute(const struct cluster *c, const struct planning *p, struct plan **ret, char *why, size_t size)
 {
     CLEANUP(cleanup_free) struct place_node *nodes = NULL;
-    const struct plan *pinned = who ? who->pinned : NULL;
+    const struct plan *pinned = p->who ? p->who->pinned : NULL;
     const struct model_facts *model;
     size_t n_nodes, n_out = 0;
+    bool sisters;
     int r;
 
-    r = planning_model(c, req->model, &model, why, size);
+    *ret = NULL;
+    r = planning_model(c, p->request->model, &model, why, size);
     if (r)
         return r;
-    r = offers_make(c, model, &nodes, &n_nodes);
+    r = offers_make(c, model, p->gone, &nodes, &n_nodes);
     if (r)
         return err_fold(r);
-    if (who && !pinned) /* a person chose the nodes of a pinned one */
-        n_out = exclude(who, nodes, n_nodes, true);
-    r = place(req, model, pinned, nodes, n_nodes, ret, why, size);
+    sisters = p->who && !pinned && mark_sisters(c, p->who, nodes, n_nodes);
+    if (p->who && !pinned) /* a person chose the nodes of a pinned one */
+        n_out = exclude(p->who, nodes, n_nodes, true);
+    r = place(p->request, model, pinned, nodes, n_nodes, ret, why, size);
     if (r > 0 && n_out) {
         free(*ret);
         *ret = NULL;
-        exclude(who, nodes, n_nodes, false);
-        r = place(req, model, NULL, nodes, n_nodes, ret, why, size);
+        exclude(p->who, nodes, n_nodes, false);
+        r = place(p->request, model, NULL, nodes, n_nodes, ret, why, size);
     }
     if (r >= 0 && *ret)
         note_other_files(c, model, *ret);
     if (r == 0 && n_out)
-        note_taken_all_the_same(who, *ret);
+        note_taken_all_the_same(p->who, *ret);
+    if (r == 0 && sisters)
+        note_sisters(nodes, n_nodes, *ret);
     if (r == 0) {
         tell_transport(c, *ret);
         feeding_note(c, model, *ret);
@@ -290,14 +332,20 @@ static int compute(const struct cluster *c, const struct place_request *req, con
 
 int planning_instance(const struct cluster *c, const struct instance *i, struct plan **ret, char *why, size_t size)
 {
-    *ret = NULL;
-    return compute(c, &i->request, i, ret, why, size);
+    return planning_compute(c, &(struct planning){.request = &i->request, .who = i}, ret, why, size);
 }
 
 int cluster_plan(const struct cluster *c, const struct place_request *req, uint64_t now_ms, struct plan **ret,
                  char *why, size_t why_size)
 {
+    struct place_request request;
+    int r = served_fill(served_named(c, req->model), req, &request);
+
     (void)now_ms; /* what a node's silence means has been decided by the last step */
     *ret = NULL;
-    return compute(c, req, NULL, ret, why, why_size);
+    if (r)
+        return err_fold(r);
+    r = planning_compute(c, &(struct planning){.request = &request}, ret, why, why_size);
+    request_clear(&request);
+    return r < 0 ? err_pass(r) : r;
 }

@@ -8,6 +8,16 @@
  * 0; CLUSTER_E_UNKNOWN_MODEL, CLUSTER_E_BAD_MODEL with a sentence in why. */
 int planning_model(const struct cluster *c, const char *name, const struct model_facts **ret, char *why, size_t size);
 
+struct gone;
+
+/* Who wants a place. All borrowed. */
+struct planning {
+    const struct place_request *request;
+    const struct instance *who; /* NULL: nobody who had a place before, or has sisters */
+    const struct gone *gone;    /* these, in thought; NULL: nobody */
+};
+int planning_compute(const struct cluster *c, const struct planning *p, struct plan **ret, char *why, size_t size);
+
 /* A place for i: what its pinned plan says, or anew without the nodes that have failed it twice in one way. Where nothing
  * fits without them they are taken all the same, and a note says so. ret: owned (free), NULL unless there is a plan or
  * placement made one to say why not. 0; PLACE_E_*; CLUSTER_E_* (why: the sentence); -ENOMEM. */

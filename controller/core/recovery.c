@@ -15,6 +15,7 @@
 #include "controller/core/nodes.h"
 #include "controller/core/offers.h"
 #include "controller/core/planning.h"
+#include "controller/core/replicas.h"
 #include "controller/core/sentence.h"
 #include "controller/core/tasks.h"
 
@@ -293,6 +294,8 @@ int recovery_on_no_room(struct step *s, struct instance *i, const struct cause *
     struct recovery *r = &i->recovery;
 
     recovery_rest(i);
+    i->placed = true;
+    i->want_ms = s->now_ms;
     r->look_ms = s->now_ms + RECOVERY_LOOK_MS;
     if (task_live(s->c, i->deploy_task))
         r->patience_ms = s->now_ms + RECOVERY_PATIENCE_MS;
@@ -321,7 +324,7 @@ static int lose_patience(struct step *s, struct instance *i)
 
     i->recovery.patience_ms = UINT64_MAX;
     text_format(text, sizeof(text), "it waits for room, and starts by itself when there is some: %s", i->reason);
-    return err_fold(tasks_end(s, i->deploy_task, TASK_EV_FAIL, &(struct cause){.code = "waiting", .text = text}));
+    return err_fold(replicas_task_end(s, i, TASK_EV_FAIL, &(struct cause){.code = "waiting", .text = text}));
 }
 
 uint64_t recovery_due_ms(const struct instance *i)

@@ -12,6 +12,7 @@
 #include "controller/core/nodes.h"
 #include "controller/core/offers.h"
 #include "controller/core/recovery.h"
+#include "controller/core/replicas.h"
 #include "controller/core/sentence.h"
 #include "controller/core/tasks.h"
 
@@ -33,7 +34,8 @@ int instance_on_failed(struct step *s, struct instance *i, const struct cause *c
 {
     int r;
 
-    r = tasks_end(s, i->deploy_task, TASK_EV_FAIL, cause);
+    i->failed_ms = s->now_ms;
+    r = replicas_task_end(s, i, TASK_EV_FAIL, cause);
     if (r)
         return err_fold(r);
     r = record_instance(s, i, 0, false);
@@ -44,8 +46,8 @@ int instance_on_failed(struct step *s, struct instance *i, const struct cause *c
 
 int release_cancel_deploy(struct step *s, struct instance *i)
 {
-    return err_fold(tasks_end(s, i->deploy_task, TASK_EV_CANCEL,
-                              &(struct cause){.code = "stopped", .text = "somebody stopped it"}));
+    return err_fold(
+        replicas_task_end(s, i, TASK_EV_CANCEL, &(struct cause){.code = "stopped", .text = "somebody stopped it"}));
 }
 
 int instance_on_stop(struct step *s, struct instance *i, const struct cause *cause)
@@ -74,21 +76,27 @@ static bool overwritten(const struct cluster *c, const struct instance *i)
 
 int release_wanted(struct step *s, struct instance *i, bool ok)
 {
-    const struct cause moved = {.code = RECOVERY_DRAINED, .text = "another one took its place"};
+    char text[PROTO_TEXT_MAX];
+    const struct cause moved = {.code = RECOVERY_DRAINED, .text = "another one took its place"},
+                       unloaded = {.code = "unloaded", .text = text};
     int r = step_instance(s, i);
+    bool kept = i->drain.kept && !i->stop_task;
 
     if (r)
         return err_fold(r);
-    i->drain.stop_asked = false;
+    i->drain.stop_asked = i->drain.kept = false;
     i->drain.again_ms = s->now_ms + MOVING_AGAIN_MS;
     if (!ok)
         return 0;
+    if (kept)
+        return err_fold(record_instance(s, i, 0, false));
     if (overwritten(s->c, i)) {
         r = record_instance(s, i, 0, false);
         if (r)
             return err_fold(r);
     }
-    return err_fold(instance_event(s, i, INSTANCE_EV_STOP, i->stop_task ? NULL : &moved));
+    memcpy(text, i->reason, sizeof(text));
+    return err_fold(instance_event(s, i, INSTANCE_EV_STOP, i->stop_task ? NULL : i->drain.unload ? &unloaded : &moved));
 }
 
 int release_ended(struct step *s, uint64_t task, const struct cause *cause)
@@ -241,6 +249,7 @@ int release_member(struct step *s, struct instance *i, size_t m)
         if (r)
             return err_fold(r);
         offers_lease_ended(n, i);
+        n->freed_ms = s->now_ms;
     }
     member->stop.open = false;
     member->leased = false;

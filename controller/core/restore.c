@@ -51,7 +51,10 @@ static int restore_instance(struct step *s, const struct record *rec)
     i->epoch = rec->i.epoch;
     i->state = rec->i.state;
     i->state_since_wall_ms = rec->wall_ms;
-    i->placed = rec->i.epoch > 0;
+    i->placed = rec->i.epoch > 0 || rec->i.state == INSTANCE_WAITING;
+    i->replica = rec->i.replica;
+    i->demand = rec->i.demand;
+    i->deploy_task = rec->i.deploy_task;
     i->served = rec->i.served;
     i->load_ms = rec->i.load_ms;
     i->follows = rec->i.follows;
@@ -124,18 +127,31 @@ static int never_done(struct step *s, const struct task *t)
         &(struct cause){.code = "controller_restarted", .text = "the controller was restarted before this was done"}));
 }
 
+/* By that task, or by the one that knows it: records of earlier versions do not know their task. */
+static bool is_of(const struct instance *i, const struct task *t)
+{
+    return !instance_state_ended(i->state) && (i->deploy_task == t->view.id || id128_equal(&i->id, &t->view.instance));
+}
+
 static int rejoin_deploy(struct step *s, const struct task *t)
 {
-    struct instance *i = instance_find(s->c, &t->view.instance);
-    int r;
+    bool found = false;
+    int r = 0;
 
-    if (!i || instance_state_ended(i->state))
-        return err_fold(never_done(s, t));
-    r = step_instance(s, i);
-    if (r)
-        return err_fold(r);
-    i->deploy_task = t->view.id;
-    return i->state == INSTANCE_STOPPING ? err_fold(release_cancel_deploy(s, i)) : 0;
+    for (size_t k = 0; !r && k < s->c->instances.n; k++) {
+        struct instance *i = CLUSTER_INSTANCE(s->c, k);
+
+        if (!is_of(i, t))
+            continue;
+        found = true;
+        r = step_instance(s, i);
+        if (r)
+            break;
+        i->deploy_task = t->view.id;
+        if (i->state == INSTANCE_STOPPING)
+            r = release_cancel_deploy(s, i);
+    }
+    return r || found ? err_fold(r) : err_fold(never_done(s, t));
 }
 
 /* Stopped by a task of its own, which ends with it. */

@@ -42,6 +42,11 @@ int step_late(struct step *s)
     return 0;
 }
 
+const struct served *served_named(const struct cluster *c, const char *name)
+{
+    return served_find(c->served, c->n_served, name);
+}
+
 void inventory_free(void *inventory)
 {
     struct inventory *inv = inventory;

@@ -80,6 +80,7 @@ struct node {
     struct device_facts device[PROTO_DEVICES_MAX];
     /* What leases that ended since its last report may still hold: until it reports, it offers the lower figure. */
     uint64_t owed_host_bytes, owed_device_bytes[PROTO_DEVICES_MAX];
+    uint64_t freed_ms;        /* when the last lease here ended */
     struct unit_list *units;  /* owned; NULL: none told yet */
     struct inventory *models; /* owned; NULL: none told yet */
     uint32_t n_unknown_fields;
@@ -199,11 +200,13 @@ struct recovery {
     struct attempt tried[VIEW_TRIES_MAX]; /* newest last */
 };
 
-/* How it is taken leave of: drain.h. */
+/* How it is taken leave of: drain.h, unloading.h. */
 struct leave {
     uint64_t quiet_ms, end_ms; /* draining: it ends then, without requests or with them */
     bool stop_asked;           /* its end is being written */
     uint64_t again_ms;         /* not before that is it written again */
+    bool unload;               /* nobody asks for it, or another one wants its memory: not for a drain */
+    bool kept;                 /* somebody has asked for it while its end was being written */
 };
 
 struct instance {
@@ -212,6 +215,8 @@ struct instance {
     enum instance_state state;
     uint64_t epoch;
     struct place_request request; /* arg owned */
+    uint32_t replica;             /* which of its name's, from 0 */
+    bool demand;                  /* a request began it, not a person */
     struct plan *pinned;          /* owned; NULL: places freely */
     struct plan *plan;            /* owned; of this epoch; NULL: none yet */
     struct run run;
@@ -222,13 +227,16 @@ struct instance {
     /* What its coordinator's log was said to have shown before it was decided what is to become of it. Owned; NULL: none. */
     struct agent_event_facts *early;
     bool early_listening;
-    bool placed; /* a plan of it was durable once: from then on it waits for room, and no longer fails for want of it */
-    bool served; /* it was ready once */
+    bool placed;        /* a plan of it was durable once, or it waits: it does not fail any more for want of room */
+    bool served;        /* it was ready once */
     uint64_t load_ms;   /* how long it last took from its place to `ready`; 0: never yet */
     uint64_t remove_ms; /* no longer shown from then on; UINT64_MAX: stays */
     char code[PROTO_NAME_MAX], reason[PROTO_TEXT_MAX];
     struct id128 follows;  /* it takes the place of that one when it is ready; zero: of none */
     uint64_t newest_epoch; /* a node said that it has seen this one */
+    uint64_t asked_ms;     /* the gateway's last word of it, or when it became ready */
+    uint64_t failed_ms;    /* when it was given up; 0: not by this controller */
+    uint64_t want_ms; /* waiting: whether somebody could make room is looked at then; UINT64_MAX: it does not wait */
     struct recovery recovery;
     struct leave drain;
     size_t n_debts;
@@ -266,6 +274,17 @@ struct access_refused {
 struct task {
     struct view_task view;
     uint64_t token; /* it is durable once this is committed; 0: it is */
+    /* Of several instances' deploy: those of them that did not become ready, and those of these that were stopped. */
+    uint32_t n_lost, n_stopped;
+    char lost_code[PROTO_NAME_MAX]; /* of the first one */
+};
+
+/* A section whose model the leader starts by itself: ensure.h. */
+struct boot {
+    bool done;
+    uint64_t next_ms; /* not before that is it tried again */
+    uint64_t said;    /* hash of why it was refused last; 0: it was not */
+    uint64_t n_refused;
 };
 
 /* A deploy that came while the name is just being stopped. */
@@ -332,10 +351,14 @@ struct numbers {
     uint64_t quiet_ms;      /* our own machine was suspended: until then nobody's silence means anything */
     uint64_t neighbours_ms; /* not before that is anybody told again who dials whom */
     uint64_t settle_ms;     /* nodes that have not come by then are gone; UINT64_MAX: not begun */
+    uint64_t boot_ms;       /* when what is to be started by itself is looked at; UINT64_MAX: not at all */
 };
 
 struct cluster {
-    struct cluster_config config;
+    struct cluster_config config; /* without the list that it came with */
+    size_t n_served;
+    struct served *served;  /* owned */
+    struct boot *boot;      /* owned; one for each of them */
     struct table nodes;     /* struct node, by id */
     struct table instances; /* struct instance, oldest first */
     struct table tasks;     /* struct task, by number */
@@ -396,6 +419,9 @@ void node_free(void *node);
 void inventory_free(void *inventory);
 void instance_free(void *instance);
 void held_free(void *held);
+
+/* What is served under that name, by a section; NULL: no section is so called. */
+const struct served *served_named(const struct cluster *c, const char *name);
 
 /* A copy with arguments of its own. 0, -ENOMEM. */
 int request_copy(const struct place_request *from, struct place_request *ret);

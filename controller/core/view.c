@@ -15,6 +15,7 @@
 #include "controller/core/offers.h"
 #include "controller/core/state.h"
 #include "controller/core/view_instances.h"
+#include "controller/core/view_served.h"
 
 /* ---- nodes ------------------------------------------------------------------------------------------------------ */
 
@@ -277,6 +278,8 @@ int cluster_view(const struct cluster *c, uint64_t now_ms, uint64_t wall_ms, str
         r = view_tasks(c, v);
     if (!r)
         r = view_models(c, v);
+    if (!r)
+        r = view_served(c, v);
     if (!r)
         r = view_refusals(c, v);
     if (!r)

@@ -12,6 +12,7 @@
 #include "controller/core/loading.h"
 #include "controller/core/nodes.h"
 #include "controller/core/restore.h"
+#include "controller/core/unloading.h"
 
 static bool serves(enum instance_state state)
 {
@@ -84,6 +85,13 @@ static int fill_instance(const struct cluster *c, const struct instance *i, uint
         memcpy(v->reason, i->reason, sizeof(v->reason));
     v->follows = i->follows;
     v->in_flight = i->run.traffic.in_flight;
+    v->replica = i->replica;
+    v->demand = i->demand;
+    v->leaving = unloading_leaves(i);
+    v->pinned = i->request.pinned;
+    v->ttl_ms = i->request.ttl_ms;
+    if (i->state == INSTANCE_READY && !v->in_flight)
+        v->idle_ms = sat_sub(now_ms, i->asked_ms);
     fill_recovery(i, now_ms, v);
     if (!i->plan)
         return 0;

@@ -8,33 +8,16 @@
 #include "common/core/text.h"
 #include "controller/core/effects.h"
 #include "controller/core/instances.h"
-#include "controller/core/planning.h"
 #include "controller/core/recovery.h"
-#include "controller/core/release.h"
+#include "controller/core/replicas.h"
+#include "controller/core/starts.h"
 #include "controller/core/tasks.h"
 
 /* A deploy, fresh or held. */
 struct wish {
-    uint64_t request_id;
-    const struct place_request *request;
-    const struct plan *plan; /* NULL: places freely */
-    struct id128 new_instance;
-    struct task *task; /* of a held one */
-    bool patient;      /* may be held (longer) */
+    struct start start;
+    bool patient; /* may be held (longer) */
 };
-
-static const char *wish_name(const struct place_request *r)
-{
-    return r->alias[0] ? r->alias : r->model;
-}
-
-static int answer_task(struct step *s, uint64_t request_id, const struct task *t, bool attached)
-{
-    struct cluster_answer answer = {
-        .accepted = true, .attached = attached, .task_id = t->view.id, .instance = t->view.instance};
-
-    return err_fold(fx_answer(s, t->token, request_id, &answer));
-}
 
 /* ---- deploy ----------------------------------------------------------------------------------------------------- */
 
@@ -69,13 +52,13 @@ static int attach(struct step *s, const struct wish *w, struct instance *i)
         if (r)
             return err_fold(r);
     }
-    if (w->task) {
+    if (w->start.task) {
         text_format(text, sizeof(text), "task %llu does the same", (unsigned long long)t->view.id);
-        r = task_event(s, w->task, TASK_EV_CANCEL, &(struct cause){.code = "attached", .text = text});
+        r = task_event(s, w->start.task, TASK_EV_CANCEL, &(struct cause){.code = "attached", .text = text});
         if (r)
             return err_fold(r);
     }
-    return err_fold(answer_task(s, w->request_id, t, true));
+    return err_fold(starts_answer(s, w->start.request_id, t, true));
 }
 
 /* The instance's state forbids it, and waiting has not helped. */
@@ -83,7 +66,7 @@ static int refuse_transition(struct step *s, const struct wish *w, struct instan
 {
     const struct instance_cell *cell = instance_cell(i->state, INSTANCE_EV_DEPLOY);
     struct cluster_answer answer = {.instance = i->id, .code = "invalid_transition"};
-    struct task *t = w->task;
+    struct task *t = w->start.task;
     int r = 0;
 
     text_format(answer.text, sizeof(answer.text), "instance %s is %s: %s", i->name, instance_state_name(i->state),
@@ -97,92 +80,53 @@ static int refuse_transition(struct step *s, const struct wish *w, struct instan
     if (r)
         return err_fold(r);
     answer.task_id = t->view.id;
-    return err_fold(fx_answer(s, 0, w->request_id, &answer));
+    return err_fold(fx_answer(s, 0, w->start.request_id, &answer));
 }
 
 static int refuse_wish(struct step *s, const struct wish *w, const char *code, const char *text)
 {
     int r = 0;
 
-    if (w->task)
-        r = task_event(s, w->task, TASK_EV_REFUSE, &(struct cause){.code = code, .text = text});
+    if (w->start.task)
+        r = task_event(s, w->start.task, TASK_EV_REFUSE, &(struct cause){.code = code, .text = text});
     if (r)
         return err_fold(r);
-    return err_fold(fx_refuse(s, w->request_id, code, text));
-}
-
-/* Takes the place of one that has ended; its last task still tells what became of it. */
-static int replace_ended(struct step *s, struct instance *old)
-{
-    int r;
-
-    r = instance_event(s, old, INSTANCE_EV_DEPLOY, NULL);
-    if (r)
-        return err_fold(r);
-    if (release_owed(s->c, old))
-        return 0; /* a node that is away must still be told to end it */
-    r = record_instance(s, old, 0, true);
-    if (r)
-        return err_fold(r);
-    return err_fold(instance_remove(s, old));
-}
-
-static int deploy_new(struct step *s, const struct wish *w, struct instance *old)
-{
-    struct task *t = w->task;
-    struct instance *i;
-    int r;
-
-    r = instance_add(s, &w->new_instance, wish_name(w->request), w->request, w->plan, &i);
-    if (!r && !t)
-        r = task_new(s, TASK_DEPLOY, &i->id, i->name, &t);
-    if (r)
-        return err_fold(r);
-    r = step_task(s, t);
-    if (r)
-        return err_fold(r);
-    t->view.instance = i->id;
-    i->deploy_task = t->view.id;
-    r = task_event(s, t, TASK_EV_BEGIN, NULL);
-    if (!r)
-        r = answer_task(s, w->request_id, t, false);
-    if (!r)
-        r = instance_event(s, i, INSTANCE_EV_PLACE, NULL);
-    if (!r && old && instance_find(s->c, &w->new_instance)) /* one without a place leaves the old one to be seen */
-        r = replace_ended(s, old);
-    return err_fold(r);
+    return err_fold(fx_refuse(s, w->start.request_id, code, text));
 }
 
 /* What can be said against a deploy before anything is begun. NULL: nothing; else the code, and the sentence in why. */
 static const char *objection(const struct step *s, const struct wish *w, const struct instance *named, char *why,
                              size_t size)
 {
-    const struct model_facts *model;
-    int r;
+    if (!named || instance_state_ended(named->state))
+        return starts_objection(s, &w->start, why, size);
+    if (strcmp(named->request.model, w->start.request->model) == 0)
+        return NULL; /* there already: what is asked of a new one is not asked of it */
+    text_format(why, size, "%s is the name of an instance of %s; choose another --alias", named->name,
+                named->request.model);
+    return "name_taken";
+}
 
-    if (named && !instance_state_ended(named->state) && strcmp(named->request.model, w->request->model) != 0) {
-        text_format(why, size, "%s is the name of an instance of %s; choose another --alias", named->name,
-                    named->request.model);
-        return "name_taken";
-    }
-    if (named && !instance_state_ended(named->state))
-        return NULL; /* there already: what follows would be asked of a new one */
-    if (instances_live(s->c) >= CLUSTER_INSTANCES_MAX) {
-        text_format(why, size, "there are %d instances already; stop one first", (int)CLUSTER_INSTANCES_MAX);
-        return "too_many";
-    }
-    if (id128_is_zero(&w->new_instance) || instance_find(s->c, &w->new_instance)) {
-        text_format(why, size, "the id for a new instance is taken; try again");
-        return "id_taken";
-    }
-    r = planning_model(s->c, w->request->model, &model, why, size);
-    return r ? planning_code(r) : NULL;
+/* It is there, or on its way, as it was asked for the first time; what is missing of that begins. */
+static int join(struct step *s, const struct wish *w, struct instance *i)
+{
+    struct start rest = w->start;
+    uint32_t number[SERVED_REPLICAS_MAX];
+    char why[PROTO_TEXT_MAX] = "";
+    const char *code;
+
+    if (!replicas_missing(s->c, i->name, replicas_wanted(&i->request), number))
+        return err_fold(attach(s, w, i)); /* also to a start that is just failing: its result is the caller's too */
+    rest.request = &i->request;
+    rest.plan = NULL;
+    code = starts_objection(s, &rest, why, sizeof(why));
+    return code ? err_fold(refuse_wish(s, w, code, why)) : err_fold(starts_begin(s, &rest));
 }
 
 /* One wish, decided; or, where its time may only not have come, *ret_hold. */
 static int deploy(struct step *s, const struct wish *w, bool *ret_hold)
 {
-    struct instance *i = instance_named(s->c, wish_name(w->request));
+    struct instance *i = instance_named(s->c, starts_name(w->start.request));
     char why[PROTO_TEXT_MAX] = "";
     const struct instance_cell *cell;
     const char *code;
@@ -192,10 +136,10 @@ static int deploy(struct step *s, const struct wish *w, bool *ret_hold)
     if (code)
         return err_fold(refuse_wish(s, w, code, why));
     if (!i || instance_state_ended(i->state))
-        return err_fold(deploy_new(s, w, i));
+        return err_fold(starts_begin(s, &w->start));
     cell = instance_cell(i->state, INSTANCE_EV_DEPLOY);
     if (cell->verdict == GO || task_live(s->c, i->deploy_task))
-        return err_fold(attach(s, w, i)); /* also to a start that is just failing: its result is the caller's too */
+        return err_fold(join(s, w, i));
     if (cell->hold && w->patient) {
         *ret_hold = true;
         return 0;
@@ -222,12 +166,12 @@ static int hold(struct step *s, const struct wish *w)
 
     if (!h)
         return err_raise(-ENOMEM);
-    h->request_id = w->request_id;
+    h->request_id = w->start.request_id;
     h->due_ms = s->now_ms + s->c->config.transition_grace_ms;
-    h->new_instance = w->new_instance;
-    r = request_copy(w->request, &h->request);
-    if (!r && w->plan) {
-        h->plan = plan_copy(w->plan);
+    h->new_instance = w->start.id;
+    r = request_copy(w->start.request, &h->request);
+    if (!r && w->start.plan) {
+        h->plan = plan_copy(w->start.plan);
         r = h->plan ? 0 : err_raise(-ENOMEM);
     }
     if (r) {
@@ -236,47 +180,59 @@ static int hold(struct step *s, const struct wish *w)
     }
     r = journal_add(&s->journal, &s->c->held, s->c->held.n, h, held_free);
     if (!r)
-        r = task_new(s, TASK_DEPLOY, &w->new_instance, wish_name(w->request), &t);
+        r = task_new(s, TASK_DEPLOY, &w->start.id, starts_name(w->start.request), &t);
     if (r)
         return err_fold(r);
     h->task = t->view.id;
     return 0;
 }
 
-int wish_deploy(struct step *s, const struct cluster_ev *ev)
+static int wish(struct step *s, const struct wish *w)
 {
-    struct wish w = {.request_id = ev->request_id,
-                     .request = ev->request,
-                     .plan = ev->plan,
-                     .new_instance = ev->new_instance,
-                     .patient = s->c->held.n < CLUSTER_HELD_MAX};
+    const struct place_request *request = w->start.request;
     char text[PROTO_TEXT_MAX];
     bool wait;
     int r;
 
-    for (size_t a = 0; a < w.request->n_args; a++) {
-        const char *owned = place_owned_flag(w.request->arg[a]);
+    for (size_t a = 0; a < request->n_args; a++) {
+        const char *owned = place_owned_flag(request->arg[a]);
 
         if (!owned)
             continue;
         text_format(text, sizeof(text), "%s is set by Caravan itself; leave it out of the arguments", owned);
-        return err_fold(refuse_wish(s, &w, "owned_flag", text));
+        return err_fold(refuse_wish(s, w, "owned_flag", text));
     }
-    if (!w.request->model[0])
-        return err_fold(refuse_wish(s, &w, "unknown_model", "no model is named"));
-    r = deploy(s, &w, &wait);
+    if (!request->model[0])
+        return err_fold(refuse_wish(s, w, "unknown_model", "no model is named"));
+    r = deploy(s, w, &wait);
     if (!r && wait)
-        r = hold(s, &w);
+        r = hold(s, w);
+    return err_fold(r);
+}
+
+int wish_deploy(struct step *s, const struct cluster_ev *ev)
+{
+    struct place_request request;
+    struct wish w = {
+        .start = {.request_id = ev->request_id, .request = &request, .plan = ev->plan, .id = ev->new_instance},
+        .patient = s->c->held.n < CLUSTER_HELD_MAX};
+    /* a plan says itself what is left unsaid */
+    int r = served_fill(ev->plan ? NULL : served_named(s->c, ev->request->model), ev->request, &request);
+
+    if (r)
+        return err_fold(r);
+    r = wish(s, &w);
+    request_clear(&request);
     return err_fold(r);
 }
 
 static int retry(struct step *s, struct held *h)
 {
-    struct wish w = {.request_id = h->request_id,
-                     .request = &h->request,
-                     .plan = h->plan,
-                     .new_instance = h->new_instance,
-                     .task = task_find(s->c, h->task),
+    struct wish w = {.start = {.request_id = h->request_id,
+                               .request = &h->request,
+                               .plan = h->plan,
+                               .id = h->new_instance,
+                               .task = task_find(s->c, h->task)},
                      .patient = s->now_ms < h->due_ms};
     bool wait = false;
     int r;
@@ -350,14 +306,17 @@ static int stop_one(struct step *s, struct instance *i, uint64_t task)
     return r ? err_fold(r) : err_fold(step_then(s, INTENT_STOP, i, task));
 }
 
-/* It bears the name too, and no other stop is ending it already: that one's task would never end without it. */
+/* It bears the name too, and no other stop is ending it already: that one's task would never end without it. One that has
+ * failed goes too where it is one of several: nobody would name it again. */
 static bool goes_with(const struct cluster *c, const struct instance *other, const struct instance *i)
 {
-    return other != i && !instance_state_ended(other->state) && !strcmp(other->name, i->name) &&
-           !task_live(c, other->stop_task);
+    bool there = !instance_state_ended(other->state) ||
+                 (other->state == INSTANCE_FAILED && replicas_wanted(&other->request) > 1);
+
+    return other != i && there && !strcmp(other->name, i->name) && !task_live(c, other->stop_task);
 }
 
-/* With one that moves goes the one that is to take its place, unless it was named by its own id. */
+/* With it go its sisters, and with one that moves the one that is to take its place, unless it was named by its own id. */
 static int stop_new(struct step *s, const struct cluster_ev *ev, struct instance *i)
 {
     bool by_id = !strcmp(ev->target, ID128(&i->id));
@@ -368,7 +327,7 @@ static int stop_new(struct step *s, const struct cluster_ev *ev, struct instance
     if (!r)
         r = task_event(s, t, TASK_EV_BEGIN, NULL);
     if (!r)
-        r = answer_task(s, ev->request_id, t, false);
+        r = starts_answer(s, ev->request_id, t, false);
     if (!r)
         r = stop_one(s, i, t->view.id);
     for (size_t k = 0; !r && !by_id && k < s->c->instances.n; k++) {
@@ -390,6 +349,6 @@ int wish_stop(struct step *s, const struct cluster_ev *ev)
         return err_fold(fx_refuse(s, ev->request_id, "not_found", why));
     t = task_live(s->c, i->stop_task);
     if (t)
-        return err_fold(answer_task(s, ev->request_id, t, true));
+        return err_fold(starts_answer(s, ev->request_id, t, true));
     return err_fold(stop_new(s, ev, i));
 }

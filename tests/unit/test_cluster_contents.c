@@ -190,7 +190,7 @@ static struct place_node offer_of(size_t at)
     struct place_node *nodes = NULL, offer;
     size_t n = 0;
 
-    assert_int_equal(offers_make(w.c, &m, &nodes, &n), 0);
+    assert_int_equal(offers_make(w.c, &m, NULL, &nodes, &n), 0);
     assert_true(at < n);
     offer = nodes[at];
     free(nodes);

@@ -6,7 +6,7 @@
  * linked into the controller. */
 #include "controller/core/state.h"
 #include "tests/unit/access_harness.h"
-#include "tests/unit/cluster_harness.h"
+#include "tests/unit/serving_harness.h"
 
 void *__interceptor_malloc(size_t n) __attribute__((weak));
 void *__interceptor_calloc(size_t n, size_t size) __attribute__((weak));
@@ -86,6 +86,7 @@ static void take_picture(struct picture *p, const struct message *m)
     picture_table(p, &c->api_keys, sizeof(struct access_api_key));
     picture_add(p, c->join_refused, sizeof(c->join_refused));
     picture_add(p, &c->numbers, sizeof(c->numbers));
+    picture_add(p, c->boot, c->n_served * sizeof(*c->boot));
     picture_add(p, &c->brake, sizeof(c->brake));
     picture_add(p, c->node_refused, sizeof(c->node_refused));
     picture_add(p, c->instance_refused, sizeof(c->instance_refused));
@@ -416,6 +417,44 @@ static void test_a_controller_that_begins(void **state)
     assert_true(n_failed > 100);
 }
 
+static void test_what_is_asked_for_comes_and_goes(void **state)
+{
+    struct served sections[] = {section_of("early", "m", SERVED_BOOT), section_of("a", "a", SERVED_DEMAND),
+                                section_of("pair", "b", SERVED_DEMAND)};
+    struct id128 id;
+
+    world_teardown(state);
+    sections[0].request.pinned = true;
+    sections[1].request.ttl_ms = 20000;
+    sections[2].request.replicas = 2;
+    serve_open(sections, 3, SERVED_DEMAND, 0);
+    w.step = failing_step;
+    serve_join(1);
+    serve_join(2);
+    commit();
+    bring_up(live("early", 0)->id);
+    settle(2);
+    ensure(7, "a");
+    ensure(8, "nothing");
+    commit();
+    id = live("a", 0)->id;
+    bring_up(id);
+    ensure(9, "pair"); /* one of them waits, and "a" leaves for it */
+    commit();
+    serve_pass(500, 2);
+    ensure(10, "a"); /* or not */
+    commit();
+    serve_pass(22000, 2);
+    commit();
+    bring_down(id);
+    serve_pass(1000, 2);
+    commit();
+    assert_int_equal(n_live("pair"), 2);
+    stop(11, "pair");
+    commit();
+    assert_true(n_failed > 100);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -429,6 +468,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_what_is_tried_again, setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_nodes_that_are_drained, setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_a_controller_that_begins, setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_what_is_asked_for_comes_and_goes, setup, world_teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -69,7 +69,8 @@ static void test_nothing_else_leads_to_ready(void **state)
             if (cell->verdict != GO || cell->to != INSTANCE_READY || st == INSTANCE_READY)
                 continue;
             assert_true((st == INSTANCE_LOADING && ev == INSTANCE_EV_PROVEN) ||
-                        (st == INSTANCE_RECOVERING && ev == INSTANCE_EV_ADOPTED));
+                        (st == INSTANCE_RECOVERING && ev == INSTANCE_EV_ADOPTED) ||
+                        (st == INSTANCE_DRAINING && ev == INSTANCE_EV_KEEP)); /* it was, and has not stopped serving */
         }
     }
 }

@@ -10,7 +10,6 @@
 #include <cmocka.h>
 
 #include "controller/models_conf.h"
-#include "controller/plan_json.h"
 
 static int parse(const char *text, struct models_conf **ret, char *why, size_t why_size)
 {
@@ -22,6 +21,7 @@ static void test_reads(void **state)
     static const char text[] = "# what is served\n\n[qwen]\r\n"
                                "file = /models/qwen2-7b-q4_k_m-00001-of-00003.gguf\n"
                                "nodes=2\npolicy = spread\ncontext = 8192\nslots = 4\nkv_type = q8_0\n"
+                               "ttl = 10m\nreplicas = 3\n"
                                "args = --temp 0.7  --chat-template \"a b\" \"\"\nstart = boot\npinned = yes\n"
                                "; another\n[ tiny ]\nalias = t";
     struct models_conf *c = NULL;
@@ -43,11 +43,17 @@ static void test_reads(void **state)
     assert_int_equal(req->n_args, 5);
     assert_string_equal(req->arg[3], "a b");
     assert_string_equal(req->arg[4], "");
-    assert_int_equal(c->entry[0].start, MODELS_START_BOOT);
-    assert_true(c->entry[0].pinned);
+    assert_string_equal(c->entry[0].name, "qwen");
+    assert_int_equal(c->entry[0].start, SERVED_BOOT);
+    assert_true(req->pinned);
+    assert_int_equal(req->ttl_ms, 600000);
+    assert_int_equal(req->replicas, 3);
     assert_string_equal(c->entry[1].request.model, "tiny");
     assert_string_equal(c->entry[1].request.alias, "t");
-    assert_int_equal(c->entry[1].start, MODELS_START_MANUAL);
+    assert_string_equal(c->entry[1].section, "tiny");
+    assert_string_equal(c->entry[1].name, "t");
+    assert_int_equal(c->entry[1].start, SERVED_DEMAND); /* unless it says otherwise */
+    assert_int_equal(c->entry[1].request.ttl_ms, 0);
     models_conf_destroy(&c);
 }
 
@@ -64,10 +70,15 @@ static void test_mistakes(void **state)
         {"[m]\nnodes =\n", "models.conf:2: nodes must be"},
         {"[m]\n\n\npolicy = fast\n", "models.conf:4: policy must be fit or spread"},
         {"[m]\nkv_type = f17\n", "models.conf:2: kv_type \"f17\""},
-        {"[m]\nstart = soon\n", "models.conf:2: start must be boot or manual"},
-        {"[m]\nstart = demand\n", "models.conf:2: start = demand acts from the gateway on"},
-        {"[m]\nttl = 5m\n", "models.conf:2: ttl acts from the gateway on"},
-        {"[m]\nreplicas = 2\n", "models.conf:2: replicas acts from the gateway on"},
+        {"[m]\nstart = soon\n", "models.conf:2: start must be boot, demand or manual"},
+        {"[m]\nttl = long\n", "models.conf:2: ttl must be off or a time"},
+        {"[m]\nttl = 0\n", "models.conf:2: ttl must be off or a time"},
+        {"[m]\nttl = 999ms\n", "models.conf:2: ttl must be off or a time"},
+        {"[m]\nttl = 8761h\n", "models.conf:2: ttl must be off or a time"},
+        {"[m]\nreplicas = 0\n", "models.conf:2: replicas must be a whole number from 1 to 16"},
+        {"[m]\nreplicas = 17\n", "models.conf:2: replicas must be"},
+        {"[m]\nalias = x\n[n]\nalias = x\n", "models.conf: [m] and [n] are both called x"},
+        {"[m]\n[n]\nalias = m\n", "models.conf: [m] and [n] are both called m"},
         {"[m]\nargs = --temp 0 --rpc 1.2.3.4:5\n", "models.conf:2: --rpc is set by Caravan"},
         {"[m]\nargs = \"open\n", "models.conf:2: args has a quote"},
         {"[m]\n[m]\n", "models.conf:2: there is a section [m] already"},
@@ -98,7 +109,7 @@ static void test_bounds(void **state)
     char *text = malloc(64 * 1024), *p = text, why[512];
 
     (void)state;
-    for (int i = 0; i <= MODELS_CONF_MAX; i++)
+    for (int i = 0; i <= SERVED_MAX; i++)
         p += sprintf(p, "[m%d]\n", i);
     assert_int_equal(parse(text, &c, why, sizeof(why)), MODELS_CONF_E_INVALID);
     assert_non_null(strstr(why, ":257: more than 256"));
@@ -124,26 +135,29 @@ static void test_missing_file(void **state)
     assert_non_null(strstr(why, "/nonexistent/models.conf: "));
 }
 
-static void test_applies_what_is_unsaid(void **state)
+static void test_how_it_starts_and_how_long_it_stays(void **state)
 {
-    struct place_request req = {.model = "qwen", .slots = 2}, other = {.model = "tiny", .nodes = 3};
-    struct models_conf *c = NULL;
+    static const struct {
+        const char *text;
+        enum served_start start;
+        uint64_t ttl_ms;
+    } cases[] = {
+        {"[m]\n", SERVED_DEMAND, 0},
+        {"[m]\nstart = manual\nttl = off\n", SERVED_MANUAL, 0},
+        {"[m]\nstart = demand\nttl = 1s\n", SERVED_DEMAND, 1000},
+        {"[m]\nstart = boot\nttl = 8760h\n", SERVED_BOOT, UINT64_C(31536000000)},
+    };
     char why[512];
 
     (void)state;
-    assert_int_equal(parse("[qwen]\nfile = q.gguf\nnodes = 2\nslots = 4\nargs = -x\n", &c, why, sizeof(why)), 0);
-    assert_int_equal(models_conf_apply(c, &req), 0);
-    assert_int_equal(models_conf_apply(c, &other), 0);
-    models_conf_destroy(&c);
-    assert_string_equal(req.model, "q");
-    assert_string_equal(req.alias, "qwen");
-    assert_int_equal(req.nodes, 2);
-    assert_int_equal(req.slots, 2);
-    assert_int_equal(req.n_args, 1);
-    assert_string_equal(req.arg[0], "-x");
-    assert_string_equal(other.model, "tiny");
-    assert_int_equal(other.n_args, 0);
-    place_request_clear(&req);
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct models_conf *c = NULL;
+
+        assert_int_equal(parse(cases[i].text, &c, why, sizeof(why)), 0);
+        assert_int_equal(c->entry[0].start, cases[i].start);
+        assert_int_equal(c->entry[0].request.ttl_ms, cases[i].ttl_ms);
+        models_conf_destroy(&c);
+    }
 }
 
 int main(void)
@@ -153,7 +167,7 @@ int main(void)
         cmocka_unit_test(test_mistakes),
         cmocka_unit_test(test_bounds),
         cmocka_unit_test(test_missing_file),
-        cmocka_unit_test(test_applies_what_is_unsaid),
+        cmocka_unit_test(test_how_it_starts_and_how_long_it_stays),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

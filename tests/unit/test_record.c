@@ -34,6 +34,12 @@ static void test_instance(void **state)
     r.i.load_ms = 61234;
     r.i.served = true;
     r.i.follows = lab_id(4);
+    r.i.replica = 2;
+    r.i.demand = true;
+    r.i.deploy_task = 31;
+    r.i.request.replicas = 3;
+    r.i.request.pinned = true;
+    r.i.request.ttl_ms = 600000;
     r.i.n_debts = 2;
     r.i.debt[0] = (struct debt){.node = lab_id(7), .epoch = 3};
     r.i.debt[1] = (struct debt){.node = lab_id(8), .epoch = 1, .tunnel = true};
@@ -60,6 +66,12 @@ static void test_instance(void **state)
     assert_int_equal(back.i.load_ms, 61234);
     assert_true(back.i.served);
     assert_true(id128_equal(&back.i.follows, &r.i.follows));
+    assert_int_equal(back.i.replica, 2);
+    assert_true(back.i.demand);
+    assert_int_equal(back.i.deploy_task, 31);
+    assert_int_equal(back.i.request.replicas, 3);
+    assert_true(back.i.request.pinned);
+    assert_int_equal(back.i.request.ttl_ms, 600000);
     assert_int_equal(back.i.n_debts, 2);
     assert_memory_equal(back.i.debt, r.i.debt, sizeof(r.i.debt));
     assert_int_equal(back.i.n_tried, 2);
@@ -85,6 +97,12 @@ static void test_an_instance_of_an_earlier_version(void **state)
     assert_false(back.i.served);
     assert_true(id128_is_zero(&back.i.follows));
     assert_int_equal(back.i.n_tried, 0);
+    assert_int_equal(back.i.replica, 0);
+    assert_false(back.i.demand);
+    assert_int_equal(back.i.deploy_task, 0);
+    assert_int_equal(back.i.request.replicas, 0);
+    assert_int_equal(back.i.request.ttl_ms, 0);
+    assert_false(back.i.request.pinned);
     assert_null(back.i.plan);
     assert_null(back.i.pinned);
     record_clear(&back);

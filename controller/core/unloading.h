@@ -1,0 +1,39 @@
+/* Who leaves without anybody having said so: an instance that nobody asks for, or whose memory another one needs.
+ *
+ *   ttl: no request for that long since its last one, or since it became ready
+ *   want of memory: an instance waits because nothing fits; then the one that was asked for the longest time ago leaves, of
+ *       those that a request began or that have a ttl, and without which it would not fit; one at a time, and none at all
+ *       where it would not fit even if all of them left. What a person has deployed without a ttl stays
+ *
+ * A pinned one never leaves so. Whoever leaves is shown as leaving first, and gets no new request. A request that was on its
+ * way then, or one that comes, keeps it: nothing in flight is cut. */
+#ifndef CARAVAN_CONTROLLER_CORE_UNLOADING_H
+#define CARAVAN_CONTROLLER_CORE_UNLOADING_H
+
+#include "controller/core/state.h"
+
+enum {
+    UNLOADING_QUIET_MS = 500, /* from its being shown until its end: the gateway tells of a first request in 100 ms */
+    UNLOADING_LOOK_MS = 1000  /* waiting: between two looks at who could leave */
+};
+
+/* All that take a step return 0 or -ENOMEM. */
+
+/* Whether that would fit if all who may leave were gone. who: NULL: a new one. */
+int unloading_may_help(struct step *s, const struct place_request *request, const struct instance *who, bool *ret);
+
+/* The gateway has told of it, and had told so before. The caller has said step_instance. */
+int unloading_traffic(struct step *s, struct instance *i, const struct cluster_traffic *before);
+/* Somebody asks for it: it does not leave. */
+int unloading_keep(struct step *s, struct instance *i);
+bool unloading_leaves(const struct instance *i);
+
+/* Actions of instance_machine's table. */
+int instance_on_unload(struct step *s, struct instance *i, const struct cause *cause);
+int instance_on_keep(struct step *s, struct instance *i, const struct cause *cause);
+
+/* At the end of each step, and when unloading_due_ms has come. */
+int unloading_advance(struct step *s);
+uint64_t unloading_due_ms(const struct cluster *c);
+
+#endif
