@@ -127,6 +127,19 @@ static int put_recovery(json_t *o, const struct view_instance *in)
     return bad;
 }
 
+/* How long it stays. */
+static int put_stay(json_t *o, const struct view_instance *in)
+{
+    int bad = json_put_uint(o, "replica", in->replica);
+
+    bad |= json_put_bool(o, "demand", in->demand);
+    bad |= json_put_bool(o, "pinned", in->pinned);
+    bad |= json_put_uint_or_null(o, "ttl_ms", in->ttl_ms);
+    bad |= json_put_uint(o, "idle_ms", in->idle_ms);
+    bad |= json_put_bool(o, "leaving", in->leaving);
+    return bad;
+}
+
 json_t *api_json_instance(const struct view *v, const struct view_instance *in, bool with_plan)
 {
     json_t *o = json_object();
@@ -146,6 +159,7 @@ json_t *api_json_instance(const struct view *v, const struct view_instance *in, 
     bad |= json_put_uint_or_null(o, "ready_wall_ms", in->ready_wall_ms);
     bad |= json_put_text_or_null(o, "reason", in->reason);
     bad |= put_recovery(o, in);
+    bad |= put_stay(o, in);
     return whole(o, bad);
 }
 

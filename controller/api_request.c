@@ -50,21 +50,13 @@ static bool judge_alias(struct http_exchange *x, const char *alias)
 
 bool api_read_deploy(struct http_exchange *x, const json_t *body, struct front_order *o)
 {
-    static const char *const others[] = {"args", "plan", "replicas", "ttl", NULL};
-    static const char *const later[] = {"replicas", "ttl"};
-    const json_t *plan = json_object_get(body, "plan");
+    static const char *const others[] = {"args", "plan", NULL};
+    const json_t *plan = json_object_get(body, "plan"), *ttl = json_object_get(body, "ttl_ms");
     char why[PROTO_TEXT_MAX];
-    int r;
+    int r = place_request_read(body, others, &o->request, why, sizeof(why));
 
-    for (size_t i = 0; i < sizeof(later) / sizeof(later[0]); i++) {
-        const json_t *v = json_object_get(body, later[i]);
-
-        if (v && !json_is_null(v)) {
-            http_reply_error(x, 501, "not_yet", "\"%s\" acts from the gateway on: leave it out until then", later[i]);
-            return false;
-        }
-    }
-    r = place_request_read(body, others, &o->request, why, sizeof(why));
+    if (!r && json_is_integer(ttl) && !json_integer_value(ttl))
+        o->request.ttl_ms = PLACE_TTL_NEVER; /* said, unlike where it is left out */
     if (!r && plan && !json_is_null(plan))
         r = plan_json_read(plan, &o->plan, why, sizeof(why));
     if (r < 0)

@@ -13,7 +13,7 @@
 
 /* ---- deploy ------------------------------------------------------------------------------------------------------- */
 
-enum { DEPLOY_ALIAS = REQUEST_OPTION_OWN, DEPLOY_REPLICAS, DEPLOY_TTL, DEPLOY_PLAN, DEPLOY_NO_WAIT };
+enum { DEPLOY_ALIAS = REQUEST_OPTION_OWN, DEPLOY_REPLICAS, DEPLOY_TTL, DEPLOY_PINNED, DEPLOY_PLAN, DEPLOY_NO_WAIT };
 
 static enum cli_exit read_plan(const char *path, json_t **ret)
 {
@@ -62,7 +62,9 @@ static enum cli_exit deploy_body(const struct cli *c, json_t *body)
         bad |=
             json_object_set_new(body, "replicas", json_integer((json_int_t)options_uint(c->options, DEPLOY_REPLICAS)));
     if (options_is_set(c->options, DEPLOY_TTL))
-        bad |= json_object_set_new(body, "ttl", json_integer((json_int_t)options_uint(c->options, DEPLOY_TTL)));
+        bad |= json_object_set_new(body, "ttl_ms", json_integer((json_int_t)options_uint(c->options, DEPLOY_TTL)));
+    if (options_bool(c->options, DEPLOY_PINNED))
+        bad |= json_object_set_new(body, "pinned", json_true());
     if (c->n_rest)
         bad |= json_object_set_new(body, "args", args_array(c));
     return bad ? cli_complain(CLI_USAGE, "an argument is not UTF-8") : CLI_DONE;
@@ -101,14 +103,17 @@ static const struct option_def deploy_options[] = {
      .max = 16,
      .arg = "N",
      .argv_only = true,
-     .help = "So many instances of it. (Refused: not in this version.)"},
+     .help = "So many instances of it, on nodes of their own where there are enough."},
     {.name = "ttl",
      .type = OPTION_DURATION_MS,
-     .min = 1000,
      .max = UINT64_C(31536000000),
      .arg = "TIME",
      .argv_only = true,
-     .help = "Stop it when nobody asked for so long. (Refused: not in this version.)"},
+     .help = "Unload it when nobody has asked for so long, or another model needs its memory; 0: never."},
+    {.name = "pinned",
+     .type = OPTION_FLAG,
+     .argv_only = true,
+     .help = "Never unload it, whatever else needs its memory."},
     {.name = "plan",
      .type = OPTION_STRING,
      .arg = "FILE",

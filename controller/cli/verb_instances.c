@@ -12,7 +12,28 @@
 
 /* ---- instances ---------------------------------------------------------------------------------------------------- */
 
-static void instance_row(struct table *t, const json_t *in)
+/* What is only shown where it tells something. */
+struct shown {
+    bool replicas; /* one name has several */
+    bool idle;     /* one may leave by itself, or is kept from it */
+};
+
+/* "4.0 s of 10 min": not asked for so long, of the time after which it is unloaded. */
+static void idle_cell(struct table *t, const json_t *in)
+{
+    uint64_t idle_ms = json_uint_of(in, "idle_ms", 0), ttl_ms = json_uint_of(in, "ttl_ms", 0);
+
+    if (json_is_true(json_object_get(in, "pinned")))
+        table_cell(t, TERM_PLAIN, "pinned");
+    else if (!idle_ms)
+        table_cell(t, TERM_PLAIN, "-");
+    else if (ttl_ms)
+        table_cell(t, TERM_PLAIN, "%s of %s", SCREEN_DURATION(idle_ms), SCREEN_DURATION(ttl_ms));
+    else
+        table_cell(t, TERM_PLAIN, "%s", SCREEN_DURATION(idle_ms));
+}
+
+static void instance_row(struct table *t, const struct shown *shown, const json_t *in)
 {
     CLEANUP(json_release) json_t *nodes = json_array();
     const char *state = json_text_of(in, "state", "?");
@@ -25,12 +46,18 @@ static void instance_row(struct table *t, const json_t *in)
         json_array_append(nodes, json_object_get(rank, "node_name"));
     }
     table_cell(t, TERM_PLAIN, "%s", json_text_of(in, "name", "?"));
+    if (shown->replicas)
+        table_cell(t, TERM_PLAIN, "%" PRIu64, json_uint_of(in, "replica", 0));
     table_cell(t, TERM_PLAIN, "%s", json_text_of(in, "model", "?"));
+    if (json_is_true(json_object_get(in, "leaving")))
+        state = "leaving";
     if (strcmp(state, "loading") == 0)
         table_cell(t, TERM_PLAIN, "loading %" PRIu64 " %%", permille / 10);
     else
         table_cell(t, term_state_colour(state), "%s", state);
     table_cell(t, TERM_PLAIN, "%s", SHOW_AGE(json_uint_of(in, "state_since_wall_ms", 0)));
+    if (shown->idle)
+        idle_cell(t, in);
     table_cell(t, TERM_PLAIN, "%" PRIu64, json_uint_of(in, "epoch", 0));
     table_cell(t, TERM_PLAIN, "%s", SHOW_NAMES(nodes));
     table_cell(t, TERM_PLAIN, "%s", json_text_of(in, "coordinator", "-"));
@@ -59,7 +86,8 @@ static void print_how_it_goes(const json_t *in)
     if (*follows && !is(in, "ready"))
         snprintf(text + n, sizeof(text) - n, ", takes the place of %.8s", follows);
     if (*text || *reason)
-        show_line("%s: %s%s%s%s", json_text_of(in, "name", "?"), json_text_of(in, "state", "?"), text,
+        show_line("%s: %s%s%s%s", json_text_of(in, "name", "?"),
+                  json_is_true(json_object_get(in, "leaving")) ? "leaving" : json_text_of(in, "state", "?"), text,
                   *reason ? ": " : "", reason);
 }
 
@@ -78,26 +106,55 @@ static void print_tries(const json_t *in)
     }
 }
 
-static void print_instances(const json_t *answer)
+static struct shown what_tells(const json_t *instances)
 {
-    static const struct table_column columns[] = {
-        {"NAME", TABLE_SHRINKS},
-        {"MODEL", TABLE_SHRINKS},
-        {"STATE", 0},
-        {"SINCE", TABLE_RIGHT},
-        {"EPOCH", TABLE_RIGHT | TABLE_OPTIONAL},
-        {"RANKS 0, 1, ...", TABLE_SHRINKS},
-        {"COORDINATOR", TABLE_SHRINKS | TABLE_OPTIONAL},
-        {0},
-    };
-    CLEANUP(table_destroy) struct table *t = table_new(columns);
-    const json_t *instances = json_object_get(answer, "instances");
+    struct shown shown = {.replicas = false};
     size_t i;
     json_t *in;
 
     json_array_foreach(instances, i, in)
     {
-        instance_row(t, in);
+        shown.replicas |= json_uint_of(in, "replica", 0) > 0;
+        shown.idle |= json_uint_of(in, "ttl_ms", 0) || json_is_true(json_object_get(in, "pinned")) ||
+                      json_is_true(json_object_get(in, "demand"));
+    }
+    return shown;
+}
+
+enum { INSTANCE_COLUMNS = 10 };
+
+static void list_columns(const struct shown *shown, struct table_column ret[INSTANCE_COLUMNS])
+{
+    size_t n = 0;
+
+    ret[n++] = (struct table_column){"NAME", TABLE_SHRINKS};
+    if (shown->replicas)
+        ret[n++] = (struct table_column){"REPLICA", TABLE_RIGHT};
+    ret[n++] = (struct table_column){"MODEL", TABLE_SHRINKS};
+    ret[n++] = (struct table_column){"STATE", 0};
+    ret[n++] = (struct table_column){"SINCE", TABLE_RIGHT};
+    if (shown->idle)
+        ret[n++] = (struct table_column){"IDLE", TABLE_RIGHT};
+    ret[n++] = (struct table_column){"EPOCH", TABLE_RIGHT | TABLE_OPTIONAL};
+    ret[n++] = (struct table_column){"RANKS 0, 1, ...", TABLE_SHRINKS};
+    ret[n++] = (struct table_column){"COORDINATOR", TABLE_SHRINKS | TABLE_OPTIONAL};
+    ret[n] = (struct table_column){0};
+}
+
+static void print_instances(const json_t *answer)
+{
+    const json_t *instances = json_object_get(answer, "instances");
+    const struct shown shown = what_tells(instances);
+    struct table_column columns[INSTANCE_COLUMNS];
+    CLEANUP(table_destroy) struct table *t = NULL;
+    size_t i;
+    json_t *in;
+
+    list_columns(&shown, columns);
+    t = table_new(columns);
+    json_array_foreach(instances, i, in)
+    {
+        instance_row(t, &shown, in);
     }
     if (i)
         table_print(t, stdout, term_width());

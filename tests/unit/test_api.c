@@ -215,6 +215,12 @@ static void test_models_instances_tasks(void **state)
                                            "missing_bytes",
                                            "tried",
                                            "follows",
+                                           "replica",
+                                           "demand",
+                                           "pinned",
+                                           "ttl_ms",
+                                           "idle_ms",
+                                           "leaving",
                                            NULL};
     static const char *const rank[] = {"rank",          "node_name", "endpoint", "loaded_bytes",
                                        "planned_bytes", "proven",    "slow",     "stopped",
@@ -236,6 +242,10 @@ static void test_models_instances_tasks(void **state)
     v->instance[0].again_in_ms = 4000;
     v->instance[0].missing_bytes = 1 << 20;
     v->instance[0].follows = lab_id(0xbb);
+    v->instance[0].replica = 2;
+    v->instance[0].demand = v->instance[0].leaving = true;
+    v->instance[0].ttl_ms = 600000;
+    v->instance[0].idle_ms = 4000;
     v->instance[0].rank[0].slow = true;
     v->instance[0].rank[0].frozen_ms = 2000;
     v->instance[0].rank[1].has_flow = true;
@@ -282,6 +292,12 @@ static void test_models_instances_tasks(void **state)
     assert_int_equal(json_integer_value(json_object_get(in, "again_in_ms")), 4000);
     assert_int_equal(json_integer_value(json_object_get(in, "missing_bytes")), 1 << 20);
     assert_string_equal(text_at(in, "follows"), "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb");
+    assert_int_equal(json_integer_value(json_object_get(in, "replica")), 2);
+    assert_true(json_is_true(json_object_get(in, "demand")));
+    assert_true(json_is_true(json_object_get(in, "leaving")));
+    assert_true(json_is_false(json_object_get(in, "pinned")));
+    assert_int_equal(json_integer_value(json_object_get(in, "ttl_ms")), 600000);
+    assert_int_equal(json_integer_value(json_object_get(in, "idle_ms")), 4000);
     assert_keys(first(in, "tried"), try);
     assert_string_equal(text_at(first(in, "tried"), "code"), "rank_lost");
     assert_string_equal(text_at(first(in, "tried"), "node_name"), "n2");
@@ -736,8 +752,10 @@ static void test_what_is_refused_at_the_door(void **state)
         {"POST", "/api/instances", "{\"model\":\"tiny\",\"node\":1}", 400, "bad_request",
          "\"node\" is not a known key"},
         {"POST", "/api/instances", "{\"model\":\"tiny\",\"nodes\":99}", 400, "bad_request", "0 to 16"},
-        {"POST", "/api/instances", "{\"model\":\"tiny\",\"replicas\":2}", 501, "not_yet", "acts from the gateway on"},
-        {"POST", "/api/instances", "{\"model\":\"tiny\",\"ttl\":60}", 501, "not_yet", "ttl"},
+        {"POST", "/api/instances", "{\"model\":\"tiny\",\"replicas\":17}", 400, "bad_request", "0 to 16"},
+        {"POST", "/api/instances", "{\"model\":\"tiny\",\"ttl_ms\":-1}", 400, "bad_request", "ttl_ms"},
+        {"POST", "/api/instances", "{\"model\":\"tiny\",\"ttl\":60}", 400, "bad_request", "\"ttl\" is not a known key"},
+        {"POST", "/api/instances", "{\"model\":\"tiny\",\"pinned\":1}", 400, "bad_request", "pinned"},
         {"POST", "/api/instances", "{\"model\":\"tiny\",\"args\":[\"--rpc\"]}", 409, "owned_flag", "--rpc"},
         {"POST", "/api/instances", "{\"model\":\"tiny\",\"plan\":{\"format\":1}}", 400, "bad_request", "\"model\" is"},
         {"POST", "/api/instances", "{\"model\":\"tiny\",\"alias\":\"a\\nb\"}", 400, "bad_request",

@@ -455,6 +455,32 @@ static void test_deploy(void **state)
     evhttp_free(s.http);
 }
 
+static void test_deploy_says_how_long_it_stays(void **state)
+{
+    static const struct route routes[] = {{"POST", "/api/instances", 202, ACCEPTED, NULL, 0, 0}, {0}};
+    static const struct {
+        const char *word[8], *asked;
+    } cases[] = {
+        {{"--replicas", "3"}, "{\"model\":\"qwen\",\"replicas\":3}"},
+        {{"--ttl", "10m", "--pinned"}, "{\"model\":\"qwen\",\"ttl_ms\":600000,\"pinned\":true}"},
+        {{"--ttl", "0"}, "{\"model\":\"qwen\",\"ttl_ms\":0}"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct run run = {.word = {"deploy", "qwen", "--no-wait"}};
+        struct stand_in s;
+
+        for (size_t k = 0; cases[i].word[k]; k++)
+            run.word[3 + k] = cases[i].word[k];
+        stand_in_start(&s, routes);
+        run_cli(&run, &s);
+        if (run.code != CLI_DONE || !strstr(s.asked, cases[i].asked))
+            fail_msg("case %zu: %d \"%s\" asked \"%s\"", i, run.code, run.err, s.asked);
+        evhttp_free(s.http);
+    }
+}
+
 /* Somebody was first: true of one that is ready as of one that loads, and no option of ours has changed it. */
 static void test_deploy_of_what_is_there(void **state)
 {
@@ -980,6 +1006,36 @@ static void test_instances_in_trouble(void **state)
     evhttp_free(s.http);
 }
 
+/* Columns that tell something are there: which of several it is, and how long it stays. */
+static void test_instances_that_may_leave(void **state)
+{
+    static const struct route routes[] = {
+        {"GET", "/api/instances", 200,
+         "{\"instances\":["
+         "{\"name\":\"a\",\"model\":\"a\",\"state\":\"ready\",\"replica\":0,\"ttl_ms\":600000,\"idle_ms\":4000},"
+         "{\"name\":\"a\",\"model\":\"a\",\"state\":\"draining\",\"leaving\":true,\"replica\":1,\"ttl_ms\":600000,"
+         "\"idle_ms\":0,\"reason\":\"idle for 10 min\"},"
+         "{\"name\":\"b\",\"model\":\"b\",\"state\":\"ready\",\"pinned\":true,\"idle_ms\":9000},"
+         "{\"name\":\"c\",\"model\":\"c\",\"state\":\"ready\",\"demand\":true,\"idle_ms\":9000}]}",
+         NULL, 0, 0},
+        {0}};
+    struct stand_in s;
+    struct run run = {.word = {"instances"}};
+
+    (void)state;
+    stand_in_start(&s, routes);
+    run_cli(&run, &s);
+    assert_int_equal(run.code, CLI_DONE);
+    assert_string_equal(run.out,
+                        "NAME  REPLICA  MODEL  STATE    SINCE             IDLE  EPOCH  RANKS 0, 1, ...  COORDINATOR\n"
+                        "a           0  a      ready        -  4.0 s of 10 min      0  -                -\n"
+                        "a           1  a      leaving      -                -      0  -                -\n"
+                        "b           0  b      ready        -           pinned      0  -                -\n"
+                        "c           0  c      ready        -            9.0 s      0  -                -\n"
+                        "a: leaving: idle for 10 min\n");
+    evhttp_free(s.http);
+}
+
 /* What passes to and from them, where carriers see it. */
 static void test_ranks_that_are_seen(void **state)
 {
@@ -1284,6 +1340,7 @@ int main(void)
         TEST(test_plan),
         TEST(test_plan_that_does_not_fit),
         TEST(test_deploy),
+        TEST(test_deploy_says_how_long_it_stays),
         TEST(test_deploy_of_what_is_there),
         TEST(test_how_a_task_ends),
         TEST(test_stop_with_a_remark),
@@ -1302,6 +1359,7 @@ int main(void)
         TEST(test_what_is_asked_of_nodes),
         TEST(test_who_may_join_and_ask),
         TEST(test_instances_in_trouble),
+        TEST(test_instances_that_may_leave),
         TEST(test_why),
         TEST(test_chat),
         TEST(test_chats_that_go_wrong),
