@@ -108,6 +108,7 @@ void check_transition(struct world *w, const struct cluster_transition *t)
 
     w->stats->checked[CHECK_TABLE]++;
     check_own_suspend(w, t);
+    check_unloads(w, t);
     if (w->story)
         tell(w, t);
     if (wrong)
@@ -281,6 +282,7 @@ void check_leader(struct world *w)
     check_nodes(w, c);
     check_instances(w, c);
     check_tasks(w, c);
+    check_single_flight(w, c);
     if (brake_is_on(c))
         w->check->brake_ms = w->now_ms;
 }

@@ -15,6 +15,7 @@ enum {
     CHECK_LEASE_MS = 5000,  /* design: no lease without a live epoch for longer, where the leader can reach the node */
     CHECK_NOTICE_MS = 4000, /* a rank that is not there is noticed where its agent can be heard */
     CHECK_HUNG_MS = 12000,  /* design: named within it */
+    CHECK_LEAVING_MS = 3000,
     CHECK_SERVING = 64,
     CHECK_HEARD_MS = 15000, /* a whole report comes every 10 s */
     CHECK_EVICT_MS = 36000  /* and where it cannot: the longest evict_after, and a little */
@@ -32,6 +33,7 @@ struct instance_seen {
     /* Since when it has been ready without all its processes, anywhere, and where the leader can hear of it; 0: it has
      * them. */
     uint64_t missing_ms, heard_ms;
+    uint64_t leaving_ms; /* since when it is being unloaded */
     uint64_t hung_ms;    /* since when a rank has been stopped in a request */
     uint64_t stopped_ms; /* since when a carrier has been stopped */
 };
@@ -78,6 +80,12 @@ bool check_is_forgotten(const struct world *w, const struct host *h, const struc
 /* True: for longer than the bound. */
 bool check_too_long(const struct world *w, bool wrong, uint64_t *since_ms, uint64_t bound_ms);
 struct process *check_coordinator_of(struct world *w, const struct instance *i);
+
+/* check_demand.c. */
+void check_single_flight(struct world *w, const struct cluster *c);
+void check_unloads(struct world *w, const struct cluster_transition *t);
+void check_leaving(struct world *w, const struct instance *i); /* twice a second */
+void check_demand(struct world *w);                            /* all is well */
 
 /* check_carrier.c. */
 void check_carriers(struct world *w, struct host *h); /* twice a second */

@@ -219,8 +219,10 @@ static void on_look(struct world *w, const struct happening *happening)
         check_heard(w, &w->host[n]);
         check_carriers(w, &w->host[n]);
     }
-    for (size_t k = 0; k < c->instances.n; k++)
+    for (size_t k = 0; k < c->instances.n; k++) {
         check_ready(w, CLUSTER_INSTANCE(c, k));
+        check_leaving(w, CLUSTER_INSTANCE(c, k));
+    }
 }
 
 /* ---- the end ----------------------------------------------------------------------------------------------------- */
@@ -275,13 +277,23 @@ static void check_node_is_well(struct world *w, struct host *h)
                    n ? node_state_name(n->state) : "unknown");
 }
 
+/* With one of its instances. */
+static bool waits_for_room(struct world *w, const struct view_task *t)
+{
+    for (size_t k = 0; t->kind == TASK_DEPLOY && k < w->leader->c->instances.n; k++) {
+        const struct instance *i = CLUSTER_INSTANCE(w->leader->c, k);
+
+        if (i->deploy_task == t->id && i->state == INSTANCE_WAITING && !deployable(w, i))
+            return true;
+    }
+    return false;
+}
+
 static void check_task_is_well(struct world *w, const struct view_task *t)
 {
-    const struct instance *i = instance_find(w->leader->c, &t->instance);
-
     w->stats->checked[CHECK_TASK]++;
-    if (t->kind == TASK_DEPLOY && i && i->state == INSTANCE_WAITING && !deployable(w, i))
-        return; /* it waits for room with its instance */
+    if (waits_for_room(w, t))
+        return;
     if (t->kind == TASK_DRAIN && anybody_is_leaving(w))
         return;
     if (!task_state_ended(t->state))
@@ -357,6 +369,7 @@ void check_all_is_well(struct world *w)
     }
     check_hosts(w);
     check_left_out(w);
+    check_demand(w);
 }
 
 void check_nothing_is_left(struct world *w)

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/sim/asker.h"
 #include "tests/sim/check.h"
 #include "tests/sim/hits.h"
 #include "tests/sim/host.h"
@@ -213,6 +214,7 @@ static void perform(struct world *w, const struct action *a, bool on)
     case ACTION_RETIRE:
     case ACTION_LIFT_BRAKE:
     case ACTION_REQUESTS:
+    case ACTION_DEMAND:
     case ACTION_POISON:
         if (on)
             user_do(w, a);
@@ -407,4 +409,5 @@ void faults_heal(struct world *w)
     leader_freeze(w, false);
     leader_start(w);
     hit_network_changed(w);
+    asker_healed(w);
 }

@@ -6,6 +6,7 @@
 
 #include "controller/core/nodes.h"
 #include "controller/core/state.h"
+#include "controller/core/unloading.h"
 #include "tests/sim/cells.h"
 #include "tests/sim/check.h"
 #include "tests/sim/faults.h"
@@ -63,6 +64,7 @@ static void show(struct world *w)
         p->id = i->id;
         memcpy(p->name, i->name, sizeof(p->name));
         p->state = i->state;
+        p->leaving = unloading_leaves(i);
         p->epoch = i->epoch;
         memcpy(p->addr, i->run.coordinator_addr, sizeof(p->addr));
         p->port = i->run.coordinator_port;

@@ -16,6 +16,7 @@ struct picture {
     struct id128 id;
     char name[PROTO_MODEL_MAX];
     enum instance_state state;
+    bool leaving;
     uint64_t epoch;
     char addr[PROTO_ADDR_MAX];
     uint16_t port;

@@ -5,6 +5,7 @@
 
 #include "controller/core/state.h"
 #include "controller/record.h"
+#include "tests/sim/asker.h"
 #include "tests/sim/check.h"
 #include "tests/sim/host.h"
 #include "tests/sim/keys.h"
@@ -31,6 +32,11 @@ struct cluster_config leader_config(const struct world *w)
                                     .warm_up_ms = 120000,
                                     .transition_grace_ms = 500};
 
+    if (!w->scenario->asks)
+        return config;
+    config.served = asker_sections();
+    config.n_served = ASKER_SECTIONS;
+    config.others = SERVED_DEMAND;
     return config;
 }
 

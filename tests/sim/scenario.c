@@ -17,6 +17,7 @@ const char *action_name(enum action_kind k)
         [ACTION_RETIRE] = "retire",
         [ACTION_LIFT_BRAKE] = "lift the brake",
         [ACTION_REQUESTS] = "requests",
+        [ACTION_DEMAND] = "requests for what nobody has deployed",
         [ACTION_KILL] = "process killed",
         [ACTION_FREEZE] = "process stopped",
         [ACTION_SLOW] = "machine slow",
@@ -312,6 +313,19 @@ static void add_odd(struct scenario *s, uint64_t *r)
     }
 }
 
+/* Somebody asks for what nobody has deployed, now and then, so that it comes and goes. */
+static void add_demand(struct scenario *s, uint64_t *r)
+{
+    uint64_t n = random_in(r, 3, 12);
+
+    s->asks = true;
+    for (uint64_t i = 0; i < n; i++)
+        scenario_add(s, (struct action){.at_ms = random_in(r, 2000, s->heal_ms),
+                                        .kind = ACTION_DEMAND,
+                                        .n = random_next(r),
+                                        .lasts_ms = random_one_in(r, 2) ? 1 : random_in(r, 1000, 20000)});
+}
+
 static int by_time(const void *a, const void *b)
 {
     const struct action *x = a, *y = b;
@@ -379,5 +393,7 @@ void scenario_make(struct scenario *s, uint64_t seed, size_t n_hosts, enum scena
         s->tunnel = transport == SCENARIO_TUNNEL;
     if (random_one_in(&r, 8))
         scenario_make_calm(s, &r);
+    else if (random_one_in(&r, 3))
+        add_demand(s, &r);
     qsort(s->action, s->n, sizeof(s->action[0]), by_time);
 }

@@ -23,6 +23,7 @@ enum action_kind {
     ACTION_RETIRE,
     ACTION_LIFT_BRAKE,
     ACTION_REQUESTS, /* somebody asks a model, again and again for a while */
+    ACTION_DEMAND,   /* the same of one that a request may start: asker.h */
     /* what goes wrong with processes */
     ACTION_KILL,
     ACTION_FREEZE,
@@ -98,6 +99,7 @@ struct scenario {
     bool keys;             /* trust = keys: nodes join by tokens */
     bool tunnel;           /* rank_transport, of the controller and all nodes but one */
     bool blind;            /* no agent can read the queues of its workers' sockets */
+    bool asks;             /* requests may start models; models.conf says of some what becomes of them then */
     bool calm;             /* links go out and come back, processes freeze; nothing else is wrong */
     int differs;           /* the node with the other transport; 0: none */
     uint32_t gpu_permille; /* nodes with a GPU */

@@ -30,6 +30,9 @@ const char *check_kind_name(enum check_kind k)
         [CHECK_FREED] = "a worker is free when its carrier has ended",
         [CHECK_STILL_SERVING] = "a link, an agent or a machine away for ten seconds costs no epoch and no answer",
         [CHECK_NAMED] = "a frozen worker is named by rank and command",
+        [CHECK_FLIGHT] = "of one name and number there is one, but for a move",
+        [CHECK_UNLOAD] = "nothing that is pinned or asked for is unloaded, and who leaves has left soon",
+        [CHECK_DEMAND] = "what is asked for and has room is served",
     };
 
     return k < CHECK_N ? names[k] : "nothing";

@@ -31,6 +31,9 @@ enum check_kind {
     CHECK_FREED,
     CHECK_STILL_SERVING,
     CHECK_NAMED,
+    CHECK_FLIGHT,
+    CHECK_UNLOAD,
+    CHECK_DEMAND,
     CHECK_N
 };
 

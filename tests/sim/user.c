@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/sim/asker.h"
 #include "tests/sim/check.h"
 #include "tests/sim/host.h"
 #include "tests/sim/leader.h"
@@ -14,7 +15,7 @@
 
 const char *const user_names[USER_NAMES] = {"", "red", "green", "blue"};
 
-enum { ASK_EVERY_MS = 700, GIVE_UP_MS = 60000, TRAFFIC_MS = 1000 };
+enum { ASK_EVERY_MS = 700, GIVE_UP_MS = 60000, TRAFFIC_MS = 1000, TRAFFIC_SOON_MS = 100 };
 /* Of one coordinator, as admission has it: what is beyond waits in the gateway. */
 enum { GATEWAY_LIMIT = LLAMA_REQUESTS - 2 };
 
@@ -79,6 +80,14 @@ static void order(struct world *w, enum cluster_ev_kind kind, enum action_kind a
 
 /* ---- the gateway ------------------------------------------------------------------------------------------------- */
 
+static void on_traffic(struct world *w, const struct happening *h);
+
+/* That there is a first request, or no longer any. */
+static void tell_soon(struct world *w)
+{
+    world_at(w, w->now_ms + TRAFFIC_SOON_MS, (struct happening){.happen = on_traffic, .a = 1});
+}
+
 static const struct picture *route(const struct world *w, const char *name)
 {
     for (size_t i = 0; i < w->leader->n_pictures; i++) {
@@ -131,6 +140,7 @@ static void on_answered(struct world *w, struct request *r, bool ok)
     if (ok) {
         w->stats->n_answered++;
         p->used = false;
+        tell_soon(w);
     } else if (p->used) { /* cut in the middle, or 500 */
         check_cut_off(w, &p->instance, p->epoch);
         break_later(w, p, r->host ? UPSTREAM_REFUSED : UPSTREAM_BROKEN);
@@ -163,39 +173,48 @@ static uint32_t in_flight(const struct world *w, const struct picture *p)
     return n;
 }
 
-static void ask(struct world *w, int name, uint64_t model)
+/* poison: taken. False: nobody serves that name. */
+static bool ask(struct world *w, const char *name, bool *poison)
 {
-    const struct picture *to = route(w, target_of(model, name));
+    const struct picture *to = route(w, name);
     struct upstream upstream;
     struct passage *p = NULL;
 
     for (size_t i = 0; i < USER_REQUESTS_MAX && !p; i++)
         p = w->users->passage[i].used ? NULL : &w->users->passage[i];
     if (!to || !p || in_flight(w, to) >= GATEWAY_LIMIT)
-        return;
+        return to;
     check_routed(w, to);
     upstream = upstream_of(to);
     w->stats->n_requests++;
     *p = (struct passage){.used = true, .instance = to->id, .epoch = to->epoch};
     p->request.takes_ms = world_chance(w, 50, 4000);
     p->request.done = on_answered;
-    p->request.poison = w->users->poisoned[name];
+    p->request.poison = poison && *poison;
     p->request.serial = ++w->order;
-    w->users->poisoned[name] = false;
+    if (poison)
+        *poison = false;
+    tell_soon(w);
     switch (llama_ask(w, net_leader_machine(w), &upstream, &p->request)) {
     case ASKED_TAKEN:
         world_at(w, w->now_ms + GIVE_UP_MS, (struct happening){.happen = on_give_up, .b = p->request.serial, .p = p});
-        return;
+        return true;
     case ASKED_REFUSED:
         break_later(w, p, UPSTREAM_REFUSED);
-        return;
+        return true;
     case ASKED_500:
         break_later(w, p, UPSTREAM_BROKEN);
-        return;
+        return true;
     case ASKED_UNREACHED:
         p->used = false;
-        return;
+        return true;
     }
+    return true;
+}
+
+bool user_asks(struct world *w, const char *name)
+{
+    return ask(w, name, NULL);
 }
 
 static void on_ask(struct world *w, const struct happening *h)
@@ -206,7 +225,7 @@ static void on_ask(struct world *w, const struct happening *h)
         return;
     world_at(w, w->now_ms + world_chance(w, 1, 2 * ASK_EVERY_MS), *h);
     if (leader_listens(w))
-        ask(w, name, h->b);
+        ask(w, target_of(h->b, name), &w->users->poisoned[name]);
 }
 
 static void tell_traffic(struct world *w, const struct picture *p, struct told *told)
@@ -225,14 +244,17 @@ static void tell_traffic(struct world *w, const struct picture *p, struct told *
 
 static void on_traffic(struct world *w, const struct happening *h)
 {
-    struct picture p[USER_NAMES * 2];
+    struct picture p[USER_TOLD];
     size_t n = 0;
 
-    world_at(w, w->now_ms + TRAFFIC_MS, *h);
+    if (!h->a)
+        world_at(w, w->now_ms + TRAFFIC_MS, *h);
+    else if (!leader_listens(w))
+        tell_soon(w);
     if (!leader_listens(w))
         return;
-    for (size_t i = 0; i < w->leader->n_pictures && n < USER_NAMES * 2; i++) {
-        if (w->leader->picture[i].state == INSTANCE_READY)
+    for (size_t i = 0; i < w->leader->n_pictures && n < USER_TOLD; i++) {
+        if (w->leader->picture[i].state == INSTANCE_READY || w->leader->picture[i].state == INSTANCE_DRAINING)
             p[n++] = w->leader->picture[i]; /* what follows may paint a new one */
     }
     for (size_t i = 0; i < n && w->leader->c; i++)
@@ -267,6 +289,9 @@ void user_do(struct world *w, const struct action *a)
         break;
     case ACTION_POISON:
         w->users->poisoned[name] = true;
+        break;
+    case ACTION_DEMAND:
+        asker_do(w, a);
         break;
     case ACTION_REQUESTS:
         w->users->asking_until_ms[name] = w->now_ms + a->lasts_ms;
@@ -367,6 +392,21 @@ void user_sees(struct world *w, const struct cluster_transition *t)
     }
 }
 
+uint32_t user_in_flight(const struct world *w, const struct id128 *instance, uint64_t epoch)
+{
+    return in_flight(w, &(struct picture){.id = *instance, .epoch = epoch});
+}
+
+bool user_orders(struct world *w, struct cluster_ev *ev, enum action_kind kind)
+{
+    if (!leader_listens(w) || !new_wish(w, kind, 0))
+        return false;
+    ev->request_id = w->users->n_wishes;
+    ev->new_instance = new_id(w);
+    leader_feed(w, ev);
+    return true;
+}
+
 void user_stop_everything(struct world *w)
 {
     for (int name = 0; name < USER_NAMES; name++) {
@@ -374,6 +414,7 @@ void user_stop_everything(struct world *w)
         for (uint64_t model = 0; model < (name ? 1 : MODELS_N - 1); model++)
             order(w, CLUSTER_EV_STOP, ACTION_STOP, name, target_of(model, name));
     }
+    asker_stop_everything(w);
 }
 
 void user_leader_gone(struct world *w)
@@ -389,10 +430,12 @@ void user_begin(struct world *w)
 {
     w->users = calloc(1, sizeof(*w->users));
     assert(w->users);
+    asker_begin(w);
     world_at(w, TRAFFIC_MS, (struct happening){.happen = on_traffic});
 }
 
 void user_end(struct world *w)
 {
     free(w->users);
+    asker_end(w);
 }

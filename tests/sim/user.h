@@ -7,7 +7,7 @@
 #include "tests/sim/scenario.h"
 #include "tests/sim/world.h"
 
-enum { USER_WISHES_MAX = 1024, USER_REQUESTS_MAX = 64, USER_NAMES = 4 };
+enum { USER_WISHES_MAX = 1024, USER_REQUESTS_MAX = 64, USER_NAMES = 4, USER_TOLD = 32 };
 
 /* An order that was given: answered exactly once, unless the controller went away. */
 struct wish {
@@ -37,7 +37,7 @@ struct users {
         struct id128 instance;
         uint64_t epoch;
         struct cluster_traffic traffic;
-    } told[USER_NAMES * 2]; /* what the leader was told last */
+    } told[USER_TOLD]; /* what the leader was told last */
 };
 
 extern const char *const user_names[USER_NAMES]; /* aliases; the first one is the model's own name */
@@ -51,5 +51,11 @@ void user_sees(struct world *w, const struct cluster_transition *t);
 void user_hurries(struct world *w);
 void user_stop_everything(struct world *w);
 void user_leader_gone(struct world *w);
+/* A request for that name. False: nothing serves it. */
+bool user_asks(struct world *w, const char *name);
+/* Of that epoch's, at the gateway. */
+uint32_t user_in_flight(const struct world *w, const struct id128 *instance, uint64_t epoch);
+/* An order that is to be answered once. ev: its request_id and new_instance are filled in. False: it could not be given. */
+bool user_orders(struct world *w, struct cluster_ev *ev, enum action_kind kind);
 
 #endif

@@ -64,6 +64,7 @@ struct world {
     struct host *host; /* [0] is the leader's own machine where it shares none; nodes from 1 */
     struct leader *leader;
     struct users *users;
+    struct asker *asker;
     struct check *check;
     struct keys *keys;
 };
