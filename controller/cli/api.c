@@ -7,12 +7,12 @@
 #include <string.h>
 
 #include "common/cleanup.h"
+#include "common/core/sse.h"
 #include "common/httpc.h"
 #include "common/tls.h"
 #include "controller/cli/json_get.h"
 #include "controller/cli/key.h"
 #include "controller/cli/screen.h"
-#include "controller/cli/sse.h"
 
 enum { BODY_MAX = 64 * 1024 * 1024, IDLE_MS = 30000, PINGED_IDLE_MS = 45000 };
 

@@ -8,11 +8,11 @@
 #include <unistd.h>
 
 #include "common/cleanup.h"
+#include "common/core/sse.h"
 #include "controller/cli/api.h"
 #include "controller/cli/json_get.h"
 #include "controller/cli/screen.h"
 #include "controller/cli/show.h"
-#include "controller/cli/sse.h"
 #include "controller/cli/term.h"
 
 enum { PATIENCE_S = 30, BAR_CELLS = 20, PLAIN_STEP_PERMILLE = 250 };

@@ -6,11 +6,11 @@
 #include <unistd.h>
 
 #include "common/cleanup.h"
+#include "common/core/sse.h"
 #include "controller/cli/api.h"
 #include "controller/cli/json_get.h"
 #include "controller/cli/screen.h"
 #include "controller/cli/show.h"
-#include "controller/cli/sse.h"
 #include "controller/cli/term.h"
 
 enum { CHAT_SYSTEM = CLI_OPTION_OWN, CHAT_MAX_TOKENS, CHAT_TEMPERATURE };

@@ -6,10 +6,10 @@
 #include <unistd.h>
 
 #include "common/cleanup.h"
+#include "common/core/sse.h"
 #include "controller/cli/api.h"
 #include "controller/cli/json_get.h"
 #include "controller/cli/show.h"
-#include "controller/cli/sse.h"
 
 /* ---- events ------------------------------------------------------------------------------------------------------- */
 

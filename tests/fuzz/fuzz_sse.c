@@ -1,7 +1,7 @@
 /* Server-sent events as the command line reads them, whole and in pieces: the same events come out. */
 #include <string.h>
 
-#include "controller/cli/sse.h"
+#include "common/core/sse.h"
 #include "tests/fuzz/support.h"
 
 struct told {

@@ -22,10 +22,10 @@
 #include <termios.h>
 #include <unistd.h>
 
+#include "common/core/sse.h"
 #include "controller/cli/cli.h"
 #include "controller/cli/key.h"
 #include "controller/cli/screen.h"
-#include "controller/cli/sse.h"
 
 static struct event_base *base;
 

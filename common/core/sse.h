@@ -1,6 +1,6 @@
 /* Server-sent events out of bytes as they come. Pure. */
-#ifndef CARAVAN_CONTROLLER_CLI_SSE_H
-#define CARAVAN_CONTROLLER_CLI_SSE_H
+#ifndef CARAVAN_COMMON_CORE_SSE_H
+#define CARAVAN_COMMON_CORE_SSE_H
 
 #include <stddef.h>
 
@@ -19,6 +19,8 @@ struct sse_event {
 /* 0 or -ENOMEM. */
 int sse_new(struct sse **ret);
 void sse_destroy(struct sse **s);
+/* As new: another stream begins. */
+void sse_reset(struct sse *s);
 
 /* Calls on_event for each event that is whole; comments are left out. buf, event: borrowed. 0, SSE_E_TOO_LARGE, -ENOMEM. */
 int sse_feed(struct sse *s, const char *buf, size_t n_bytes, void (*on_event)(void *ctx, const struct sse_event *e),

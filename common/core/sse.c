@@ -1,4 +1,4 @@
-#include "controller/cli/sse.h"
+#include "common/core/sse.h"
 
 #include <errno.h>
 #include <stdbool.h>
@@ -60,6 +60,13 @@ void sse_destroy(struct sse **s)
     free((*s)->data.s);
     free(*s);
     *s = NULL;
+}
+
+void sse_reset(struct sse *s)
+{
+    s->line.n = s->data.n = 0;
+    s->has_data = false;
+    s->event[0] = s->id[0] = '\0';
 }
 
 /* "field: value" into *ret_value when the line is of that field. */
