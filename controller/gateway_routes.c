@@ -121,6 +121,7 @@ const struct http_route *gateway_routes(void)
         {"POST", "/v1/responses/input_tokens", handle_question, HTTP_FOR_INFER},
         {"POST", "/v1/messages", handle_question, HTTP_FOR_INFER},
         {"POST", "/v1/messages/count_tokens", handle_question, HTTP_FOR_INFER},
+        {"POST", "/v1/fanout", fanout_handle, HTTP_FOR_INFER},
         {"GET", "/upstream/:model/*", handle_upstream, HTTP_FOR_READ},
         {"POST", "/upstream/:model/*", handle_upstream, HTTP_FOR_ADMIN},
         {"PUT", "/upstream/:model/*", handle_upstream, HTTP_FOR_ADMIN},

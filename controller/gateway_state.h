@@ -4,6 +4,7 @@
 
 #include "controller/core/admission.h"
 #include "controller/core/body_peek.h"
+#include "controller/fanout.h"
 #include "controller/gateway.h"
 #include "controller/passage.h"
 #include "controller/tunnels.h"
@@ -31,6 +32,7 @@ struct gateway {
     uint64_t timer_ms; /* when it is due; UINT64_MAX: it is not set */
     size_t n_requests;
     struct gateway_asks asks;
+    struct fanout_book fanouts;
     bool settling;
 };
 

@@ -101,7 +101,7 @@ bool http_sse_begin(struct http_exchange *x)
     return false;
 }
 
-void http_sse_send(struct http_exchange *x, uint64_t id, const char *event, const char *data)
+int http_sse_send(struct http_exchange *x, uint64_t id, const char *event, const char *data)
 {
     CLEANUP(cleanup_free) char *text = NULL;
     int n = id ? asprintf(&text, "id: %" PRIu64 "\nevent: %s\ndata: %s\n\n", id, event, data)
@@ -109,9 +109,9 @@ void http_sse_send(struct http_exchange *x, uint64_t id, const char *event, cons
 
     if (n < 0) {
         text = NULL; /* glibc leaves it undefined */
-        return;
+        return 0;
     }
-    http_write(x, text, (size_t)n);
+    return http_write(x, text, (size_t)n);
 }
 
 void http_sse_ping(struct http_exchange *x)

@@ -24,8 +24,8 @@ json_t *http_openai_error(int status, const char *message);
 
 /* Begins a stream of events. Returns false where it has already answered (HEAD). */
 bool http_sse_begin(struct http_exchange *x);
-/* id 0: none. data: one line. */
-void http_sse_send(struct http_exchange *x, uint64_t id, const char *event, const char *data);
+/* id 0: none. data: one line. As http_write; without memory nothing is sent. */
+int http_sse_send(struct http_exchange *x, uint64_t id, const char *event, const char *data);
 void http_sse_ping(struct http_exchange *x);
 
 #endif
