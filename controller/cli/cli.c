@@ -13,8 +13,8 @@
 static const struct option_def common_options[] = {CLI_COMMON_OPTIONS, {.name = NULL}};
 
 static const struct verb *const verbs[] = {
-    &verb_nodes,   &verb_models,   &verb_plan,  &verb_deploy, &verb_stop,  &verb_instances, &verb_chat,    &verb_drain,
-    &verb_undrain, &verb_backends, &verb_tasks, &verb_events, &verb_token, &verb_keys,      &verb_version,
+    &verb_nodes, &verb_models,  &verb_plan,     &verb_deploy, &verb_stop,   &verb_instances, &verb_chat, &verb_ask,
+    &verb_drain, &verb_undrain, &verb_backends, &verb_tasks,  &verb_events, &verb_token,     &verb_keys, &verb_version,
 };
 
 enum { N_VERBS = sizeof(verbs) / sizeof(verbs[0]) };

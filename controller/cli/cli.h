@@ -63,6 +63,6 @@ enum cli_exit cli_complain(enum cli_exit code, const char *fmt, ...) __attribute
 
 /* The verbs, one file per group. */
 extern const struct verb verb_nodes, verb_drain, verb_undrain, verb_backends, verb_models, verb_plan, verb_deploy,
-    verb_stop, verb_instances, verb_tasks, verb_chat, verb_events, verb_token, verb_keys, verb_version;
+    verb_stop, verb_instances, verb_tasks, verb_chat, verb_ask, verb_events, verb_token, verb_keys, verb_version;
 
 #endif

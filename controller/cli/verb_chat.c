@@ -6,109 +6,15 @@
 #include <unistd.h>
 
 #include "common/cleanup.h"
-#include "common/core/sse.h"
+#include "controller/cli/answer.h"
 #include "controller/cli/api.h"
 #include "controller/cli/json_get.h"
+#include "controller/cli/prompt.h"
 #include "controller/cli/screen.h"
 #include "controller/cli/show.h"
 #include "controller/cli/term.h"
 
 enum { CHAT_SYSTEM = CLI_OPTION_OWN, CHAT_MAX_TOKENS, CHAT_TEMPERATURE };
-enum { PROMPT_MAX = 16 * 1024 * 1024 };
-
-/* What a stream has brought so far. */
-struct answer {
-    char *text; /* the assistant's, for the next turn */
-    size_t n_text;
-    bool thinking;     /* the terminal is dimmed */
-    bool done;         /* [DONE] */
-    enum cli_exit end; /* of an error within the stream */
-    bool failed;
-};
-
-/* ---- one turn ----------------------------------------------------------------------------------------------------- */
-
-static int keep(struct answer *a, const char *text, size_t n)
-{
-    char *grown = realloc(a->text, a->n_text + n + 1);
-
-    if (!grown)
-        return -ENOMEM;
-    a->text = grown;
-    memcpy(a->text + a->n_text, text, n);
-    a->n_text += n;
-    a->text[a->n_text] = '\0';
-    return 0;
-}
-
-static void write_piece(struct answer *a, const char *text, bool thinking)
-{
-    if (!*text)
-        return;
-    if (thinking != a->thinking)
-        printf("%s", term_begin(thinking ? TERM_DIM : TERM_PLAIN));
-    a->thinking = thinking;
-    if (term_is_tty())
-        screen_write(stdout, text, strlen(text));
-    else
-        fputs(text, stdout);
-    fflush(stdout);
-}
-
-static bool take_chunk(struct answer *a, const json_t *chunk)
-{
-    const json_t *delta = json_object_get(json_array_get(json_object_get(chunk, "choices"), 0), "delta");
-    const json_t *error = json_object_get(chunk, "error");
-    const char *text = json_text_of(delta, "content", "");
-
-    if (json_is_object(error)) {
-        a->failed = true;
-        a->end = cli_complain(CLI_FAILED, "%s", json_text_of(error, "message", "the answer ended with an error"));
-        return false;
-    }
-    write_piece(a, json_text_of(delta, "reasoning_content", ""), true);
-    write_piece(a, text, false);
-    if (keep(a, text, strlen(text)) < 0 || ferror(stdout)) {
-        a->failed = true;
-        a->end = CLI_FAILED; /* nobody reads us any more */
-        return false;
-    }
-    return true;
-}
-
-static bool on_event(void *ctx, const struct sse_event *e)
-{
-    struct answer *a = ctx;
-    json_t *chunk;
-    bool more;
-
-    if (strcmp(e->data, "[DONE]") == 0) {
-        a->done = true;
-        return false;
-    }
-    chunk = json_loads(e->data, 0, NULL);
-    more = !json_is_object(chunk) || take_chunk(a, chunk);
-    json_decref(chunk);
-    return more;
-}
-
-static enum cli_exit stream_turn(const struct cli *c, const json_t *body, struct answer *a)
-{
-    const struct api_stream stream = {
-        .method = "POST", .target = "/v1/chat/completions", .body = body, .on_event = on_event, .ctx = a};
-    enum cli_exit e = api_stream(c->api, &stream);
-
-    if (a->thinking)
-        printf("%s", term_begin(TERM_PLAIN));
-    if (a->n_text || a->thinking)
-        putchar('\n');
-    if (a->failed)
-        return a->end;
-    if (!e && !a->done)
-        return cli_complain(CLI_FAILED, "the answer was cut off");
-    return e;
-}
-
 /* ---- the request -------------------------------------------------------------------------------------------------- */
 
 static int add_message(json_t *messages, const char *role, const char *text)
@@ -148,7 +54,7 @@ static enum cli_exit new_body(const struct cli *c, json_t *messages, json_t **re
 static enum cli_exit one_turn(const struct cli *c, json_t *body, json_t *messages, const char *prompt)
 {
     CLEANUP(json_release) json_t *whole = NULL;
-    struct answer a = {.failed = false};
+    CLEANUP(cleanup_free) char *text = NULL;
     enum cli_exit e;
 
     if (add_message(messages, "user", prompt) < 0)
@@ -159,58 +65,13 @@ static enum cli_exit one_turn(const struct cli *c, json_t *body, json_t *message
             show_json(whole);
         return e;
     }
-    e = stream_turn(c, body, &a);
-    if (a.text && !e)
-        add_message(messages, "assistant", a.text);
-    free(a.text);
+    e = answer_stream(c, body, &text);
+    if (text && !e)
+        add_message(messages, "assistant", text);
     return e;
 }
 
 /* ---- where prompts come from -------------------------------------------------------------------------------------- */
-
-static char *join_words(const struct cli *c)
-{
-    size_t n = 1;
-    char *text, *end;
-
-    for (int i = 1; i < c->n_words; i++)
-        n += strlen(c->word[i]) + 1;
-    end = text = calloc(1, n);
-    for (int i = 1; text && i < c->n_words; i++)
-        end += sprintf(end, "%s%s", i > 1 ? " " : "", c->word[i]);
-    return text;
-}
-
-/* All of standard input, without the newline at its end. NULL: no memory, or too much. */
-static char *read_input(void)
-{
-    size_t n = 0, room = 4096;
-    char *text = malloc(room);
-
-    while (text && n < PROMPT_MAX) {
-        size_t got = fread(text + n, 1, room - n - 1, stdin);
-        char *grown;
-
-        n += got;
-        if (!got)
-            break;
-        if (room - n > 1)
-            continue;
-        grown = realloc(text, room * 2);
-        if (!grown)
-            break;
-        text = grown;
-        room *= 2;
-    }
-    if (!text || !feof(stdin)) {
-        free(text);
-        return NULL;
-    }
-    while (n && text[n - 1] == '\n')
-        n--;
-    text[n] = '\0';
-    return text;
-}
 
 /* A conversation, until the end of input. An answer that failed is said, and the next may be asked. */
 static enum cli_exit converse(const struct cli *c, json_t *body, json_t *messages)
@@ -253,7 +114,7 @@ static enum cli_exit run_chat(const struct cli *c)
         return cli_complain(CLI_USAGE, "--system is not UTF-8");
     if (c->n_words == 1 && isatty(STDIN_FILENO))
         return converse(c, body, messages);
-    prompt = c->n_words > 1 ? join_words(c) : read_input();
+    prompt = c->n_words > 1 ? prompt_join(c->word + 1, c->n_words - 1) : prompt_read();
     if (!prompt)
         return cli_complain(CLI_FAILED, "the prompt could not be read, or is over 16 MiB");
     if (!*prompt)

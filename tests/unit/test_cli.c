@@ -1197,6 +1197,163 @@ static void test_chats_that_go_wrong(void **state)
     }
 }
 
+/* ---- ask ---------------------------------------------------------------------------------------------------------- */
+
+static void write_council(char *path, const char *text)
+{
+    int fd;
+
+    strcpy(path, "/tmp/caravan-test-council.XXXXXX");
+    fd = mkstemp(path);
+    assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+    close(fd);
+}
+
+static void test_ask(void **state)
+{
+    static const struct route routes[] = {
+        {"POST", "/v1/chat/completions", 200, CHUNK("Be") CHUNK("cause.") "data: [DONE]\n\n", SSE, 0, 0}, {0}};
+    struct stand_in s;
+    struct run run = {.word = {"ask", "why", "so?"}};
+
+    (void)state;
+    stand_in_start(&s, routes);
+    run_cli(&run, &s);
+    assert_int_equal(run.code, CLI_DONE);
+    assert_string_equal(run.out, "Because.\n");
+    run = (struct run){.word = {"ask", "--model", "qwen"}, .input = "why?\n"};
+    run_cli(&run, &s);
+    assert_int_equal(run.code, CLI_DONE);
+    assert_string_equal(
+        s.asked,
+        "POST /v1/chat/completions|||{\"messages\":[{\"role\":\"user\",\"content\":\"why so?\"}],\"stream\":true}\n"
+        "POST /v1/chat/completions|||{\"messages\":[{\"role\":\"user\",\"content\":\"why?\"}],\"model\":\"qwen\",\"stream\":"
+        "true}\n");
+    evhttp_free(s.http);
+}
+
+#define FANOUT_EVENT(name, members) "event: " name "\ndata: {\"type\":\"" name "\"" members "}\n\n"
+#define ANSWER(text)                                                                                 \
+    "\"success\":true,\"model\":\"qwen\",\"content\":\"" text "\",\"error\":null,\"total_ms\":3100," \
+    "\"tokens\":{\"prompt\":9,\"completion\":7}"
+#define FAILURE(text)                                                                                                  \
+    "\"success\":false,\"model\":\"gone\",\"content\":null,\"total_ms\":2,\"error\":{\"code\":404,\"message\":\"" text \
+    "\"}"
+
+static const char council_file[] = "[one]\nsystem = first line\n    and the second\ntemperature = 0.5\ntimeout = 90s\n"
+                                   "[two]\nmodel = gone\nmax_tokens = 20\n[synthesis]\nmodel = big\n";
+static const char council_stream[] = ": ping\n\n" FANOUT_EVENT("member.delta", ",\"index\":0,\"content\":\"ye\"")
+    FANOUT_EVENT("member.done", ",\"index\":1,\"name\":\"two\"," FAILURE("model \\\"gone\\\" not \\u001bfound"))
+        FANOUT_EVENT("member.delta", ",\"index\":0,\"content\":\"s\"")
+            FANOUT_EVENT("member.done", ",\"index\":0,\"name\":\"one\"," ANSWER("yes"))
+                FANOUT_EVENT("synthesis.delta", ",\"content\":\"It is \"")
+                    FANOUT_EVENT("synthesis.delta", ",\"content\":\"so.\"")
+                        FANOUT_EVENT("synthesis.done", "," ANSWER("It is so."))
+                            FANOUT_EVENT("done", ",\"success_count\":1,\"synthesis\":{\"success\":true}");
+
+static void test_case_27_council(void **state)
+{
+    static const struct route routes[] = {{"POST", "/v1/fanout", 200, council_stream, SSE, 0, 0}, {0}};
+    char path[64];
+    struct stand_in s;
+    struct run run = {.word = {"ask", "--council", path, "--model", "qwen", "--timeout", "5m", "is it so?"}};
+
+    (void)state;
+    write_council(path, council_file);
+    stand_in_start(&s, routes);
+    run_cli(&run, &s);
+    assert_string_equal(run.err, "");
+    assert_int_equal(run.code, CLI_DONE);
+    assert_string_equal(run.out, "== one (qwen)\nyes\n\n== two (gone)\nfailed: model \"gone\" not ?found\n\n"
+                                 "== synthesis\nIt is so.\n");
+    assert_string_equal(
+        s.asked, "POST /v1/fanout|||{\"members\":[{\"name\":\"one\",\"system\":\"first line and the second\","
+                 "\"temperature\":0.5,\"timeout\":90.0},{\"name\":\"two\",\"model\":\"gone\",\"max_tokens\":20}],"
+                 "\"synthesis\":{\"model\":\"big\"},\"messages\":[{\"role\":\"user\",\"content\":\"is it so?\"}],"
+                 "\"model\":\"qwen\",\"stream\":true,\"timeout\":300.0}\n");
+    run = (struct run){.word = {"ask", "--council", path, "--json", "is it so?"}};
+    run_cli(&run, &s);
+    assert_int_equal(run.code, CLI_DONE);
+    assert_non_null(strstr(run.out, "\"success_count\": 1"));
+    assert_null(strstr(run.out, "=="));
+    evhttp_free(s.http);
+    unlink(path);
+}
+
+static void test_council_on_a_terminal(void **state)
+{
+    static const struct route routes[] = {{"POST", "/v1/fanout", 200, council_stream, SSE, 0, 0}, {0}};
+    char path[64];
+    struct stand_in s;
+    struct run run = {.word = {"ask", "--council", path, "is it so?"}, .columns = 60};
+
+    (void)state;
+    setenv("TERM", "dumb", 1);
+    write_council(path, council_file);
+    stand_in_start(&s, routes);
+    run_cli(&run, &s);
+    assert_int_equal(run.code, CLI_DONE);
+    assert_non_null(strstr(run.out, "0 of 2 have ended; one waits; two waits"));
+    assert_non_null(strstr(run.out, "0 of 2 have ended; one: 1 tokens; two waits"));
+    assert_non_null(strstr(run.out, "\r\033[Kfailed   two  2 ms\r\n"));
+    assert_non_null(strstr(run.out, "\r\033[Kanswered one  3.1 s  7 tokens\r\n"));
+    assert_non_null(strstr(run.out, "\r\n== two (gone)\r\nfailed: model \"gone\" not ?found\r\n"));
+    evhttp_free(s.http);
+    unlink(path);
+}
+
+static void test_councils_that_go_wrong(void **state)
+{
+    static const struct {
+        const char *file;
+        struct route route;
+        int code;
+        const char *err;
+    } cases[] = {
+        {"", {0}, CLI_USAGE, "a council has members: [NAME] begins one"},
+        {"[a]\ntemprature = 1\n", {0}, CLI_USAGE, "temprature"},
+        {"[a]\ntemperature = warm\n", {0}, CLI_USAGE, "temperature 'warm' must be a number from 0 on"},
+        {"[a]\n[a]\n", {0}, CLI_USAGE, "a"},
+        {"[a]\n[synthesis]\n",
+         {"POST", "/v1/fanout", 200,
+          FANOUT_EVENT("member.done", ",\"index\":0," ANSWER("x"))
+              FANOUT_EVENT("done", ",\"success_count\":1,\"synthesis\":{" FAILURE("too long") "}"),
+          SSE, 0, 0},
+         CLI_FAILED,
+         "caravan: synthesis: too long\n"},
+        {"[a]\n",
+         {"POST", "/v1/fanout", 200,
+          FANOUT_EVENT("member.done", ",\"index\":0," FAILURE("no")) FANOUT_EVENT("done", ",\"success_count\":0"), SSE,
+          0, 0},
+         CLI_FAILED,
+         "caravan: no member has answered\n"},
+        {"[a]\n",
+         {"POST", "/v1/fanout", 200, FANOUT_EVENT("member.delta", ",\"index\":0"), SSE, 0, 0},
+         CLI_FAILED,
+         "caravan: the answers were cut off\n"},
+        {"[a]\n",
+         {"POST", "/v1/fanout", 400, "{\"error\":{\"message\":\"members[0].name: no\"}}", NULL, 0, 0},
+         CLI_REFUSED,
+         "caravan: members[0].name: no\n"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        const struct route routes[] = {cases[i].route, {0}};
+        char path[64];
+        struct stand_in s;
+        struct run run = {.word = {"ask", "--council", path, "why?"}};
+
+        write_council(path, cases[i].file);
+        stand_in_start(&s, routes);
+        run_cli(&run, &s);
+        if (run.code != cases[i].code || !strstr(run.err, cases[i].err))
+            fail_msg("case %zu: %d, \"%s\", \"%s\"", i, run.code, run.out, run.err);
+        evhttp_free(s.http);
+        unlink(path);
+    }
+}
+
 static void test_usage(void **state)
 {
     static const struct {
@@ -1295,9 +1452,9 @@ static void test_numbers_for_people(void **state)
 
 static void test_help(void **state)
 {
-    static const char *const verbs[] = {"nodes",   "backends",  "models",  "plan",  "deploy",
-                                        "stop",    "instances", "tasks",   "chat",  "events",
-                                        "version", "drain",     "undrain", "token", "keys"};
+    static const char *const verbs[] = {"nodes",     "backends", "models", "plan",   "deploy",  "stop",
+                                        "instances", "tasks",    "chat",   "events", "version", "drain",
+                                        "undrain",   "token",    "keys",   "ask"};
 
     (void)state;
     for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {
@@ -1363,6 +1520,10 @@ int main(void)
         TEST(test_why),
         TEST(test_chat),
         TEST(test_chats_that_go_wrong),
+        TEST(test_ask),
+        TEST(test_case_27_council),
+        TEST(test_council_on_a_terminal),
+        TEST(test_councils_that_go_wrong),
         TEST(test_usage),
         TEST(test_help),
         TEST(test_sse_cut_anywhere),
