@@ -138,11 +138,17 @@ flood_draining() {
     kill "$asking" 2>/dev/null || true
     wait "$asking" || true
 }
-# Its coordinator does not hear SIGTERM: it is being stopped until the agent kills it, some seconds later.
-flood_stopping() {
+# Its coordinator does not hear SIGTERM: it is being stopped until the agent kills it, some seconds later. (At once, where the
+# agent has seen before that it is stopped: then this is for another time.)
+stops_slowly() {
     kill -STOP "$(held)"
     curl -sf -X DELETE "$URL/api/instances/held" >/dev/null
-    until_ok 20 is held stopping
+    until_ok 20 stopping_or_gone
+    is held stopping
+}
+stopping_or_gone() { is held stopping || is held null; }
+flood_stopping() {
+    until stops_slowly; do cv deploy tiny --alias held --plan "$WORK/plan" >/dev/null; done
     post $((each / 4)) /api/instances '{"model": "tiny", "alias": "held"}'
     until_ok 60 gone 3 llama-server
 }
