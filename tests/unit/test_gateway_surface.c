@@ -302,8 +302,8 @@ static void check_request_id(struct lab *lab, const char *fields, const char *id
 
 static void test_request_id(void **state)
 {
-    char last[40], long_one[200] = "X-Request-Id: ";
     struct lab lab;
+    char last[sizeof(lab.request_id)], long_one[200] = "X-Request-Id: ";
 
     (void)state;
     lab_open(&lab);
