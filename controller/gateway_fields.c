@@ -38,3 +38,16 @@ const char *gateway_type(const char *type)
     }
     return "application/octet-stream";
 }
+
+bool gateway_takes_slot(const char *method, const char *path)
+{
+    static const char *const counting[] = {"/v1/messages/count_tokens", "/v1/responses/input_tokens", "/tokenize",
+                                           "/detokenize", "/apply-template"};
+
+    if (strcmp(method, "POST") != 0)
+        return strcmp(method, "GET") != 0 && strcmp(method, "HEAD") != 0;
+    for (size_t i = 0; i < sizeof(counting) / sizeof(counting[0]); i++)
+        if (!strcmp(path, counting[i]))
+            return false;
+    return true;
+}

@@ -345,6 +345,7 @@ static int begin(struct reply *p, const struct body_peek *peek)
         return err_raise(-ENOMEM);
     spec.n_headers = gateway_fields(p->x, header);
     spec.target = p->target;
+    spec.slotless = !gateway_takes_slot(head->method, path);
     spec.body = http_body(p->x, &spec.n_body_bytes);
     http_watch(p->x, on_gone, on_drained, p);
     return passage_begin(p->gateway, &spec, &calls, &p->passage);

@@ -64,6 +64,8 @@ void gateway_refuse(struct gateway *g, struct http_exchange *x, const char *mode
 enum { GATEWAY_FIELDS_MAX = 3 };
 /* Borrowed from x. Returns how many. */
 size_t gateway_fields(const struct http_exchange *x, struct httpc_header ret[GATEWAY_FIELDS_MAX]);
+/* Does llama-server compute tokens for it? path: its own. What looks or counts need not wait behind answers. */
+bool gateway_takes_slot(const char *method, const char *path);
 /* type: of the coordinator's answer; NULL: it has none. What stands for it: borrowed from type, or static. */
 const char *gateway_type(const char *type);
 

@@ -235,13 +235,14 @@ void passage_decided(const struct admission_decision *d)
 
 /* ---- its begin ---- */
 
-/* A keyed hash, so that nobody can make a body that has another's. */
-static struct id128 hash_body(const struct gateway *g, const void *body, size_t n)
+/* A keyed hash, so that nobody can make a request that has another's. */
+static struct id128 hash_request(const struct gateway *g, const struct passage_spec *spec)
 {
-    uint8_t whole[CRYPTO_KEY_BYTES];
+    uint8_t target[CRYPTO_KEY_BYTES], whole[CRYPTO_KEY_BYTES];
     struct id128 hash;
 
-    crypto_derive(g->secret, body, n, whole);
+    crypto_derive(g->secret, spec->target, strlen(spec->target), target);
+    crypto_derive(target, spec->body, spec->n_body_bytes, whole);
     memcpy(hash.b, whole, sizeof(hash.b));
     return hash;
 }
@@ -253,7 +254,8 @@ int passage_begin(struct gateway *g, const struct passage_spec *spec, const stru
                                 .wait_ms = spec->wait_ms ? spec->wait_ms : g->deps.wait_ms,
                                 .timeout_ms = spec->timeout_ms,
                                 .n_bytes = spec->n_body_bytes,
-                                .body = hash_body(g, spec->body, spec->n_body_bytes)};
+                                .slotless = spec->slotless,
+                                .body = hash_request(g, spec)};
     struct passage *p;
     int r;
 

@@ -18,15 +18,21 @@ static void ticket_drop(struct admission_ticket **t)
 }
 
 /* Where waiting cannot help it is refused. */
-static void admit(struct admission *a, struct admission_ticket *t, uint64_t now_ms)
+static void admit(struct admission *a, struct admission_ticket *t, bool slotless, uint64_t now_ms)
 {
     const struct suspect *s = suspects_find(a->suspects, &t->body, now_ms);
+    struct admission_unit *beside = slotless && !s ? queue_find_beside(a, t->line, now_ms) : NULL;
 
     if (s && s->refused) {
         ticket_refuse(a, t, ADMISSION_POISON);
         return;
     }
     t->line->wanted |= !t->line->n_live;
+    if (beside) {
+        t->slotless = true;
+        ticket_send(a, t, beside);
+        return;
+    }
     ticket_wait(a, t, now_ms);
     queue_serve(a, now_ms);
     if (t->state == TICKET_WAITING &&
@@ -79,7 +85,7 @@ int admission_ask(struct admission *a, const struct admission_ask *ask, uint64_t
     if (r)
         ticket_refuse(a, t, why);
     else
-        admit(a, t, now_ms);
+        admit(a, t, ask->slotless, now_ms);
     *ret = t;
     t = NULL;
     return 0;

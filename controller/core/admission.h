@@ -42,6 +42,7 @@ enum {
     ADMISSION_QUIET_MS = 10000,  /* how long new requests are held back until a suspect can be alone */
     ADMISSION_CAUSE_MS = 1500,   /* how long the end of a cut answer waits for the leader's word why */
     ADMISSION_TRAFFIC_MS = 1000,
+    ADMISSION_SLOTLESS_MAX = 6, /* of these, in flight at an instance beside the others; llama-server has 32 threads */
     ADMISSION_TRAFFIC_SOON_MS = 100 /* the first request of an instance, and the end of its last */
 };
 
@@ -55,6 +56,7 @@ struct admission_ask {
     size_t n_bytes;      /* of the body: counted while it waits */
     uint64_t wait_ms;    /* for an epoch that serves; counted anew each time that the queue moves, or the load grows */
     uint64_t timeout_ms; /* what its client gives it until the first token, in all; 0: it has not said */
+    bool slotless;       /* it computes no token: it goes past those who wait for a slot, where it can go at once */
     void *owner;         /* comes back with each decision */
 };
 

@@ -108,17 +108,25 @@ static void begin_turn(struct admission *a, struct admission_ticket *t, uint64_t
 
 /* ---- who goes where --------------------------------------------------------------------------------------------- */
 
-struct choice {
-    struct admission_ticket *ticket; /* NULL: none may go */
-    struct admission_unit *unit;
-};
-
 /* Neither a suspect's turn nor the wait for one keeps others out. */
 static bool is_free(const struct admission_unit *u, uint64_t now_ms)
 {
     return admission_unit_takes(u) && admission_unit_open(u, now_ms) && !u->turn &&
            (!u->held_by || u->held_by->let_others);
 }
+
+struct admission_unit *queue_find_beside(const struct admission *a, const struct admission_line *l, uint64_t now_ms)
+{
+    for (size_t k = 0; k < a->n_units; k++)
+        if (line_has(l, a->unit[k]) && is_free(a->unit[k], now_ms) && a->unit[k]->n_slotless < ADMISSION_SLOTLESS_MAX)
+            return a->unit[k];
+    return NULL;
+}
+
+struct choice {
+    struct admission_ticket *ticket; /* NULL: none may go */
+    struct admission_unit *unit;
+};
 
 static struct admission_unit *find_lightest(const struct admission *a, const struct admission_line *l, uint64_t now_ms)
 {
@@ -127,7 +135,7 @@ static struct admission_unit *find_lightest(const struct admission *a, const str
     for (size_t k = 0; k < a->n_units; k++) {
         struct admission_unit *u = a->unit[k];
 
-        if (line_has(l, u) && is_free(u, now_ms) && u->n_sent < admission_unit_cap(u) &&
+        if (line_has(l, u) && is_free(u, now_ms) && u->n_sent - u->n_slotless < admission_unit_cap(u) &&
             (!found || admission_unit_lighter(u, found)))
             found = u;
     }

@@ -32,6 +32,7 @@ struct admission_ticket {
     size_t alarm; /* its place among the alarms, from 1; 0: it has none */
     char model[PROTO_MODEL_MAX];
     struct admission_line *line;
+    bool slotless;               /* SENT: it takes no slot */
     bool suspect;                /* WAITING: in the line's list of those */
     struct admission_unit *unit; /* SENT, LOSING: where. Else NULL */
     struct id128 instance;       /* that it was last sent to, or would be */
@@ -135,6 +136,8 @@ uint64_t line_word_due_ms(const struct admission_line *l); /* UINT64_MAX: never 
 
 /* Sends what may go, and lets go of those whose time is over. */
 void queue_serve(struct admission *a, uint64_t now_ms);
+/* Where a request that takes no slot can go at once; NULL: it waits as others do. */
+struct admission_unit *queue_find_beside(const struct admission *a, const struct admission_line *l, uint64_t now_ms);
 /* This epoch of u has ended: what is in flight there is suspect. sure: its coordinator went first, which a request may have
  * done; else nobody is found guilty by it. */
 void queue_mark_abort(struct admission *a, struct admission_unit *u, uint64_t epoch, bool sure, uint64_t now_ms);

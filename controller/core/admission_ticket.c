@@ -76,7 +76,10 @@ static void leave_sent(struct admission *a, struct admission_ticket *t)
     struct admission_unit *u = t->unit;
 
     list_remove(&a->sent, t);
-    u->traffic.in_flight = (uint32_t)--u->n_sent;
+    u->n_sent--;
+    u->n_slotless -= t->slotless;
+    t->slotless = false;
+    u->traffic.in_flight = (uint32_t)(u->n_sent - u->n_slotless);
     u->n_overtime -= t->overtime;
     t->overtime = false;
     if (u->turn == t)
@@ -157,7 +160,9 @@ void ticket_send(struct admission *a, struct admission_ticket *t, struct admissi
     t->deliveries++;
     t->reached_bytes = 0;
     list_append(&a->sent, t);
-    u->traffic.in_flight = (uint32_t)++u->n_sent;
+    u->n_sent++;
+    u->n_slotless += t->slotless;
+    u->traffic.in_flight = (uint32_t)(u->n_sent - u->n_slotless);
     alarm_set(a, t, t->until_ms);
     tell(a, t);
 }

@@ -28,6 +28,7 @@ struct admission_unit {
     uint64_t doubt_ms; /* nothing is sent before */
 
     size_t n_sent;
+    size_t n_slotless;              /* of these: they take no slot */
     size_t n_overtime;              /* of these: suspects whose turn was over before they were answered */
     struct admission_ticket *turn;  /* the suspect that is to be alone now */
     uint64_t turn_ms;               /* until then */

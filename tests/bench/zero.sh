@@ -6,7 +6,6 @@
 . "$(dirname "$0")/lib.sh"
 rows=$1
 pairs=${CARAVAN_BENCH_PAIRS:-5}
-tunnel
 lab_up 3
 mkgguf "$WORK/big.gguf" --layers 5 --embd 4096 --heads 32 --kv-heads 16 --ff 12288 --vocab 400
 # Its share of one of two ranks that is in large tensors: each layer has 4 of attention and 3 of the network behind it.

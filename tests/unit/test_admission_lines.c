@@ -98,6 +98,36 @@ static void test_case_13_no_clock_cuts_a_queue(void **state)
     lab_shut(&lab);
 }
 
+static void ask_beside(struct lab *lab, int k)
+{
+    const struct admission_ask ask = {
+        .model = "m", .body = lab_id((uint8_t)k), .wait_ms = WAIT_MS, .slotless = true, .owner = &lab->owner[k]};
+
+    assert_int_equal(admission_ask(lab->admission, &ask, lab->now_ms, &lab->ticket[k]), 0);
+}
+
+/* What computes nothing goes past those who wait for a slot, takes none of them, and is bounded too. */
+static void test_beside_the_slots(void **state)
+{
+    struct lab lab;
+
+    (void)state;
+    lab_open_several(&lab);
+    SEE(&lab, NULL, {"m", INSTANCE_READY, .slots = 1});
+    ask_many(&lab, 0, 3, "m");
+    EXPECT(&lab, "0>a 1>a 2 waits ");
+    for (int k = 3; k < 3 + ADMISSION_SLOTLESS_MAX + 1; k++)
+        ask_beside(&lab, k);
+    EXPECT(&lab, "3>a 4>a 5>a 6>a 7>a 8>a 9 waits ");
+    done(&lab, 3, 200);
+    EXPECT(&lab, ""); /* it frees no slot */
+    done(&lab, 0, 200);
+    EXPECT(&lab, "2>a ");
+    done(&lab, 1, 200);
+    EXPECT(&lab, "9>a ");
+    lab_shut(&lab);
+}
+
 /* A carrier without room for one more stream is nobody's fault: again soon, in the old order. */
 static void test_no_room(void **state)
 {
@@ -538,6 +568,7 @@ int main(void)
         cmocka_unit_test(test_slots),
         cmocka_unit_test(test_first_come_first_served),
         cmocka_unit_test(test_case_13_no_clock_cuts_a_queue),
+        cmocka_unit_test(test_beside_the_slots),
         cmocka_unit_test(test_no_room),
         cmocka_unit_test(test_replicas_by_load),
         cmocka_unit_test(test_two_names_for_one),
