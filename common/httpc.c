@@ -2,46 +2,36 @@
  * length was given, takes two Content-Lengths and a chunk size of 0x2, and cannot be paused. */
 #include "common/httpc.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
 #include <event2/event.h>
-#include <fcntl.h>
-#include <netdb.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdbool.h>
-#include <stdio.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/un.h>
-#include <unistd.h>
+#include <strings.h>
 
+#include "common/bev_write.h"
 #include "common/cleanup.h"
 #include "common/core/err.h"
 #include "common/core/http_parse.h"
+#include "common/httpc_conn.h"
 #include "common/httpc_head.h"
-
-enum { CONNECT_TIMEOUT_MS = 5000 };
+#include "common/httpc_place.h"
 
 struct httpc_request {
     struct event_base *base;
     struct httpc_callbacks cb;
-    struct addrinfo *addresses;
-    struct addrinfo *next_address; /* to be tried if this one fails */
-    struct bufferevent *bev;
-    const struct httpc_secure *secure; /* NULL: plain */
-    char *host;                        /* whom that must prove */
-    struct httpc_dialer dialer;
-    void *dialled;         /* its handle; NULL: we connect ourselves */
-    bool secured;          /* bev is what it has made */
-    struct evbuffer *head; /* what is sent, kept until a connection stands */
-    struct event *timer;   /* connect, then idle */
+    struct httpc_conn *conn;
+    struct httpc_place *place; /* NULL: none */
+    bool kept;                 /* conn has carried another answer before, and nothing of this one */
+    int stale;                 /* how a kept one ended, in whose place conn came; negative errno, 0: it did not */
+    struct evbuffer *head;     /* what is sent */
     struct http_parser *parser;
-    uint32_t connect_timeout_ms, idle_timeout_ms;
+    uint32_t idle_timeout_ms;
     size_t max_body_bytes, n_body_bytes;
-    bool connected, paused;
+    bool is_event_stream, paused;
     bool ended; /* the connection is over; what lies in the buffer is still to be handed on */
     int end_result;
     bool *gone; /* set while callbacks are being called: they may cancel us */
@@ -55,17 +45,10 @@ static void request_free(struct httpc_request **request)
         return;
     if (r->gone)
         *r->gone = true;
-    if (r->bev)
-        bufferevent_free(r->bev);
-    if (r->dialled)
-        r->dialer.close(r->dialled);
+    httpc_conn_close(&r->conn);
+    httpc_place_unref(&r->place);
     if (r->head)
         evbuffer_free(r->head);
-    if (r->timer)
-        event_free(r->timer);
-    if (r->addresses)
-        freeaddrinfo(r->addresses);
-    free(r->host);
     http_parser_destroy(&r->parser);
     free(r);
     *request = NULL;
@@ -78,16 +61,6 @@ static void finish(struct httpc_request *r, int result)
 
     request_free(&r);
     cb.done(cb.ctx, result);
-}
-
-static void arm_timer(struct httpc_request *r, uint32_t ms)
-{
-    struct timeval tv = {.tv_sec = ms / 1000, .tv_usec = (suseconds_t)(ms % 1000) * 1000};
-
-    if (ms)
-        event_add(r->timer, &tv);
-    else
-        event_del(r->timer);
 }
 
 /* ---- the answer ------------------------------------------------------------------------------------------------- */
@@ -105,11 +78,19 @@ static int outcome_to_errno(int outcome)
     return outcome;
 }
 
+static bool is_event_stream(const struct http_part *head)
+{
+    const char *type = http_field_get(head->field, head->n_fields, "Content-Type");
+
+    return type && strncasecmp(type, "text/event-stream", 17) == 0;
+}
+
 /* Hands one part on. 0: go on; 1: the answer is whole; negative errno. The request may be gone after it. */
 static int hand_on(struct httpc_request *r, const struct http_part *part)
 {
     switch (part->kind) {
     case HTTP_PART_HEAD:
+        r->is_event_stream = is_event_stream(part);
         if (r->cb.head) /* our struct httpc_header is the parser's struct http_field */
             r->cb.head(r->cb.ctx, part->status, (const struct httpc_header *)part->field, part->n_fields);
         return 0;
@@ -161,17 +142,26 @@ static int result_at_end(const struct httpc_request *r)
     return http_parse_eof(r->parser) == 0 ? 0 : -ECONNRESET;
 }
 
-static void on_readable(struct bufferevent *bev, void *arg)
+/* llama-server closes behind an event stream, though it says that it does not. */
+static bool can_be_kept(const struct httpc_request *r)
 {
-    struct httpc_request *r = arg;
-    struct evbuffer *input = bufferevent_get_input(bev);
+    return r->place && !r->ended && !r->is_event_stream && http_parse_reusable(r->parser) &&
+           !evbuffer_get_length(bufferevent_get_input(r->conn->bev)) &&
+           !evbuffer_get_length(bufferevent_get_output(r->conn->bev));
+}
+
+static void on_readable(void *ctx)
+{
+    struct httpc_request *r = ctx;
+    struct evbuffer *input = bufferevent_get_input(r->conn->bev);
     bool gone = false;
     int result = 0;
 
     if (r->paused)
         return;
     r->gone = &gone;
-    arm_timer(r, r->idle_timeout_ms);
+    r->kept = r->kept && !evbuffer_get_length(input);
+    httpc_conn_arm(r->conn, r->idle_timeout_ms);
     do {
         result = take_piece(r, input, &gone);
         if (gone)
@@ -180,6 +170,8 @@ static void on_readable(struct bufferevent *bev, void *arg)
     r->gone = NULL;
     if (!result && (!r->ended || r->paused))
         return;
+    if (result > 0 && can_be_kept(r))
+        httpc_place_keep(r->place, &r->conn);
     if (!result)
         result = result_at_end(r);
     finish(r, result < 0 ? err_raise(result) : 0);
@@ -188,10 +180,10 @@ static void on_readable(struct bufferevent *bev, void *arg)
 void httpc_pause(struct httpc_request *r)
 {
     r->paused = true;
-    if (!r->connected)
+    if (!r->conn->stands)
         return;
-    bufferevent_disable(r->bev, EV_READ);
-    event_del(r->timer);
+    bufferevent_disable(r->conn->bev, EV_READ);
+    httpc_conn_arm(r->conn, 0);
 }
 
 void httpc_resume(struct httpc_request *r)
@@ -199,247 +191,143 @@ void httpc_resume(struct httpc_request *r)
     if (!r->paused)
         return;
     r->paused = false;
-    if (!r->connected)
+    if (!r->conn->stands)
         return;
-    arm_timer(r, r->idle_timeout_ms);
+    httpc_conn_arm(r->conn, r->idle_timeout_ms);
     if (!r->ended)
-        bufferevent_enable(r->bev, EV_READ);
+        bufferevent_enable(r->conn->bev, EV_READ);
     /* What came before the pause lies in the buffer, and nothing else would wake us for it. */
-    bufferevent_trigger(r->bev, EV_READ, BEV_TRIG_DEFER_CALLBACKS);
+    bufferevent_trigger(r->conn->bev, EV_READ, BEV_TRIG_DEFER_CALLBACKS);
 }
 
 /* ---- the connection --------------------------------------------------------------------------------------------- */
 
-static int connect_next(struct httpc_request *r);
-
-static void on_event(struct bufferevent *bev, short what, void *arg);
-
-/* The connection stands; a new bufferevent takes it over for the handshake, for which there is as much time again. */
-static int make_secure(struct httpc_request *r)
+/* Where the connection was kept, its copy stays here: it may have to be sent on another one. */
+static void send_head(struct httpc_request *r)
 {
-    int fd = bufferevent_getfd(r->bev);
-    struct bufferevent *bev;
+    struct evbuffer *out = bufferevent_get_output(r->conn->bev);
 
-    fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-    bev = fd < 0 ? NULL : r->secure->connect(r->secure->ctx, r->base, fd, r->host);
-    if (!bev) {
-        if (fd >= 0)
-            close(fd);
-        return err_raise(-ENOMEM);
-    }
-    bufferevent_free(r->bev);
-    r->bev = bev;
-    r->secured = true;
-    bufferevent_setcb(bev, on_readable, NULL, on_event, r);
-    bufferevent_enable(bev, EV_WRITE);
-    arm_timer(r, r->connect_timeout_ms);
-    return 0;
+    if (!r->conn->secured)
+        bufferevent_disable(r->conn->bev, EV_WRITE); /* until all is there */
+    if (!r->kept)
+        evbuffer_add_buffer(out, r->head);
+    else if (evbuffer_add_buffer_reference(out, r->head) < 0)
+        bufferevent_trigger_event(r->conn->bev, BEV_EVENT_EOF,
+                                  BEV_TRIG_DEFER_CALLBACKS); /* no memory: as if it had gone */
+    if (!r->conn->secured)
+        bev_write_now(r->conn->bev);
 }
 
-static void on_connected(struct httpc_request *r)
+static void on_opened(void *ctx)
 {
-    int on = 1;
+    struct httpc_request *r = ctx;
 
-    setsockopt(bufferevent_getfd(r->bev), IPPROTO_TCP, TCP_NODELAY, &on,
-               sizeof(on)); /* else a stream costs 36 ms more */
-    if (r->secure && !r->secured) {
-        if (make_secure(r) < 0)
-            finish(r, -ENOMEM);
+    send_head(r);
+    if (r->paused)
         return;
-    }
-    r->connected = true;
-    bufferevent_write_buffer(r->bev, r->head);
-    if (!r->paused) {
-        arm_timer(r, r->idle_timeout_ms);
-        bufferevent_enable(r->bev, EV_READ);
-    }
+    httpc_conn_arm(r->conn, r->idle_timeout_ms);
+    bufferevent_enable(r->conn->bev, EV_READ);
 }
 
-static int dial_failure(const struct httpc_request *r)
+/* Did a kept connection go between two answers, as it may at any time? Then no more is known of its other end than that. */
+static bool is_stale(const struct httpc_request *r, int result)
 {
-    return r->dialled ? r->dialer.failure(r->dialled) : 0;
+    return r->kept && (!result || result == -ECONNRESET || result == -EPIPE) &&
+           !evbuffer_get_length(bufferevent_get_input(r->conn->bev));
+}
+
+static void on_ended(void *ctx, int result);
+static void on_timed_out(void *ctx);
+
+static int open_conn(struct httpc_request *r, const struct httpc_spec *where)
+{
+    const struct httpc_conn_calls calls = {on_opened, on_readable, on_ended, on_timed_out, r};
+    int result = httpc_conn_open(r->base, where, &calls, &r->conn);
+
+    return result < 0 ? err_pass(result) : result;
+}
+
+/* Once, as the other one is not kept. */
+static void send_again(struct httpc_request *r, int result)
+{
+    const struct httpc_spec *where = httpc_place_where(r->place);
+
+    r->kept = false;
+    r->stale = result ? result : err_raise(-ECONNRESET);
+    httpc_conn_close(&r->conn);
+    if (!where || open_conn(r, where) < 0)
+        finish(r, r->stale);
 }
 
 /* The connection is over, in good order or not. */
-static void on_end(struct httpc_request *r, int result)
+static void on_ended(void *ctx, int result)
 {
+    struct httpc_request *r = ctx;
+
+    if (is_stale(r, result)) {
+        send_again(r, result);
+        return;
+    }
+    if (!r->conn->stands) { /* its other end is gone, and may have gone over this very request */
+        finish(r, r->stale ? r->stale : result);
+        return;
+    }
     r->ended = true;
     r->end_result = result;
-    if (r->paused && r->connected)
+    if (r->paused)
         return; /* deferred callbacks can bring the last bytes and the end in one go; httpc_resume hands on both */
     result = result_at_end(r);
     finish(r, result < 0 ? err_raise(result) : 0);
 }
 
-static void on_event(struct bufferevent *bev, short what, void *arg)
+static void on_timed_out(void *ctx)
 {
-    struct httpc_request *r = arg;
-    int error = EVUTIL_SOCKET_ERROR(), result;
+    struct httpc_request *r = ctx;
 
-    if (what & BEV_EVENT_CONNECTED) {
-        on_connected(r);
-        return;
-    }
-    if (r->secured && (what & BEV_EVENT_ERROR))
-        error = -r->secure->failure(r->secure->ctx, bev);
-    if (!r->connected && !r->secured && r->next_address && connect_next(r) == 0)
-        return;
-    if (r->connected && !r->secured && (what & BEV_EVENT_WRITING)) {
-        /* It does not want the rest of our body; its reason (413) may be on the way, or reading will fail as well. */
-        evbuffer_drain(bufferevent_get_output(bev), evbuffer_get_length(bufferevent_get_output(bev)));
-        return;
-    }
-    result = dial_failure(r);
-    if (!result && !(what & BEV_EVENT_EOF))
-        result = error ? -error : -ECONNRESET;
-    on_end(r, result);
-}
-
-static void on_timer(evutil_socket_t fd, short what, void *arg)
-{
-    struct httpc_request *r = arg;
-
-    (void)fd;
-    (void)what;
-    if (!r->connected && !r->secured && r->next_address && connect_next(r) == 0)
-        return;
-    finish(r, err_raise(-ETIMEDOUT));
-}
-
-static int connect_to(struct httpc_request *r, const struct addrinfo *address)
-{
-    if (r->bev)
-        bufferevent_free(r->bev);
-    /* Deferred: no callback comes out of our own calls. */
-    r->bev = bufferevent_socket_new(r->base, -1, BEV_OPT_CLOSE_ON_FREE | BEV_OPT_DEFER_CALLBACKS);
-    if (!r->bev)
-        return err_raise(-ENOMEM);
-    bufferevent_setcb(r->bev, on_readable, NULL, on_event, r);
-    if (bufferevent_socket_connect(r->bev, address->ai_addr, (int)address->ai_addrlen) < 0)
-        return err_raise(errno ? -errno : -ECONNREFUSED);
-    arm_timer(r, r->connect_timeout_ms);
-    return 0;
-}
-
-/* Starts on the next address that can be tried at all. */
-static int connect_next(struct httpc_request *r)
-{
-    int result = -ENXIO;
-
-    while (r->next_address) {
-        struct addrinfo *address = r->next_address;
-
-        r->next_address = address->ai_next;
-        result = connect_to(r, address);
-        if (result == 0)
-            return 0;
-    }
-    return err_pass(result);
+    finish(r, r->stale && !r->conn->stands ? r->stale : err_raise(-ETIMEDOUT));
 }
 
 /* ---- the request ------------------------------------------------------------------------------------------------ */
 
-static int look_up(const struct httpc_spec *spec, struct addrinfo **ret)
+static int connect_first(struct httpc_request *r, const struct httpc_spec *where)
 {
-    const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
-    char port[8];
-    int r;
+    const struct httpc_conn_calls calls = {on_opened, on_readable, on_ended, on_timed_out, r};
 
-    snprintf(port, sizeof(port), "%u", spec->port);
-    r = getaddrinfo(spec->host, port, &hints, ret);
-    if (r == 0)
-        return 0;
-    return err_raise(r == EAI_MEMORY ? -ENOMEM : -ENXIO);
-}
-
-static int connect_unix(struct httpc_request *r, const char *path)
-{
-    struct sockaddr_un sa = {.sun_family = AF_UNIX};
-    const struct addrinfo address = {.ai_addr = (struct sockaddr *)&sa, .ai_addrlen = sizeof(sa)};
-    int result;
-
-    if (snprintf(sa.sun_path, sizeof(sa.sun_path), "%s", path) >= (int)sizeof(sa.sun_path))
-        return err_raise(-ENAMETOOLONG);
-    result = connect_to(r, &address);
-    return result < 0 ? err_pass(result) : 0;
-}
-
-static void on_dialled(void *arg, int fd)
-{
-    struct httpc_request *r = arg;
-
-    if (fd < 0) {
-        finish(r, err_pass(fd));
-        return;
-    }
-    r->bev = bufferevent_socket_new(r->base, fd, BEV_OPT_CLOSE_ON_FREE | BEV_OPT_DEFER_CALLBACKS);
-    if (!r->bev) {
-        close(fd);
-        finish(r, err_raise(-ENOMEM));
-        return;
-    }
-    bufferevent_setcb(r->bev, on_readable, NULL, on_event, r);
-    on_connected(r);
-}
-
-static int dial(struct httpc_request *r, const struct httpc_dialer *dialer)
-{
-    int result;
-
-    r->dialer = *dialer;
-    result = dialer->dial(dialer->ctx, r->base, on_dialled, r, &r->dialled);
-    if (result < 0) {
-        r->dialled = NULL; /* whatever it has set it to */
-        return err_pass(result);
-    }
-    arm_timer(r, r->connect_timeout_ms);
+    r->conn = r->place ? httpc_place_take(r->place, &calls) : NULL;
+    if (!r->conn)
+        return err_fold(open_conn(r, where));
+    r->kept = true;
+    on_opened(r);
     return 0;
-}
-
-static int connect_first(struct httpc_request *r, const struct httpc_spec *spec)
-{
-    int result;
-
-    if (spec->dialer)
-        return err_fold(dial(r, spec->dialer));
-    if (spec->unix_path)
-        return err_fold(connect_unix(r, spec->unix_path));
-    result = look_up(spec, &r->addresses);
-    if (result < 0)
-        return err_pass(result);
-    r->next_address = r->addresses;
-    return err_fold(connect_next(r));
 }
 
 int httpc_start(struct event_base *base, const struct httpc_spec *spec, const struct httpc_callbacks *cb,
                 struct httpc_request **ret)
 {
     CLEANUP(request_free) struct httpc_request *request = NULL;
+    const struct httpc_spec *where = spec->place ? httpc_place_where(spec->place) : spec;
     int r;
 
-    if (!httpc_head_is_valid(spec))
+    if (!where || !httpc_head_is_valid(spec, where))
         return err_raise(-EINVAL);
     request = calloc(1, sizeof(*request));
     if (!request)
         return err_raise(-ENOMEM);
     request->base = base;
-    request->secure = spec->secure;
-    request->host = strdup(spec->host);
     request->cb = *cb;
-    request->connect_timeout_ms = spec->connect_timeout_ms ? spec->connect_timeout_ms : CONNECT_TIMEOUT_MS;
+    request->place = spec->place ? httpc_place_ref(spec->place) : NULL;
     request->idle_timeout_ms = spec->idle_timeout_ms;
     request->max_body_bytes = spec->max_body_bytes;
     request->head = evbuffer_new();
-    request->timer = event_new(base, -1, 0, on_timer, request);
-    if (!request->host || !request->head || !request->timer)
+    if (!request->head)
         return err_raise(-ENOMEM);
     r = http_parser_new(strcmp(spec->method, "HEAD") == 0, &request->parser);
     if (r < 0)
         return err_pass(r);
-    r = httpc_head_write(request->head, spec);
+    r = httpc_head_write(request->head, spec, where);
     if (r < 0)
         return err_pass(r);
-    r = connect_first(request, spec);
+    r = connect_first(request, where);
     if (r < 0)
         return err_pass(r);
     *ret = request;

@@ -1,5 +1,6 @@
 /* An HTTP/1.1 client on libevent: for the gateway (towards coordinators), agents (health of their own coordinator) and
- * the command line. Streams bodies; a request can be given up at any time, which closes its connection. */
+ * the command line. Streams bodies; a request can be given up at any time, which closes its connection. That closes as well
+ * behind each answer, unless the request names a place (common/httpc_place.h). */
 #ifndef CARAVAN_COMMON_HTTPC_H
 #define CARAVAN_COMMON_HTTPC_H
 
@@ -8,6 +9,7 @@
 
 struct bufferevent;
 struct event_base;
+struct httpc_place;
 struct httpc_request;
 
 /* How a connection is made secure; common/tls.h has one. What speaks plain HTTP alone need not load OpenSSL for it. */
@@ -39,7 +41,8 @@ struct httpc_header {
 };
 
 struct httpc_spec {
-    const char *host; /* IP literal or name */
+    struct httpc_place *place; /* where it goes, in place of host to dialer and connect_timeout_ms; or NULL */
+    const char *host;          /* IP literal or name */
     uint16_t port;
     const char
         *unix_path; /* a socket in the file system in place of host and port, which are then named only; or NULL */

@@ -18,9 +18,9 @@ static bool is_ours(const char *name)
     return false;
 }
 
-bool httpc_head_is_valid(const struct httpc_spec *spec)
+bool httpc_head_is_valid(const struct httpc_spec *spec, const struct httpc_spec *where)
 {
-    if (!http_is_token(spec->method) || !http_is_target(spec->target) || !http_is_target(spec->host))
+    if (!http_is_token(spec->method) || !http_is_target(spec->target) || !http_is_target(where->host))
         return false;
     for (size_t i = 0; i < spec->n_headers; i++)
         if (!http_is_token(spec->header[i].name) || !http_is_field_value(spec->header[i].value))
@@ -28,16 +28,17 @@ bool httpc_head_is_valid(const struct httpc_spec *spec)
     return true;
 }
 
-int httpc_head_write(struct evbuffer *out, const struct httpc_spec *spec)
+int httpc_head_write(struct evbuffer *out, const struct httpc_spec *spec, const struct httpc_spec *where)
 {
-    const char *const format = strchr(spec->host, ':') ? "%s %s HTTP/1.1\r\nHost: [%s]:%u\r\nConnection: close\r\n"
-                                                       : "%s %s HTTP/1.1\r\nHost: %s:%u\r\nConnection: close\r\n";
+    const char *const format =
+        strchr(where->host, ':') ? "%s %s HTTP/1.1\r\nHost: [%s]:%u\r\n%s" : "%s %s HTTP/1.1\r\nHost: %s:%u\r\n%s";
     const bool has_body = spec->n_body_bytes || strcmp(spec->method, "POST") == 0 || strcmp(spec->method, "PUT") == 0;
     int failed = 0;
 
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
-    failed |= evbuffer_add_printf(out, format, spec->method, spec->target, spec->host, spec->port) < 0;
+    failed |= evbuffer_add_printf(out, format, spec->method, spec->target, where->host, where->port,
+                                  spec->place ? "" : "Connection: close\r\n") < 0;
 #pragma GCC diagnostic pop
     if (has_body)
         failed |= evbuffer_add_printf(out, "Content-Length: %zu\r\n", spec->n_body_bytes) < 0;

@@ -8,9 +8,9 @@
 
 struct evbuffer;
 
-/* Nothing of it can end its line, or begin another. */
-bool httpc_head_is_valid(const struct httpc_spec *spec);
+/* where: whose host and port count. Nothing of it can end its line, or begin another. */
+bool httpc_head_is_valid(const struct httpc_spec *spec, const struct httpc_spec *where);
 /* Head and body. 0, -ENOMEM. */
-int httpc_head_write(struct evbuffer *out, const struct httpc_spec *spec);
+int httpc_head_write(struct evbuffer *out, const struct httpc_spec *spec, const struct httpc_spec *where);
 
 #endif

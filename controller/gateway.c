@@ -132,6 +132,7 @@ void gateway_set_view(struct gateway *g, struct view *v)
     }
     view_unref(&g->view);
     g->view = view_ref(v);
+    upstream_places_review(g->places, v);
     gateway_settle(g);
 }
 
@@ -147,6 +148,7 @@ void gateway_destroy(struct gateway **g)
     if ((*g)->timer)
         event_free((*g)->timer);
     view_unref(&(*g)->view);
+    upstream_places_destroy(&(*g)->places);
     tunnels_destroy(&(*g)->tunnels);
     free((*g)->asks.item);
     explicit_bzero((*g)->secret, sizeof((*g)->secret));
@@ -171,6 +173,9 @@ int gateway_new(const struct gateway_deps *deps, struct gateway **ret)
     if (!g->timer)
         return err_raise(-ENOMEM);
     r = tunnels_new(deps->base, deps->identity, &g->tunnels);
+    if (r < 0)
+        return err_pass(r);
+    r = upstream_places_new(g->tunnels, g->secret, &g->places);
     if (r < 0)
         return err_pass(r);
     r = admission_new(&config, &g->admission);

@@ -9,6 +9,7 @@
 #include "controller/passage.h"
 #include "controller/tunnels.h"
 #include "controller/upstream.h"
+#include "controller/upstream_places.h"
 
 struct event;
 
@@ -26,6 +27,7 @@ struct gateway {
     struct gateway_deps deps;
     uint8_t secret[CRYPTO_KEY_BYTES];
     struct tunnels *tunnels;
+    struct upstream_places *places;
     struct view *view;
     struct admission *admission;
     struct event *timer;

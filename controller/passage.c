@@ -181,7 +181,7 @@ static void on_done(void *ctx, int r)
 
 static int start_upstream(struct passage *p, const struct upstream_target *to)
 {
-    const struct upstream up = {p->gateway->deps.base, p->gateway->secret, p->gateway->tunnels};
+    const struct upstream up = {p->gateway->deps.base, p->gateway->secret, p->gateway->tunnels, p->gateway->places};
     const struct httpc_callbacks cb = {.head = on_head, .data = on_data, .done = on_done, .ctx = p};
     const struct httpc_spec spec = {.method = p->spec.method,
                                     .target = p->spec.target,

@@ -1,6 +1,6 @@
 /* The streams of one thread to coordinators, through the carriers of their nodes (design, "The rank tunnel"). Each serves one
- * HTTP request and goes with it, in whatever state it is, so that a client who leaves frees the coordinator's slot at once.
- * The request has one end of a pair of sockets; at the other a relay seals what goes out, and opens what comes.
+ * HTTP connection and goes with it, in whatever state it is, so that a client who leaves frees the coordinator's slot at once.
+ * The connection has one end of a pair of sockets; at the other a relay seals what goes out, and opens what comes.
  *
  * A carrier drops the oldest of TUNNEL_HALF_OPEN_PER_ADDR handshakes for a newer one: fewer are begun with it at a time, and
  * who comes then waits. A stream that stands has two buffers of TUNNEL_COORDINATOR_DATA_MAX, and as much again in
@@ -15,7 +15,7 @@ struct event_base;
 struct tunnels;
 struct upstream_target;
 
-enum { TUNNELS_MAX = 2048, TUNNELS_DIALS_MAX = 16 /* at a time, to one carrier */ };
+enum { TUNNELS_MAX = 3072, TUNNELS_DIALS_MAX = 16 /* at a time, to one carrier */ };
 
 /* own: borrowed for its life. ret: owned. 0, -ENOMEM. */
 int tunnels_new(struct event_base *base, const struct identity *own, struct tunnels **ret);

@@ -12,8 +12,9 @@
 #include "common/core/err.h"
 #include "common/core/le.h"
 #include "controller/tunnels.h"
+#include "controller/upstream_places.h"
 
-enum { CONNECT_MS = 3000, WARM_UP_ANSWER_MAX = 2048 };
+enum { WARM_UP_ANSWER_MAX = 2048 };
 
 char *upstream_key(const uint8_t secret[CRYPTO_KEY_BYTES], const struct id128 *instance, uint64_t epoch,
                    char buf[PROTO_KEY_MAX])
@@ -26,30 +27,61 @@ char *upstream_key(const uint8_t secret[CRYPTO_KEY_BYTES], const struct id128 *i
     return crypto_key_format(key, buf);
 }
 
-int upstream_start(const struct upstream *up, const struct upstream_target *target, const struct httpc_spec *spec,
-                   const struct httpc_callbacks *cb, struct httpc_request **ret)
+void upstream_bearer(const uint8_t secret[CRYPTO_KEY_BYTES], const struct upstream_target *target,
+                     char buf[UPSTREAM_BEARER_MAX])
 {
-    struct tunnels_way way = {.tunnels = up->tunnels, .target = target};
-    struct httpc_dialer dialer = tunnels_dialer;
+    char key[PROTO_KEY_MAX];
+
+    snprintf(buf, UPSTREAM_BEARER_MAX, "Bearer %s", upstream_key(secret, &target->instance, target->epoch, key));
+}
+
+static int start(const struct upstream *up, const struct httpc_spec *spec, const char *bearer,
+                 const struct httpc_callbacks *cb, struct httpc_request **ret)
+{
     struct httpc_header header[UPSTREAM_FIELDS_MAX];
     struct httpc_spec full = *spec;
-    char key[PROTO_KEY_MAX], bearer[PROTO_KEY_MAX + 8];
     int r;
 
     assert(spec->n_headers < UPSTREAM_FIELDS_MAX);
-    snprintf(bearer, sizeof(bearer), "Bearer %s", upstream_key(up->secret, &target->instance, target->epoch, key));
     if (spec->n_headers)
         memcpy(header, spec->header, spec->n_headers * sizeof(header[0]));
     header[spec->n_headers] = (struct httpc_header){"Authorization", bearer};
     full.header = header;
     full.n_headers = spec->n_headers + 1;
-    full.host = target->addr;
-    full.port = target->port;
-    dialer.ctx = &way;
-    full.dialer = *target->key ? &dialer : NULL;
-    full.connect_timeout_ms = CONNECT_MS;
     r = httpc_start(up->base, &full, cb, ret);
     return r < 0 ? err_pass(r) : r;
+}
+
+/* On a connection of its own. */
+static int start_once(const struct upstream *up, const struct upstream_target *target, struct httpc_spec *spec,
+                      const struct httpc_callbacks *cb, struct httpc_request **ret)
+{
+    struct tunnels_way way = {.tunnels = up->tunnels, .target = target};
+    struct httpc_dialer dialer = tunnels_dialer;
+    char bearer[UPSTREAM_BEARER_MAX];
+
+    upstream_bearer(up->secret, target, bearer);
+    dialer.ctx = &way;
+    spec->host = target->addr;
+    spec->port = target->port;
+    spec->dialer = *target->key ? &dialer : NULL;
+    spec->connect_timeout_ms = UPSTREAM_CONNECT_MS;
+    return err_fold(start(up, spec, bearer, cb, ret));
+}
+
+int upstream_start(const struct upstream *up, const struct upstream_target *target, const struct httpc_spec *spec,
+                   const struct httpc_callbacks *cb, struct httpc_request **ret)
+{
+    struct httpc_spec full = *spec;
+    const char *bearer;
+    int r;
+
+    if (!up->places)
+        return err_fold(start_once(up, target, &full, cb, ret));
+    r = upstream_places_find(up->places, target, &full.place, &bearer);
+    if (r < 0)
+        return err_pass(r);
+    return err_fold(start(up, &full, bearer, cb, ret));
 }
 
 bool upstream_is_answer(int status)

@@ -10,16 +10,18 @@
 #include "common/crypto.h"
 #include "common/httpc.h"
 
-enum { UPSTREAM_FIELDS_MAX = 8 };
+enum { UPSTREAM_FIELDS_MAX = 8, UPSTREAM_CONNECT_MS = 3000 };
 
 struct event_base;
 struct tunnels;
+struct upstream_places;
 
 /* Who asks; all borrowed. */
 struct upstream {
     struct event_base *base;
     const uint8_t *secret; /* CRYPTO_KEY_BYTES */
     struct tunnels *tunnels;
+    struct upstream_places *places; /* NULL: each request has a connection of its own */
 };
 
 struct upstream_target {
@@ -33,6 +35,11 @@ struct upstream_target {
 /* The API key of an epoch's coordinator: derived, so that nothing has to be kept, and worthless after the epoch. */
 char *upstream_key(const uint8_t secret[CRYPTO_KEY_BYTES], const struct id128 *instance, uint64_t epoch,
                    char buf[PROTO_KEY_MAX]);
+
+/* The whole of the field Authorization with it. */
+enum { UPSTREAM_BEARER_MAX = PROTO_KEY_MAX + 8 };
+void upstream_bearer(const uint8_t secret[CRYPTO_KEY_BYTES], const struct upstream_target *target,
+                     char buf[UPSTREAM_BEARER_MAX]);
 
 /* As httpc_start: host, port, dialler and Authorization are filled in; at most UPSTREAM_FIELDS_MAX - 1 fields of the
  * caller's. Through a carrier it ends with the errors of controller/tunnels.h, too. */

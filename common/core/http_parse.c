@@ -25,6 +25,7 @@ enum state {
 struct http_parser {
     enum state state;
     bool head_only;
+    bool closes; /* HTTP/1.0, or it says so: nothing follows on this connection */
     uint64_t n_left;
     /* The head (its lines are cut into strings in place), later a line of chunk framing. */
     char *text;
@@ -150,6 +151,7 @@ static int parse_status_line(struct http_parser *p, const char *line)
         !is_digit(line[9]) || !is_digit(line[10]) || !is_digit(line[11]) || (line[12] != ' ' && line[12] != '\0') ||
         !http_is_field_value(line + 12))
         return HTTP_E_MALFORMED;
+    p->closes = line[7] == '0';
     p->status = (line[9] - '0') * 100 + (line[10] - '0') * 10 + (line[11] - '0');
     return p->status >= 100 && p->status <= 599 ? 0 : HTTP_E_MALFORMED;
 }
@@ -220,6 +222,14 @@ static int decide_body(struct http_parser *p)
     return 0;
 }
 
+/* Anything but one "keep-alive" counts as a close: to open another connection is never wrong. */
+static void note_connection(struct http_parser *p)
+{
+    for (size_t i = 0; i < p->n_fields; i++)
+        if (strcasecmp(p->field[i].name, "Connection") == 0)
+            p->closes = p->closes || strcasecmp(p->field[i].value, "keep-alive") != 0;
+}
+
 /* p->text is a whole head. */
 static int parse_head(struct http_parser *p)
 {
@@ -243,6 +253,7 @@ static int parse_head(struct http_parser *p)
         p->n_fields = 0;
         return 0;
     }
+    note_connection(p);
     return decide_body(p);
 }
 
@@ -434,4 +445,9 @@ int http_parse(struct http_parser *p, const char *buf, size_t n_bytes, size_t *r
 int http_parse_eof(const struct http_parser *p)
 {
     return p->state == STATE_UNTIL_EOF || p->state == STATE_NO_BODY || p->state == STATE_DONE ? 0 : HTTP_E_CUT;
+}
+
+bool http_parse_reusable(const struct http_parser *p)
+{
+    return p->state == STATE_DONE && !p->closes;
 }

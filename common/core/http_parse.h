@@ -53,6 +53,10 @@ int http_parse(struct http_parser *p, const char *buf, size_t n_bytes, size_t *r
 /* The connection was closed in good order. 0: the answer was whole. HTTP_E_CUT: it was not. */
 int http_parse_eof(const struct http_parser *p);
 
+/* After HTTP_PART_END: may the connection carry another answer? It told the end of this one itself, and does not say that it
+ * closes. */
+bool http_parse_reusable(const struct http_parser *p);
+
 /* The first field of that name, case ignored; NULL: none. */
 const char *http_field_get(const struct http_field *field, size_t n, const char *name);
 

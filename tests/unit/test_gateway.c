@@ -599,7 +599,7 @@ static void on_warmed(void *ctx, const struct upstream_target *target, bool ok, 
 
 static void begin_warm_up(struct lab *lab, struct warmed *w, uint64_t deadline_ms, struct warm_up **ret)
 {
-    const struct upstream up = {lab->base, lab->secret, lab->tunnels};
+    const struct upstream up = {lab->base, lab->secret, lab->tunnels, NULL};
     struct upstream_target target = {.addr = "127.0.0.1", .instance = lab_id(0xaa), .epoch = 3};
 
     *w = (struct warmed){.done = false};

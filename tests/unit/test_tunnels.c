@@ -162,7 +162,7 @@ static void lab_open(struct lab *lab)
     memcpy(lab->carrier.gateway, lab->own.public_key, sizeof(lab->carrier.gateway));
     carrier_lab_open(&lab->carrier, base);
     assert_int_equal(tunnels_new(base, &lab->own, &lab->tunnels), 0);
-    lab->up = (struct upstream){base, secret, lab->tunnels};
+    lab->up = (struct upstream){.base = base, .secret = secret, .tunnels = lab->tunnels};
     lab->target =
         (struct upstream_target){.addr = "127.0.0.1", .port = lab->carrier.port, .instance = instance, .epoch = 3};
     memcpy(lab->target.key, lab->carrier.key, sizeof(lab->target.key));
