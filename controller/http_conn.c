@@ -13,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "common/bev_write.h"
 #include "common/cleanup.h"
 #include "common/tls.h"
 
@@ -126,10 +127,18 @@ static bool charge(struct http_conn *c, size_t n)
     return true;
 }
 
+static void flush(struct http_conn *c)
+{
+    if (!c->server->tls)
+        bev_write_now(c->bev);
+}
+
 static void continue_expected(struct http_conn *c)
 {
-    if (c->x.head->expect_continue)
-        bufferevent_write(c->bev, "HTTP/1.1 100 Continue\r\n\r\n", 25);
+    if (!c->x.head->expect_continue)
+        return;
+    bufferevent_write(c->bev, "HTTP/1.1 100 Continue\r\n\r\n", 25);
+    flush(c);
 }
 
 /* The head is read: is there a body? */
@@ -323,16 +332,33 @@ static void go_on(struct http_conn *c)
         linger(c);
 }
 
+/* Something of the output is with the client, or on its way there. */
+static void on_written(struct http_conn *c)
+{
+    struct http_exchange *x = &c->x;
+
+    if (x->state == EXCHANGE_DONE && (c->state == CONN_BUSY || c->state == CONN_FLUSH)) {
+        go_on(c);
+    } else if (x->full && x->state == EXCHANGE_STREAM && n_to_write(c) <= HTTP_OUTPUT_LOW) {
+        x->full = false;
+        if (x->drained)
+            x->drained(x->ctx);
+    }
+}
+
+/* Whatever a handler wrote in one go goes out in one go. */
 static void on_turn(evutil_socket_t fd, short what, void *ctx)
 {
     struct http_conn *c = ctx;
 
     (void)fd;
     (void)what;
+    if (c->x.state != EXCHANGE_BROKEN)
+        flush(c);
     if (c->x.state == EXCHANGE_BROKEN || n_to_write(c) > HTTP_OUTPUT_MAX)
         http_conn_close(c);
-    else if (c->x.state == EXCHANGE_DONE)
-        go_on(c);
+    else
+        on_written(c);
 }
 
 static void on_read(struct bufferevent *bev, void *ctx)
@@ -344,16 +370,10 @@ static void on_read(struct bufferevent *bev, void *ctx)
 static void on_write(struct bufferevent *bev, void *ctx)
 {
     struct http_conn *c = ctx;
-    struct http_exchange *x = &c->x;
 
     (void)bev;
-    if (x->state == EXCHANGE_DONE && (c->state == CONN_BUSY || c->state == CONN_FLUSH)) {
-        go_on(c);
-    } else if (x->full && x->state == EXCHANGE_STREAM && n_to_write(c) <= HTTP_OUTPUT_LOW) {
-        x->full = false;
-        if (x->drained)
-            x->drained(x->ctx);
-    }
+    flush(c); /* nothing is left, or nearly: the next answer is written at once again */
+    on_written(c);
 }
 
 static void on_event(struct bufferevent *bev, short what, void *ctx)
@@ -420,4 +440,5 @@ void http_conn_accept(struct http_server *s, evutil_socket_t fd, const struct in
     set_deadline(c, s->limits.head_ms);
     c->begun = false;
     bufferevent_enable(c->bev, EV_READ | EV_WRITE);
+    flush(c); /* nothing, and from now on nothing goes by itself */
 }

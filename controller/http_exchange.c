@@ -212,6 +212,7 @@ void http_begin(struct http_exchange *x, int status, const char *type, int64_t n
     if (n_bytes < 0 && !x->chunked)
         x->keep_alive = false; /* HTTP/1.0 sees the end by the close */
     write_head(x, status, type, n_bytes);
+    event_active(x->conn->turn, EV_TIMEOUT, 0);
 }
 
 static void break_off(struct http_exchange *x)
@@ -240,8 +241,7 @@ int http_write(struct http_exchange *x, const void *buf, size_t n)
     evbuffer_add(out, buf, n);
     if (x->chunked)
         evbuffer_add(out, "\r\n", 2);
-    if (evbuffer_get_length(out) > HTTP_OUTPUT_MAX)
-        event_active(x->conn->turn, EV_TIMEOUT, 0);
+    event_active(x->conn->turn, EV_TIMEOUT, 0);
     x->full = x->full || evbuffer_get_length(out) > HTTP_OUTPUT_HIGH;
     return x->full ? HTTP_FULL : 0;
 }
