@@ -38,6 +38,7 @@ struct reply {
     char *type;
     int64_t length;
     struct evbuffer *held;
+    struct answer_tally tally;
     /* to the client */
     struct event *note; /* NULL: it has not asked for a stream */
     bool full;          /* it does not read */
@@ -69,13 +70,17 @@ static void reply_destroy(struct reply **reply)
 static void account(struct reply *p, int status)
 {
     struct gateway_account a = {.name = *p->name ? p->name : NULL,
+                                .asked = p->model,
                                 .x = p->x,
                                 .status = status,
                                 .streamed = p->streaming,
+                                .tally = &p->tally,
                                 .total_us = clock_now_us() - p->began_us};
 
-    if (p->passage)
+    if (p->passage) {
         passage_times(p->passage, &a.times);
+        a.instance = passage_instance(p->passage);
+    }
     http_watch(p->x, NULL, NULL, NULL);
     gateway_account(p->gateway, &a);
 }
@@ -251,6 +256,7 @@ static enum passage_use on_data(void *ctx, const void *buf, size_t n)
 {
     struct reply *p = ctx;
 
+    answer_tally_feed(&p->tally, buf, n);
     if (!p->is_stream)
         return on_whole_data(p, buf, n);
     hand_on(p, buf, n);
@@ -263,6 +269,7 @@ static void on_again(void *ctx)
 
     p->status = 0;
     p->is_stream = false;
+    p->tally = (struct answer_tally){.n_bytes = 0};
     evbuffer_drain(p->held, evbuffer_get_length(p->held));
 }
 

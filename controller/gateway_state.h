@@ -3,6 +3,7 @@
 #define CARAVAN_CONTROLLER_GATEWAY_STATE_H
 
 #include "controller/core/admission.h"
+#include "controller/core/answer_tally.h"
 #include "controller/core/body_peek.h"
 #include "controller/fanout.h"
 #include "controller/gateway.h"
@@ -81,13 +82,18 @@ void gateway_reply_begin(struct gateway *g, struct http_exchange *x, const char 
 /* ---- gateway_account: what is counted and logged of each request ------------------------------------------------- */
 
 struct gateway_account {
-    const char *name; /* of the instance; NULL: none of ours */
+    const char *name;       /* of the instance; NULL: none of ours */
+    const char *asked;      /* the model, as the request said it; NULL: it was not read */
+    const char *request_id; /* NULL: none */
     const struct http_exchange *x;
-    int status; /* 499: its client left */
-    bool streamed;
+    int status;                       /* 499: its client left */
+    bool streamed;                    /* its head is out, and it is a stream's */
+    struct id128 instance;            /* where it was sent last; zero: nowhere */
+    const struct answer_tally *tally; /* of what came from there; NULL: nothing */
     uint64_t total_us;
     struct passage_times times;
 };
+/* Once for each request that a route of the gateway took, when it is over. */
 void gateway_account(struct gateway *g, const struct gateway_account *a);
 
 /* ---- gateway_say: the sentences of refusals --------------------------------------------------------------------- */

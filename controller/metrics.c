@@ -12,21 +12,12 @@
 
 static const double bounds[METRICS_BUCKETS] = {0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0};
 
-/* Codes that a gateway's answer is counted under; others under their hundred. */
-static const int codes[] = {200, 400, 404, 499, 500, 502, 503};
-enum { CODES = sizeof(codes) / sizeof(codes[0]), CODE_OTHER = CODES };
-
 /* Codes of requests that no handler saw. */
 static const int refusals[] = {400, 401, 403, 404, 405, 408, 413, 417, 421, 431, 501, 503, 505};
 enum { REFUSALS = sizeof(refusals) / sizeof(refusals[0]) };
 
 struct metrics {
-    size_t n_models;
-    struct {
-        char name[PROTO_MODEL_MAX];
-        uint64_t n[CODES + 1];
-    } model[METRICS_MODELS_MAX];
-    uint64_t unknown[CODES + 1];
+    struct metrics_models *models;
     uint64_t refused[REFUSALS];
 };
 
@@ -36,49 +27,42 @@ int metrics_new(struct metrics **ret)
 
     if (!m)
         return err_raise(-ENOMEM);
+    m->models = metrics_models_new();
+    if (!m->models) {
+        free(m);
+        return err_raise(-ENOMEM);
+    }
     *ret = m;
     return 0;
 }
 
 void metrics_destroy(struct metrics **m)
 {
+    if (*m)
+        metrics_models_destroy(&(*m)->models);
     free(*m);
     *m = NULL;
 }
 
-void metrics_observe(struct metrics_histogram *h, double seconds)
+void metrics_observe_in(struct metrics_histogram *h, const double bound[METRICS_BUCKETS], double value)
 {
     size_t i = 0;
 
-    while (i < METRICS_BUCKETS && seconds > bounds[i])
+    while (i < METRICS_BUCKETS && value > bound[i])
         i++;
     h->bucket[i]++;
     h->n++;
-    h->sum_s += seconds;
+    h->sum += value;
 }
 
-static size_t code_index(int status)
+void metrics_observe(struct metrics_histogram *h, double seconds)
 {
-    for (size_t i = 0; i < CODES; i++)
-        if (codes[i] == status)
-            return i;
-    return CODE_OTHER;
+    metrics_observe_in(h, bounds, seconds);
 }
 
-static uint64_t *model_counters(struct metrics *m, const char *model)
+void metrics_gateway_answer(struct metrics *m, const struct metrics_answer *a)
 {
-    for (size_t i = 0; model && i < m->n_models; i++)
-        if (strcmp(m->model[i].name, model) == 0)
-            return m->model[i].n;
-    if (!model || m->n_models == METRICS_MODELS_MAX)
-        return m->unknown;
-    snprintf(m->model[m->n_models].name, sizeof(m->model[0].name), "%s", model);
-    return m->model[m->n_models++].n;
-}
-
-void metrics_gateway_request(struct metrics *m, const char *model, int status)
-{
-    model_counters(m, model)[code_index(status)]++;
+    metrics_models_count(m->models, a);
 }
 
 void metrics_http_refused(struct metrics *m, int status)
@@ -318,25 +302,34 @@ static void print_refusals(const struct page *p, const char *name)
     }
 }
 
-static void print_requests_of(const struct page *p, const char *name, const char *model, const uint64_t *n)
-{
-    for (size_t i = 0; i <= CODES; i++) {
-        char code[16] = "other";
-
-        if (i < CODES)
-            snprintf(code, sizeof(code), "%d", codes[i]);
-        fprintf(p->out, "%s{", name);
-        metrics_label(p->out, "model", model);
-        fprintf(p->out, ",code=\"%s\"} %" PRIu64 "\n", code, n[i]);
-    }
-}
-
 static void print_requests(const struct page *p, const char *name)
 {
-    print_requests_of(p, name, "unknown", p->m->unknown);
-    for (size_t i = 0; i < p->m->n_models; i++)
-        if (strcmp(p->m->model[i].name, "unknown") != 0)
-            print_requests_of(p, name, p->m->model[i].name, p->m->model[i].n);
+    metrics_models_requests(p->out, p->m->models, name);
+}
+
+static void print_queue(const struct page *p, const char *name)
+{
+    metrics_models_histogram(p->out, p->m->models, METRICS_QUEUE, name);
+}
+
+static void print_first(const struct page *p, const char *name)
+{
+    metrics_models_histogram(p->out, p->m->models, METRICS_FIRST, name);
+}
+
+static void print_token(const struct page *p, const char *name)
+{
+    metrics_models_histogram(p->out, p->m->models, METRICS_TOKEN, name);
+}
+
+static void print_total(const struct page *p, const char *name)
+{
+    metrics_models_histogram(p->out, p->m->models, METRICS_TOTAL, name);
+}
+
+static void print_tokens(const struct page *p, const char *name)
+{
+    metrics_models_histogram(p->out, p->m->models, METRICS_TOKENS, name);
 }
 
 static void print_refused(const struct page *p, const char *name)
@@ -382,17 +375,40 @@ static void print_api_keys(const struct page *p, const char *name)
     }
 }
 
-static void print_store_commit(const struct page *p, const char *name)
+void metrics_histogram_print(FILE *out, const char *name, const char *model, const double bound[METRICS_BUCKETS],
+                             const struct metrics_histogram *h)
 {
-    const struct metrics_histogram *h = &p->control->store_commit;
     uint64_t sum = 0;
 
-    for (size_t i = 0; i < METRICS_BUCKETS; i++) {
+    for (size_t i = 0; i <= METRICS_BUCKETS; i++) {
         sum += h->bucket[i];
-        fprintf(p->out, "%s_bucket{le=\"%g\"} %" PRIu64 "\n", name, bounds[i], sum);
+        fprintf(out, "%s_bucket{", name);
+        if (model) {
+            metrics_label(out, "model", model);
+            fputc(',', out);
+        }
+        if (i < METRICS_BUCKETS)
+            fprintf(out, "le=\"%g\"} %" PRIu64 "\n", bound[i], sum);
+        else
+            fprintf(out, "le=\"+Inf\"} %" PRIu64 "\n", sum);
     }
-    fprintf(p->out, "%s_bucket{le=\"+Inf\"} %" PRIu64 "\n%s_sum %.6f\n%s_count %" PRIu64 "\n", name, h->n, name,
-            h->sum_s, name, h->n);
+    for (int count = 0; count < 2; count++) {
+        fprintf(out, "%s_%s", name, count ? "count" : "sum");
+        if (model) {
+            fputc('{', out);
+            metrics_label(out, "model", model);
+            fputc('}', out);
+        }
+        if (count)
+            fprintf(out, " %" PRIu64 "\n", h->n);
+        else
+            fprintf(out, " %.6f\n", h->sum);
+    }
+}
+
+static void print_store_commit(const struct page *p, const char *name)
+{
+    metrics_histogram_print(p->out, name, NULL, bounds, &p->control->store_commit);
 }
 
 static const struct {
@@ -434,6 +450,15 @@ static const struct {
     {"caravan_coordinator_starts_total", "counter", "Coordinators started.", print_starts},
     {"caravan_transitions_refused_total", "counter", "State transitions refused.", print_refusals},
     {"caravan_gateway_requests_total", "counter", "Requests to /v1 by model and status code.", print_requests},
+    {"caravan_gateway_queue_seconds", "histogram", "Time until a request was sent to its coordinator, by model.",
+     print_queue},
+    {"caravan_gateway_ttft_seconds", "histogram",
+     "Time until the first token of a streamed answer, from the request's arrival.", print_first},
+    {"caravan_gateway_token_seconds", "histogram",
+     "Time per token behind the first one: the mean of each streamed answer.", print_token},
+    {"caravan_gateway_request_seconds", "histogram", "Time until the end of an answer, whatever it was.", print_total},
+    {"caravan_gateway_answer_tokens", "histogram",
+     "Tokens made for an answer, as its usage or timings say; of a stream that was cut, its events.", print_tokens},
     {"caravan_http_refused_total", "counter", "HTTP requests that were refused before any handler saw them.",
      print_refused},
     {"caravan_link_messages_dropped_total", "counter", "Messages of agents that could not be read.", print_malformed},

@@ -11,12 +11,13 @@
 
 enum { METRICS_BUCKETS = 10, METRICS_MODELS_MAX = 256 };
 
-/* A histogram of seconds over fixed bounds. */
+/* A histogram over fixed bounds. */
 struct metrics_histogram {
     uint64_t bucket[METRICS_BUCKETS + 1]; /* not cumulative; the last: above every bound */
     uint64_t n;
-    double sum_s;
+    double sum;
 };
+/* Of a commit's time. */
 void metrics_observe(struct metrics_histogram *h, double seconds);
 
 /* What the control loop counts, as a value that travels with each view. */
@@ -32,8 +33,15 @@ struct metrics;
 int metrics_new(struct metrics **ret); /* 0, -ENOMEM */
 void metrics_destroy(struct metrics **m);
 
-/* One answer of the gateway. model: the instance's name or NULL where it is none of ours. */
-void metrics_gateway_request(struct metrics *m, const char *model, int status);
+/* One answer of the gateway. */
+struct metrics_answer {
+    const char *model; /* the instance's name; NULL: none of ours, and of that nothing but the status is counted */
+    int status;
+    double queue_s, total_s;
+    double first_s, token_s; /* below 0: there was none */
+    int64_t n_tokens;        /* below 0: nobody said */
+};
+void metrics_gateway_answer(struct metrics *m, const struct metrics_answer *a);
 
 /* One request that no handler saw: not valid HTTP, no such path, over a limit. */
 void metrics_http_refused(struct metrics *m, int status);

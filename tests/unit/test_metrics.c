@@ -73,6 +73,13 @@ static void test_from_the_start(void **state)
 /* Its model and unit. */
 #define M "model=\"a\\\"b\\\\c\",unit=\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\""
 
+static void answered(struct metrics *m, const char *model, int status)
+{
+    const struct metrics_answer a = {.model = model, .status = status, .first_s = -1, .token_s = -1, .n_tokens = -1};
+
+    metrics_gateway_answer(m, &a);
+}
+
 static char *full_page(void)
 {
     struct metrics_control control = {.messages_malformed = 2};
@@ -100,10 +107,16 @@ static char *full_page(void)
     v->node[0].device[0].temperature_c = -3;
     v->node[0].n_refused = 1234567;
     v->node[1].n_unreached = 3;
-    metrics_gateway_request(m, "m", 200);
-    metrics_gateway_request(m, "m", 200);
-    metrics_gateway_request(m, "m", 418);
-    metrics_gateway_request(m, NULL, 404);
+    metrics_gateway_answer(m, &(struct metrics_answer){.model = "m",
+                                                       .status = 200,
+                                                       .queue_s = 0.02,
+                                                       .first_s = 0.3,
+                                                       .token_s = 0.02,
+                                                       .total_s = 3.3,
+                                                       .n_tokens = 151});
+    answered(m, "m", 200);
+    answered(m, "m", 418);
+    answered(m, NULL, 404);
     metrics_http_refused(m, 400);
     metrics_observe(&control.store_commit, 0.0002);
     metrics_observe(&control.store_commit, 30);
@@ -151,6 +164,16 @@ static void test_figures(void **state)
     assert_line(text, "caravan_gateway_requests_total{model=\"m\",code=\"200\"} 2");
     assert_line(text, "caravan_gateway_requests_total{model=\"m\",code=\"other\"} 1");
     assert_line(text, "caravan_gateway_requests_total{model=\"unknown\",code=\"404\"} 1");
+    assert_line(text, "caravan_gateway_queue_seconds_bucket{model=\"m\",le=\"0.01\"} 2"); /* 0 for those not said */
+    assert_line(text, "caravan_gateway_queue_seconds_bucket{model=\"m\",le=\"0.05\"} 3");
+    assert_line(text, "caravan_gateway_ttft_seconds_bucket{model=\"m\",le=\"0.25\"} 0");
+    assert_line(text, "caravan_gateway_ttft_seconds_bucket{model=\"m\",le=\"0.5\"} 1");
+    assert_line(text, "caravan_gateway_ttft_seconds_count{model=\"m\"} 1");
+    assert_line(text, "caravan_gateway_token_seconds_sum{model=\"m\"} 0.020000");
+    assert_line(text, "caravan_gateway_request_seconds_count{model=\"m\"} 3");
+    assert_line(text, "caravan_gateway_answer_tokens_bucket{model=\"m\",le=\"128\"} 0");
+    assert_line(text, "caravan_gateway_answer_tokens_bucket{model=\"m\",le=\"256\"} 1");
+    assert_null(strstr(text, "caravan_gateway_queue_seconds_count{model=\"unknown\"")); /* words of strangers */
     assert_line(text, "caravan_http_refused_total{code=\"400\"} 1");
     assert_line(text, "caravan_store_commit_seconds_bucket{le=\"0.0001\"} 0");
     assert_line(text, "caravan_store_commit_seconds_bucket{le=\"0.00025\"} 1");
@@ -169,7 +192,7 @@ static void test_labels_are_bounded(void **state)
     assert_int_equal(metrics_new(&m), 0);
     for (int i = 0; i < METRICS_MODELS_MAX + 5; i++) {
         snprintf(name, sizeof(name), "model-%d", i);
-        metrics_gateway_request(m, name, 200);
+        answered(m, name, 200);
     }
     text = print(m, NULL, &control);
     assert_line(text, "caravan_gateway_requests_total{model=\"unknown\",code=\"200\"} 5");
