@@ -146,8 +146,7 @@ static int result_at_end(const struct httpc_request *r)
 static bool can_be_kept(const struct httpc_request *r)
 {
     return r->place && !r->ended && !r->is_event_stream && http_parse_reusable(r->parser) &&
-           !evbuffer_get_length(bufferevent_get_input(r->conn->bev)) &&
-           !evbuffer_get_length(bufferevent_get_output(r->conn->bev));
+           !evbuffer_get_length(bufferevent_get_input(r->conn->bev)) && !bev_write_left(r->conn->bev);
 }
 
 static void on_readable(void *ctx)
@@ -208,7 +207,7 @@ static void send_head(struct httpc_request *r)
     struct evbuffer *out = bufferevent_get_output(r->conn->bev);
 
     if (!r->conn->secured)
-        bufferevent_disable(r->conn->bev, EV_WRITE); /* until all is there */
+        bev_write_hold(r->conn->bev);
     if (!r->kept)
         evbuffer_add_buffer(out, r->head);
     else if (evbuffer_add_buffer_reference(out, r->head) < 0)

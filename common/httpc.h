@@ -21,14 +21,17 @@ struct httpc_secure {
     void *ctx;
 };
 
-/* Makes the connection in place of TCP to host and port: the rank tunnel has one. */
+/* Makes the connection in place of TCP to host and port: through the rank tunnel. */
 struct httpc_dialer {
     /* Calls done once from the loop, never before it returns: fd (the request's then) or a negative errno. ctx: borrowed for
      * this call. handle: not NULL, valid until close. 0 or negative errno (neither done nor close is then called). */
     int (*dial)(void *ctx, struct event_base *base, void (*done)(void *arg, int fd_or_errno), void *arg, void **handle);
-    /* When the connection has ended: the negative errno of its failure, 0: what the socket says is all. A pair of sockets
-     * cannot be reset, so only this tells an answer that was cut from one that is whole. */
-    int (*failure)(void *handle);
+    /* What speaks over fd, which it consumes; its callbacks are deferred, and it is a filter on a socket's bufferevent. NULL: no
+     * memory. Where this is NULL itself: plain bytes. */
+    struct bufferevent *(*wrap)(void *handle, struct event_base *base, int fd);
+    /* What the connection's end is, of which the socket says r: a negative errno, or 0 for one in good order. Only this tells an
+     * answer that was cut from one that is whole. */
+    int (*failure)(void *handle, int r);
     /* The request is over, behind its socket: once, whatever became of it; also from inside done, and before it, which is
      * then not called. */
     void (*close)(void *handle);

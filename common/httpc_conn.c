@@ -98,15 +98,18 @@ static void on_connected(struct httpc_conn *c)
     c->calls.opened(c->calls.ctx);
 }
 
-static int dial_failure(const struct httpc_conn *c)
+static int end_result(const struct httpc_conn *c, short what, int error)
 {
-    return c->dialled ? c->dialer.failure(c->dialled) : 0;
+    int r = what & BEV_EVENT_EOF ? 0 : error ? -error : -ECONNRESET;
+
+    r = c->dialled ? c->dialer.failure(c->dialled, r) : r;
+    return !r && !c->stands ? -ECONNRESET : r;
 }
 
 static void on_event(struct bufferevent *bev, short what, void *arg)
 {
     struct httpc_conn *c = arg;
-    int error = EVUTIL_SOCKET_ERROR(), result;
+    int error = EVUTIL_SOCKET_ERROR();
 
     if (what & BEV_EVENT_CONNECTED) {
         on_connected(c);
@@ -121,12 +124,7 @@ static void on_event(struct bufferevent *bev, short what, void *arg)
         evbuffer_drain(bufferevent_get_output(bev), evbuffer_get_length(bufferevent_get_output(bev)));
         return;
     }
-    result = dial_failure(c);
-    if (!result && !(what & BEV_EVENT_EOF))
-        result = error ? -error : -ECONNRESET;
-    if (!result && !c->stands)
-        result = -ECONNRESET;
-    c->calls.ended(c->calls.ctx, result);
+    c->calls.ended(c->calls.ctx, end_result(c, what, error));
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *arg)
@@ -198,6 +196,16 @@ static int connect_unix(struct httpc_conn *c, const char *path)
     return result < 0 ? err_pass(result) : 0;
 }
 
+/* fd: consumed */
+static struct bufferevent *plain(struct event_base *base, int fd)
+{
+    struct bufferevent *bev = bufferevent_socket_new(base, fd, BEV_OPT_CLOSE_ON_FREE | BEV_OPT_DEFER_CALLBACKS);
+
+    if (!bev)
+        close(fd);
+    return bev;
+}
+
 static void on_dialled(void *arg, int fd)
 {
     struct httpc_conn *c = arg;
@@ -206,9 +214,8 @@ static void on_dialled(void *arg, int fd)
         c->calls.ended(c->calls.ctx, err_pass(fd));
         return;
     }
-    c->bev = bufferevent_socket_new(c->base, fd, BEV_OPT_CLOSE_ON_FREE | BEV_OPT_DEFER_CALLBACKS);
+    c->bev = c->dialer.wrap ? c->dialer.wrap(c->dialled, c->base, fd) : plain(c->base, fd);
     if (!c->bev) {
-        close(fd);
         c->calls.ended(c->calls.ctx, err_raise(-ENOMEM));
         return;
     }

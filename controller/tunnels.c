@@ -1,6 +1,7 @@
 #include "controller/tunnels.h"
 
 #include <errno.h>
+#include <event2/bufferevent.h>
 #include <event2/event.h>
 #include <inttypes.h>
 #include <stdbool.h>
@@ -9,18 +10,15 @@
 #include <string.h>
 #include <sys/queue.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include "common/cleanup.h"
 #include "common/clock.h"
 #include "common/core/err.h"
 #include "common/log.h"
-#include "common/relay.h"
+#include "common/seal_bev.h"
 #include "common/seldom.h"
 #include "common/tunnel_end.h"
 #include "controller/upstream.h"
-
-enum { PAIR_BYTES = 16 * 1024 }; /* each way; the kernel counts twice as much, its own notes among them */
 
 enum stream_state { STREAM_WAITING = 1, STREAM_DIALLING, STREAM_STANDING, STREAM_OVER };
 
@@ -32,8 +30,8 @@ struct stream {
     struct carrier *carrier; /* with room */
     struct tunnel_claim claim;
     struct tunnel_dial *dial; /* DIALLING */
-    struct relay *relay;      /* STANDING */
-    int failure;              /* of one that stood: negative errno, 0: none */
+    struct seal_bev sealed;   /* STANDING; its bufferevent is the request's */
+    int failure;              /* of one that stood, where we have ended it: negative errno, 0: none */
     void (*done)(void *arg, int fd_or_errno);
     void *arg;
 };
@@ -101,63 +99,29 @@ static void dial_soon(struct tunnels *t)
 
 /* ---- a stream that stands ----------------------------------------------------------------------------------------- */
 
-static int failure_of(enum relay_end end, int error)
-{
-    switch (end) {
-    case RELAY_DONE:
-        return 0;
-    case RELAY_RESET: /* the kernel tells a reset once; whatever is tried then, fails in another way */
-        return !error || error == EPIPE || error == ENOTCONN ? -ECONNRESET : -error;
-    case RELAY_CUT:
-        return -ECONNRESET;
-    case RELAY_FORGED:
-        return -EBADMSG;
-    case RELAY_SPENT:
-        break;
-    }
-    return -EIO;
-}
-
-static void on_ended(void *ctx, enum relay_end end, int error)
+static void on_broken(void *ctx)
 {
     struct stream *s = ctx;
-    uint64_t n = end == RELAY_FORGED ? seldom_count(&s->room->forged, clock_now_ms()) : 0;
+    uint64_t n = s->room && s->sealed.end == SEAL_BEV_FORGED ? seldom_count(&s->room->forged, clock_now_ms()) : 0;
 
-    s->state = STREAM_OVER;
-    s->failure = failure_of(end, error);
-    relay_destroy(&s->relay);
     if (n)
         log_warn("tunnel.forged", "instance=%s epoch=%" PRIu64 " addr=%s port=%u times=%" PRIu64,
                  ID128_SHORT(&s->claim.instance), s->claim.epoch, s->carrier->addr, s->carrier->port, n);
 }
 
-static int make_pair(int ret[2])
+/* What end holds but its socket is taken. */
+static void stand(struct stream *s, struct tunnel_end *end)
 {
-    static const int bytes = PAIR_BYTES;
-
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ret) < 0)
-        return err_raise(-errno);
-    for (int i = 0; i < 2; i++)
-        setsockopt(ret[i], SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));
-    return 0;
+    s->state = STREAM_STANDING;
+    s->sealed = (struct seal_bev){
+        .seal = end->seal, .open = end->open, .data_max = end->data_max, .broken = on_broken, .ctx = s};
 }
 
-/* The request's end of the pair, or a negative errno. end: what it holds is taken. */
-static int stand(struct stream *s, struct tunnel_end *end)
+static struct bufferevent *wrap(void *handle, struct event_base *base, int fd)
 {
-    const struct relay_calls calls = {.ended = on_ended, .ctx = s};
-    struct relay_sockets with = {.far = end->fd, .seal = end->seal, .open = end->open, .data_max = end->data_max};
-    int pair[2] = {-1, -1}, r = make_pair(pair);
+    struct stream *s = handle;
 
-    with.near = pair[1];
-    if (r == 0)
-        r = relay_new(s->room->base, &with, &calls, &s->relay);
-    if (r == 0)
-        return pair[0];
-    tunnel_end_clear(end);
-    cleanup_close(&pair[0]);
-    cleanup_close(&pair[1]);
-    return err_pass(r);
+    return seal_bev_new(&s->sealed, base, fd);
 }
 
 /* ---- dialling ----------------------------------------------------------------------------------------------------- */
@@ -227,10 +191,8 @@ static void on_dialled(void *ctx, int r, struct tunnel_end *end, enum tunnel_ver
         s->done(s->arg, err_raise(failure_of_dial(s, r, verdict)));
         return;
     }
-    r = stand(s, end);
-    if (r >= 0)
-        s->state = STREAM_STANDING;
-    s->done(s->arg, r);
+    stand(s, end);
+    s->done(s->arg, end->fd);
 }
 
 /* From the loop. s may be gone then. */
@@ -312,11 +274,25 @@ static int dial(void *ctx, struct event_base *base, void (*done)(void *arg, int 
     return 0;
 }
 
-static int failure(void *handle)
+static int failure(void *handle, int r)
 {
     const struct stream *s = handle;
 
-    return s->failure;
+    if (s->failure)
+        return s->failure;
+    if (r)
+        return r;
+    switch (s->sealed.end) {
+    case SEAL_BEV_OPEN:
+        return -ECONNRESET;
+    case SEAL_BEV_DONE:
+        return 0;
+    case SEAL_BEV_FORGED:
+        return -EBADMSG;
+    case SEAL_BEV_FAILED:
+        break;
+    }
+    return -EIO;
 }
 
 /* Whatever it is at. It is in no list then. */
@@ -331,8 +307,6 @@ static void end_stream(struct stream *s)
         leave_dialling(s);
         break;
     case STREAM_STANDING:
-        relay_destroy(&s->relay);
-        break;
     case STREAM_OVER:
         break;
     }
@@ -349,10 +323,11 @@ static void close_stream(void *handle)
 
     if (s->room)
         end_stream(s);
+    seal_bev_clear(&s->sealed);
     free(s);
 }
 
-const struct httpc_dialer tunnels_dialer = {.dial = dial, .failure = failure, .close = close_stream};
+const struct httpc_dialer tunnels_dialer = {.dial = dial, .wrap = wrap, .failure = failure, .close = close_stream};
 
 /* ---- the room ----------------------------------------------------------------------------------------------------- */
 
@@ -383,6 +358,8 @@ void tunnels_destroy(struct tunnels **t)
         return;
     while ((s = LIST_FIRST(&(*t)->streams))) {
         s->failure = -ECANCELED;
+        if (s->state == STREAM_STANDING && s->sealed.bev)
+            shutdown(bufferevent_getfd(s->sealed.bev), SHUT_RDWR);
         end_stream(s);
     }
     event_free((*t)->turn);

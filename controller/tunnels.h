@@ -1,10 +1,10 @@
 /* The streams of one thread to coordinators, through the carriers of their nodes (design, "The rank tunnel"). Each serves one
  * HTTP connection and goes with it, in whatever state it is, so that a client who leaves frees the coordinator's slot at once.
- * The connection has one end of a pair of sockets; at the other a relay seals what goes out, and opens what comes.
+ * What goes out is sealed on its way to the socket, and what comes is opened on its way from there.
  *
  * A carrier drops the oldest of TUNNEL_HALF_OPEN_PER_ADDR handshakes for a newer one: fewer are begun with it at a time, and
- * who comes then waits. A stream that stands has two buffers of TUNNEL_COORDINATOR_DATA_MAX, and as much again in
- * the kernel's pair, however slowly its client reads. */
+ * who comes then waits. A stream that stands holds one record that is not whole yet, and what one read has given, however
+ * slowly its client reads. */
 #ifndef CARAVAN_CONTROLLER_TUNNELS_H
 #define CARAVAN_CONTROLLER_TUNNELS_H
 
@@ -19,7 +19,7 @@ enum { TUNNELS_MAX = 3072, TUNNELS_DIALS_MAX = 16 /* at a time, to one carrier *
 
 /* own: borrowed for its life. ret: owned. 0, -ENOMEM. */
 int tunnels_new(struct event_base *base, const struct identity *own, struct tunnels **ret);
-/* Each stream ends with a reset. Requests that still have one may be given up later. NULL is fine. */
+/* Each stream ends. Requests that still have one may be given up later. NULL is fine. */
 void tunnels_destroy(struct tunnels **t);
 
 /* For the dialler's ctx; both borrowed during httpc_start. */

@@ -242,12 +242,12 @@ static int pair_dial(void *ctx, struct event_base *on, void (*done)(void *arg, i
     return 0;
 }
 
-static int pair_failure(void *handle)
+static int pair_failure(void *handle, int r)
 {
     struct pair *d = handle;
 
     d->asked_after_close |= d->n_closed > 0;
-    return d->failure;
+    return d->failure ? d->failure : r;
 }
 
 static void pair_close(void *handle)
@@ -266,7 +266,7 @@ static struct httpc_spec get_dialled(struct pair *d, struct httpc_dialer *dialer
 
     *p = (struct peer){.answer = answer, .n_answer_times = 1, .then = then, .port = 18080};
     d->peer = p;
-    *dialer = (struct httpc_dialer){pair_dial, pair_failure, pair_close, d};
+    *dialer = (struct httpc_dialer){.dial = pair_dial, .failure = pair_failure, .close = pair_close, .ctx = d};
     spec = get(p);
     spec.dialer = dialer;
     return spec;

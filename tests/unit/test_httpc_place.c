@@ -472,10 +472,10 @@ static int dial(void *ctx, struct event_base *on, void (*done)(void *arg, int fd
     return 0;
 }
 
-static int no_failure(void *handle)
+static int no_failure(void *handle, int r)
 {
     (void)handle;
-    return 0;
+    return r;
 }
 
 static void count_close(void *handle)
@@ -488,7 +488,7 @@ static void test_dialled_connections_are_kept(void **state)
     static const char *const script[] = {OK_TWO, OK_TWO, hangs_up, OK_TWO, hangs_up, NULL};
     struct peer p = {.script = script};
     struct dials d = {.peer = &p, .turn = event_new(base, -1, 0, dial_done, &d)};
-    const struct httpc_dialer dialer = {dial, no_failure, count_close, &d};
+    const struct httpc_dialer dialer = {.dial = dial, .failure = no_failure, .close = count_close, .ctx = &d};
     const struct httpc_spec spec = {.host = "127.0.0.1", .port = 1, .dialer = &dialer};
     struct httpc_place *place = NULL;
     struct answer a;
