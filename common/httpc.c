@@ -98,6 +98,8 @@ static int hand_on(struct httpc_request *r, const struct http_part *part)
         r->n_body_bytes += part->n_bytes;
         if (r->max_body_bytes && r->n_body_bytes > r->max_body_bytes)
             return -EMSGSIZE;
+        if (r->is_event_stream && r->place && r->n_body_bytes == part->n_bytes)
+            httpc_place_prepare(r->place, r->base);
         if (r->cb.data)
             r->cb.data(r->cb.ctx, part->data, part->n_bytes);
         return 0;

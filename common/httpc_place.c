@@ -18,6 +18,7 @@ struct httpc_place {
     struct httpc_spec where;
     char *host;
     struct httpc_dialer dialer;
+    struct httpc_conn *prepared; /* does not stand yet; NULL: none */
     size_t n_idle;
     TAILQ_HEAD(idle_list, httpc_conn) idle; /* the one used last comes first */
 };
@@ -126,6 +127,42 @@ void httpc_place_keep(struct httpc_place *p, struct httpc_conn **conn)
     httpc_conn_arm(c, HTTPC_IDLE_MS);
 }
 
+/* ---- one ahead -------------------------------------------------------------------------------------------------- */
+
+static void on_prepared(void *ctx)
+{
+    struct httpc_place *p = ctx;
+    struct httpc_conn *c = p->prepared;
+
+    p->prepared = NULL;
+    httpc_place_keep(p, &c);
+}
+
+/* Whoever needs one hears of it then. */
+static void on_not_prepared(void *ctx)
+{
+    struct httpc_place *p = ctx;
+
+    httpc_conn_close(&p->prepared);
+}
+
+static void on_prepared_ended(void *ctx, int r)
+{
+    (void)r;
+    on_not_prepared(ctx);
+}
+
+void httpc_place_prepare(struct httpc_place *p, struct event_base *base)
+{
+    const struct httpc_conn_calls calls = {
+        .opened = on_prepared, .ended = on_prepared_ended, .timed_out = on_not_prepared, .ctx = p};
+
+    if (!p->left && !p->n_idle && !p->prepared && httpc_conn_open(base, &p->where, &calls, &p->prepared) < 0)
+        p->prepared = NULL;
+}
+
+/* ---- taking ----------------------------------------------------------------------------------------------------- */
+
 /* Its end may have come without the loop's having told yet. */
 static bool is_over(const struct httpc_conn *c)
 {
@@ -158,6 +195,7 @@ void httpc_place_leave(struct httpc_place **place)
     if (!p)
         return;
     p->left = true;
+    httpc_conn_close(&p->prepared);
     while ((c = TAILQ_FIRST(&p->idle)))
         drop_idle(p, c);
     httpc_place_unref(place);

@@ -180,6 +180,7 @@ static void lab_shut(struct lab *lab)
     assert_int_equal(lab->carrier.n_opened > 0, through_carrier && lab->n_asked > 0);
     carrier_lab_kill(&lab->carrier);
     evhttp_free(lab->coordinator);
+    event_base_loop(lab->base, EVLOOP_NONBLOCK); /* what was freed with a callback under way */
     event_base_free(lab->base);
     forget_question(lab);
 }

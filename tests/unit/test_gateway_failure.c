@@ -227,6 +227,7 @@ static void lab_end(struct lab *lab)
         evhttp_free(lab->coordinator);
     event_free(lab->death);
     event_free(lab->heir);
+    event_base_loop(lab->base, EVLOOP_NONBLOCK); /* what was freed with a callback under way */
     event_base_free(lab->base);
 }
 

@@ -241,6 +241,65 @@ static void test_what_is_not_kept(void **state)
     }
 }
 
+/* While a stream comes, the connection of the next request is made. */
+static void test_one_ahead_of_the_next(void **state)
+{
+    static const char stream[] =
+        OK "Content-Type: text/event-stream; charset=utf-8\r\nTransfer-Encoding: chunked\r\n\r\n"
+           "5\r\ndata:\r\n";
+    static const char *const script[] = {stream, stream, OK_TWO, OK_TWO, NULL};
+    struct httpc_place *place;
+    struct answer a, b;
+    struct peer p;
+
+    (void)state;
+    peer_start(&p, script);
+    place = place_at(&p);
+    ask(&a, place);
+    AWAIT(httpc_place_idle(place) == 1);
+    assert_int_equal(p.n_connections, 2);
+    ask(&b, place); /* on that one, and it is a stream too */
+    AWAIT(*b.body);
+    AWAIT(httpc_place_idle(place) == 1);
+    assert_int_equal(p.n_connections, 3);
+    assert_int_equal(p.n_asked, 2);
+    httpc_cancel(&a.request);
+    httpc_cancel(&b.request);
+    ask_and_wait(&a, place);
+    assert_int_equal(p.n_connections, 3);
+    assert_int_equal(httpc_place_idle(place), 1);
+    ask_and_wait(&a, place);
+    assert_int_equal(p.n_connections, 3);
+    end(&p, &place);
+}
+
+/* A place that is left while it is being made, and one that cannot be made: nobody is told. */
+static void test_none_ahead(void **state)
+{
+    static const char stream[] = OK "Content-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n:\n\r\n";
+    static const char *const script[] = {stream, stream, NULL};
+    struct httpc_place *place;
+    struct answer a;
+    struct peer p;
+
+    (void)state;
+    peer_start(&p, script);
+    place = place_at(&p);
+    ask(&a, place);
+    AWAIT(*a.body);
+    httpc_place_leave(&place);
+    httpc_cancel(&a.request);
+    place = place_at(&p);
+    ask(&a, place);
+    AWAIT(p.last && p.n_asked == 2);
+    peer_stop_listening(&p);
+    AWAIT(*a.body);
+    bufferevent_write(p.last, "0\r\n\r\n", 5);
+    AWAIT(a.n_done);
+    assert_int_equal(a.result, 0);
+    httpc_place_leave(&place);
+}
+
 /* One that waits and is closed, or is told something, is gone before anybody takes it. */
 static void test_what_goes_while_it_waits(void **state)
 {
@@ -524,6 +583,7 @@ static int make_base(void **state)
 static int free_base(void **state)
 {
     (void)state;
+    event_base_loop(base, EVLOOP_NONBLOCK); /* what was freed with a callback under way */
     event_base_free(base);
     return 0;
 }
@@ -534,6 +594,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_one_connection_for_all),
         TEST(test_what_is_not_kept),
+        TEST(test_one_ahead_of_the_next),
+        TEST(test_none_ahead),
         TEST(test_what_goes_while_it_waits),
         TEST(test_a_stale_one_is_replaced_once),
         TEST(test_an_answer_that_is_cut_is_no_stale_one),
