@@ -51,7 +51,7 @@ static void log_answer(const struct gateway *g, const struct gateway_account *a,
     log_info("gateway.request",
              "request=%s model=%s instance=%s node=%s client=%s status=%d stream=%s bytes=%" PRIu64 " tokens=%" PRId64
              " queue_ms=%.1f first_ms=%.1f total_ms=%.1f",
-             LOG_STR(a->request_id ? a->request_id : "-"),
+             LOG_STR(http_request_id(a->x)),
              LOG_STR(a->name    ? a->name
                      : a->asked ? a->asked
                                 : "-"),

@@ -82,9 +82,8 @@ void gateway_reply_begin(struct gateway *g, struct http_exchange *x, const char 
 /* ---- gateway_account: what is counted and logged of each request ------------------------------------------------- */
 
 struct gateway_account {
-    const char *name;       /* of the instance; NULL: none of ours */
-    const char *asked;      /* the model, as the request said it; NULL: it was not read */
-    const char *request_id; /* NULL: none */
+    const char *name;  /* of the instance; NULL: none of ours */
+    const char *asked; /* the model, as the request said it; NULL: it was not read */
     const struct http_exchange *x;
     int status;                       /* 499: its client left */
     bool streamed;                    /* its head is out, and it is a stream's */
