@@ -283,18 +283,18 @@ static void test_relative_paths(void **state)
 
 static void test_rank_transport(void **state)
 {
-    char *tunnel[] = {"caravan-agent", "--rank-transport", "tunnel", "--carrier-ports", "7500-7509", NULL};
+    char *direct[] = {"caravan-agent", "--rank-transport", "direct", "--carrier-ports", "7500-7509", NULL};
     char *plain[] = {"caravan-agent", NULL}, *neither[] = {"caravan-agent", "--rank-transport", "both", NULL};
     struct agent_options o;
 
     (void)state;
-    assert_int_equal(agent_options_load(&o, 5, tunnel), 0);
-    assert_true(o.tunnel);
+    assert_int_equal(agent_options_load(&o, 5, direct), 0);
+    assert_false(o.tunnel);
     assert_int_equal(o.carrier_ports.first, 7500);
     assert_int_equal(o.carrier_ports.last, 7509);
     agent_options_clear(&o);
     assert_int_equal(agent_options_load(&o, 1, plain), 0);
-    assert_false(o.tunnel);
+    assert_true(o.tunnel);
     assert_int_equal(o.carrier_ports.first, 7440);
     assert_int_equal(o.carrier_ports.last, 7499);
     agent_options_clear(&o);
