@@ -53,6 +53,13 @@ static bool add_text(struct fanout_voice *v, struct evbuffer *to, const json_t *
     return true;
 }
 
+/* No second sending is wanted any more: why stays as it is. */
+static void give_up(struct fanout_voice *v)
+{
+    v->given_up = true;
+    v->heard(v->ctx, v, FANOUT_EV_CUT);
+}
+
 static void take_choice(struct fanout_voice *v, const json_t *choice)
 {
     const json_t *delta = json_object_get(choice, "delta");
@@ -63,7 +70,7 @@ static void take_choice(struct fanout_voice *v, const json_t *choice)
     if (reason)
         text_copy(v->finish_reason, sizeof(v->finish_reason), reason);
     if (!fits)
-        v->heard(v->ctx, v, FANOUT_EV_CUT);
+        give_up(v);
     else if (json_string_length(text) || json_string_length(thought))
         v->heard(v->ctx, v, FANOUT_EV_DELTA);
 }
@@ -136,7 +143,7 @@ static enum passage_use on_data(void *ctx, const void *buf, size_t n)
     }
     if (sse_feed(v->sse, buf, n, on_event, v) && !v->error.status) {
         set_error(v, 502, "the coordinator's answer could not be read");
-        v->heard(v->ctx, v, FANOUT_EV_CUT);
+        give_up(v);
     }
     return is_sign_of_life(v, buf, n) ? PASSAGE_SIGN_OF_LIFE : PASSAGE_KEPT;
 }
@@ -150,6 +157,8 @@ static void on_again(void *ctx)
 {
     struct fanout_voice *v = ctx;
 
+    if (v->given_up)
+        return;
     forget(v->content);
     forget(v->reasoning);
     forget(v->refused);
@@ -158,6 +167,7 @@ static void on_again(void *ctx)
     v->status = 0;
     v->is_stream = v->done = v->has_usage = false;
     v->finish_reason[0] = '\0';
+    v->error = (struct gateway_refusal){.status = 0};
     v->heard(v->ctx, v, FANOUT_EV_AGAIN);
 }
 

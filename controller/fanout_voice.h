@@ -19,6 +19,7 @@ struct fanout_voice {
     struct sse *sse;
     int status;
     bool is_stream, done;
+    bool given_up; /* CUT was heard: it is cancelled in a moment */
     struct evbuffer *content;
     struct evbuffer *reasoning; /* what it thought before it answered, where the model tells the two apart */
     struct evbuffer *refused;   /* an answer that is no stream: an error */

@@ -425,6 +425,35 @@ static void test_case_26_asked_again(void **state)
     lab_shut(&lab);
 }
 
+/* An error that its first sending said counts no more, either. */
+static void test_case_26_an_error_is_taken_back(void **state)
+{
+    struct lab_client c;
+    struct lab lab;
+
+    (void)state;
+    lab_open(&lab);
+    ask(&lab, &c, "\"stream\":true,", 1);
+    until_asked(&lab, 1);
+    send_piece(&lab, 1,
+               "data: {\"choices\":[{\"delta\":{\"content\":\"wro\"}}]}\n\n"
+               "data: {\"error\":{\"code\":500,\"message\":\"rank 1 is gone\"}}\n\n");
+    lab_until(&c, "event: member.delta");
+    kill_coordinator(&lab);
+    show(&lab, INSTANCE_RECOVERING);
+    lab_until(&c, "event: member.again");
+    start_coordinator(&lab);
+    lab.epoch++;
+    show(&lab, INSTANCE_READY);
+    until_asked(&lab, 2);
+    answer(&lab, 1, "right");
+    lab_until(&c, "event: done\ndata: ");
+    lab_until_closed(&c);
+    assert_non_null(strstr(c.got, "\"success\":true,\"content\":\"right\""));
+    lab_close(&c);
+    lab_shut(&lab);
+}
+
 /* The unit is lost and does not come back; another member is slow. Each ends by its deadline, the answer still comes. */
 static void test_case_26_ends_by_the_deadline(void **state)
 {
@@ -638,6 +667,7 @@ int main(void)
         cmocka_unit_test(test_case_25_one_fails),
         cmocka_unit_test(test_case_25_a_model_that_is_not_there),
         cmocka_unit_test(test_case_26_asked_again),
+        cmocka_unit_test(test_case_26_an_error_is_taken_back),
         cmocka_unit_test(test_case_26_ends_by_the_deadline),
         cmocka_unit_test(test_case_26_the_client_leaves),
         cmocka_unit_test(test_case_27_synthesis),
