@@ -200,6 +200,7 @@ static void go(struct passage *p, const struct admission_decision *d)
 
     p->instance = d->instance;
     p->sent_us = clock_now_us() - p->began_us;
+    p->first_us = 0; /* what the sending before said was taken back */
     memcpy(to.addr, d->addr, sizeof(to.addr));
     memcpy(to.key, d->key, sizeof(to.key));
     r = start_upstream(p, &to);

@@ -71,7 +71,7 @@ void passage_resume(struct passage *p);
 /* So far; us since it began, 0: not yet. */
 struct passage_times {
     uint64_t sent_us;  /* the last sending: before that it waited */
-    uint64_t first_us; /* the first piece of an answer that was no sign of life */
+    uint64_t first_us; /* the first piece of its answer that was no sign of life */
 };
 void passage_times(const struct passage *p, struct passage_times *ret);
 /* The instance that it was last sent to; zero: none. */

@@ -454,6 +454,87 @@ static void test_case_26_an_error_is_taken_back(void **state)
     lab_shut(&lab);
 }
 
+/* ---- a passage's times -------------------------------------------------------------------------------------------- */
+
+struct heard {
+    bool data, again, over;
+};
+
+static void heard_head(void *ctx, int status, const struct httpc_header *header, size_t n)
+{
+    (void)ctx;
+    (void)status;
+    (void)header;
+    (void)n;
+}
+
+static enum passage_use heard_data(void *ctx, const void *buf, size_t n)
+{
+    struct heard *h = ctx;
+
+    (void)buf;
+    (void)n;
+    h->data = true;
+    return PASSAGE_KEPT;
+}
+
+static void heard_again(void *ctx)
+{
+    struct heard *h = ctx;
+
+    h->again = true;
+}
+
+static void heard_end(void *ctx)
+{
+    struct heard *h = ctx;
+
+    h->over = true;
+}
+
+static void heard_fail(void *ctx, const struct gateway_refusal *r)
+{
+    (void)r;
+    heard_end(ctx);
+}
+
+/* The first piece that counts is that of the last sending. */
+static void test_times_of_a_second_sending(void **state)
+{
+    static const char body[] = "{\"max_tokens\":1,\"stream\":true}";
+    const struct passage_spec spec = {.model = "m",
+                                      .method = "POST",
+                                      .target = "/v1/chat/completions",
+                                      .body = body,
+                                      .n_body_bytes = sizeof(body) - 1};
+    struct heard h = {.data = false};
+    const struct passage_calls calls = {heard_head, heard_data, heard_again, heard_end, heard_fail, &h};
+    struct passage *p = NULL;
+    struct passage_times t;
+    struct lab lab;
+
+    (void)state;
+    lab_open(&lab);
+    assert_int_equal(passage_begin(lab.gateway, &spec, &calls, &p), 0);
+    until_asked(&lab, 1);
+    say(&lab, 1, "wrong");
+    lab_until_true(lab.base, &h.data);
+    passage_times(p, &t);
+    assert_true(t.first_us >= t.sent_us && t.first_us > 0);
+    kill_coordinator(&lab);
+    show(&lab, INSTANCE_RECOVERING);
+    assert_true(h.again);
+    start_coordinator(&lab);
+    lab.epoch++;
+    show(&lab, INSTANCE_READY);
+    until_asked(&lab, 2);
+    passage_times(p, &t);
+    assert_int_equal(t.first_us, 0);
+    answer(&lab, 1, "right");
+    lab_until_true(lab.base, &h.over);
+    lab_shut(&lab);
+}
+
 /* The unit is lost and does not come back; another member is slow. Each ends by its deadline, the answer still comes. */
 static void test_case_26_ends_by_the_deadline(void **state)
 {
@@ -668,6 +749,7 @@ int main(void)
         cmocka_unit_test(test_case_25_a_model_that_is_not_there),
         cmocka_unit_test(test_case_26_asked_again),
         cmocka_unit_test(test_case_26_an_error_is_taken_back),
+        cmocka_unit_test(test_times_of_a_second_sending),
         cmocka_unit_test(test_case_26_ends_by_the_deadline),
         cmocka_unit_test(test_case_26_the_client_leaves),
         cmocka_unit_test(test_case_27_synthesis),
