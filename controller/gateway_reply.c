@@ -114,11 +114,19 @@ void gateway_refuse(struct gateway *g, struct http_exchange *x, const char *mode
     reply_refusal(x, r);
 }
 
-/* The stream's last words: an event of its own, even where the cut was in the middle of one. */
+/* What follows is an event of its own, even where the cut was in the middle of one. */
+static void end_event(struct reply *p)
+{
+    if (!p->tail[1] || memcmp(p->tail, "\n\n", 2) == 0)
+        return;
+    http_write(p->x, "\n\n", 2);
+    memcpy(p->tail, "\n\n", 2);
+}
+
+/* The stream's last words. */
 static void write_event(struct reply *p, const char *text, size_t n)
 {
-    if (p->tail[1] && memcmp(p->tail, "\n\n", 2) != 0)
-        http_write(p->x, "\n\n", 2);
+    end_event(p);
     http_write(p->x, "data: ", 6);
     http_write(p->x, text, n);
     http_write(p->x, "\n\n", 2);
@@ -270,6 +278,8 @@ static void on_again(void *ctx)
     p->status = 0;
     p->is_stream = false;
     p->tally = (struct answer_tally){.n_bytes = 0};
+    if (p->streaming)
+        end_event(p); /* a sign of life may have been cut behind its ":", which would swallow the next line */
     evbuffer_drain(p->held, evbuffer_get_length(p->held));
 }
 

@@ -314,15 +314,14 @@ static void test_sent_again_once(void **state)
     lab_end(&lab);
 }
 
-/* Its first head and signs of life are out already; the second sending goes on where they ended. */
-static void test_stream_sent_again(void **state)
+/* Its first head and a sign of life are out already; the second sending goes on where that ended. */
+static void check_sent_again(const char *sign, const char *chunk, const char *expected)
 {
     struct evbuffer *out = evbuffer_new();
     struct lab_client c;
     struct lab lab;
     char *text;
 
-    (void)state;
     lab_open(&lab, 30000);
     for (int i = 0; i < 2; i++) {
         lab.hold_until = SIZE_MAX;
@@ -332,21 +331,28 @@ static void test_stream_sent_again(void **state)
         lab_until_true(lab.base, &lab.asked);
         evhttp_add_header(evhttp_request_get_output_headers(lab.held[0]), "Content-Type", "text/event-stream");
         evhttp_send_reply_start(lab.held[0], 200, "OK");
-        evbuffer_add_printf(out, "%s", i ? "data: {}\n\ndata: [DONE]\n\n" : ":\n\n");
+        evbuffer_add_printf(out, "%s", i ? "data: {}\n\ndata: [DONE]\n\n" : sign);
         evhttp_send_reply_chunk(lab.held[0], out);
         if (!i) {
-            lab_until(&c, ":\n\n");
+            lab_until(&c, chunk);
             on_abort(-1, 0, &lab);
         }
     }
     evhttp_send_reply_end(lab.held[0]);
     lab_until(&c, "\r\n0\r\n\r\n");
     text = lab_body(&c);
-    assert_string_equal(text, ":\n\ndata: {}\n\ndata: [DONE]\n\n");
+    assert_string_equal(text, expected);
     free(text);
     lab_close(&c);
     evbuffer_free(out);
     lab_end(&lab);
+}
+
+static void test_stream_sent_again(void **state)
+{
+    (void)state;
+    check_sent_again(":\n\n", "3\r\n:\n\n\r\n", ":\n\ndata: {}\n\ndata: [DONE]\n\n");
+    check_sent_again(":", "1\r\n:\r\n", ":\n\ndata: {}\n\ndata: [DONE]\n\n"); /* cut in the middle of it */
 }
 
 /* A stream has begun; its coordinator aborts, and the request is with the next one. */
