@@ -16,6 +16,8 @@
 #include "controller/gateway_state.h"
 #include "controller/http_json.h"
 
+enum { FANOUTS_MEMBERS_MAX = GATEWAY_REQUESTS_MAX / 2 /* so that others are still let in */ };
+
 struct fanout {
     struct gateway *gateway;
     struct http_exchange *x;
@@ -23,8 +25,7 @@ struct fanout {
     struct fanout_course *course;
     size_t n_voices;
     struct fanout_voice *voice;
-    size_t n_said;    /* of all voices, as JSON */
-    size_t n_charged; /* of the book */
+    struct fanout_purse purse;
     struct event
         *turn; /* what follows from what was heard is done in a turn of its own: a voice may not be cancelled, nor
                            * another begin, out of a passage's call */
@@ -32,6 +33,15 @@ struct fanout {
     struct event *pinger; /* so that a silent stream is not taken for a dead one */
     uint64_t began_us;
 };
+
+bool fanout_take(struct fanout_purse *p, size_t n_bytes)
+{
+    if (p->book->n_bytes + n_bytes > FANOUTS_BYTES_MAX)
+        return false;
+    p->book->n_bytes += n_bytes;
+    p->n_bytes += n_bytes;
+    return true;
+}
 
 /* ---- its end ------------------------------------------------------------------------------------------------------ */
 
@@ -54,9 +64,10 @@ static void fanout_destroy(struct fanout **fanout)
     free_event(&f->timer);
     free_event(&f->pinger);
     fanout_course_destroy(&f->course);
+    f->purse.book->n--;
+    f->purse.book->n_members -= f->request->n_members;
+    f->purse.book->n_bytes -= f->purse.n_bytes;
     fanout_request_destroy(&f->request);
-    f->gateway->fanouts.n--;
-    f->gateway->fanouts.n_bytes -= f->n_charged;
     free(f->voice);
     free(f);
     *fanout = NULL;
@@ -184,7 +195,10 @@ static void end_voice(struct fanout *f, size_t voice)
 
 /* ---- asking ------------------------------------------------------------------------------------------------------- */
 
-/* What the members have answered becomes the synthesis' prompt. 0, -ENOMEM. */
+enum { TOGETHER_E_FULL = 1 };
+
+/* What the members have answered becomes the synthesis' prompt. It is made one at a time, so that the book may be asked
+ * once its size is known. 0, TOGETHER_E_FULL, -ENOMEM. */
 static int put_together(struct fanout *f)
 {
     struct fanout_said said[FANOUT_MEMBERS_MAX];
@@ -201,7 +215,9 @@ static int put_together(struct fanout *f)
                                          .n_bytes = evbuffer_get_length(b)};
     }
     r = fanout_request_synthesize(f->request, said, n);
-    return r < 0 ? err_pass(r) : 0;
+    if (r < 0)
+        return err_pass(r);
+    return fanout_take(&f->purse, f->request->voice[f->request->n_members].n_body_bytes) ? 0 : TOGETHER_E_FULL;
 }
 
 static void fail_unasked(struct fanout *f, size_t voice, int status, const char *text)
@@ -217,13 +233,14 @@ static void ask(struct fanout *f, size_t voice)
 {
     const struct view_instance *only = gateway_only_ready(f->gateway->view);
     struct fanout_ask *a = &f->request->voice[voice];
+    int r = a->body ? 0 : put_together(f);
 
     if (!*a->model && only)
         memcpy(a->model, only->name, sizeof(a->model));
     if (!*a->model)
         fail_unasked(f, voice, 400, "\"model\" is missing and there is not exactly one model ready to guess");
-    else if (!a->body && put_together(f) < 0)
-        fail_unasked(f, voice, 503, "out of memory");
+    else if (r)
+        fail_unasked(f, voice, 503, r < 0 ? "out of memory" : FANOUT_NO_ROOM);
     else /* its time is kept here: the admission's own is behind it */
         fanout_voice_ask(&f->voice[voice], f->gateway, a->model, a->body, a->n_body_bytes, a->timeout_ms + 1000);
 }
@@ -343,7 +360,7 @@ static int make_voices(struct fanout *f)
         return err_raise(-ENOMEM);
     f->n_voices = n;
     for (size_t i = 0; !r && i < n; i++)
-        r = fanout_voice_init(&f->voice[i], &f->n_said, on_heard, f);
+        r = fanout_voice_init(&f->voice[i], &f->purse, on_heard, f);
     return r;
 }
 
@@ -365,11 +382,12 @@ static int fanout_new(struct gateway *g, struct http_exchange *x, struct fanout_
 
     if (!f)
         return err_raise(-ENOMEM);
-    *f = (struct fanout){.gateway = g, .x = x, .request = *request, .began_us = clock_now_us()};
+    *f = (struct fanout){
+        .gateway = g, .x = x, .request = *request, .purse = {.book = &g->fanouts}, .began_us = clock_now_us()};
     *request = NULL;
-    f->n_charged = f->request->n_bytes;
     g->fanouts.n++;
-    g->fanouts.n_bytes += f->n_charged;
+    g->fanouts.n_members += f->request->n_members;
+    fanout_take(&f->purse, f->request->n_bytes); /* that there is room was seen */
     r = make_events(f);
     if (!r)
         r = make_voices(f);
@@ -426,7 +444,11 @@ void fanout_handle(void *ctx, struct http_exchange *x)
         return;
     }
     if (!r && g->fanouts.n_bytes + request->n_bytes > FANOUTS_BYTES_MAX) {
-        refuse(g, x, 429, 1, "what is asked in other fan-outs leaves no room for this one: try again");
+        refuse(g, x, 429, 1, FANOUT_NO_ROOM);
+        return;
+    }
+    if (!r && g->fanouts.n_members + request->n_members > FANOUTS_MEMBERS_MAX) {
+        refuse(g, x, 429, 1, "the members of other fan-outs leave no place for these: try again");
         return;
     }
     if (r < 0 || fanout_new(g, x, &request, &f) < 0)

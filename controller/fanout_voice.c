@@ -43,12 +43,15 @@ static bool add_text(struct fanout_voice *v, struct evbuffer *to, const json_t *
 
     if (!n)
         return true;
-    if (*v->n_all + n_json > FANOUT_ANSWERS_MAX) {
+    if (v->purse->n_said + n_json > FANOUT_ANSWERS_MAX) {
         set_error(v, 500, "what was answered altogether is too long for one fan-out");
         return false;
     }
-    *v->n_all += n_json;
-    v->n_said += n_json;
+    if (!fanout_take(v->purse, n_json)) {
+        set_error(v, 503, FANOUT_NO_ROOM);
+        return false;
+    }
+    v->purse->n_said += n_json;
     evbuffer_add(to, json_string_value(text), n);
     return true;
 }
@@ -246,10 +249,10 @@ void fanout_voice_cancel(struct fanout_voice *v)
 
 /* ---- its life ----------------------------------------------------------------------------------------------------- */
 
-int fanout_voice_init(struct fanout_voice *v, size_t *n_all,
+int fanout_voice_init(struct fanout_voice *v, struct fanout_purse *purse,
                       void (*heard)(void *ctx, struct fanout_voice *v, enum fanout_event ev), void *ctx)
 {
-    *v = (struct fanout_voice){.n_all = n_all, .heard = heard, .ctx = ctx};
+    *v = (struct fanout_voice){.purse = purse, .heard = heard, .ctx = ctx};
     v->content = evbuffer_new();
     v->reasoning = evbuffer_new();
     v->refused = evbuffer_new();

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "controller/core/fanout_course.h"
+#include "controller/fanout.h"
 #include "controller/passage.h"
 
 struct evbuffer;
@@ -24,8 +25,7 @@ struct fanout_voice {
     struct evbuffer *reasoning; /* what it thought before it answered, where the model tells the two apart */
     struct evbuffer *refused;   /* an answer that is no stream: an error */
     size_t n_told;              /* of content: bytes that the client has heard of */
-    size_t n_said;              /* content and reasoning as JSON, what was taken back included */
-    size_t *n_all;              /* the same of all voices; borrowed */
+    struct fanout_purse *purse; /* borrowed */
     char finish_reason[PROTO_WORD_MAX];
     bool has_usage;
     uint64_t prompt_tokens, completion_tokens;
@@ -37,8 +37,8 @@ struct fanout_voice {
     void *ctx;
 };
 
-/* n_all, ctx: borrowed for its life. 0, -ENOMEM. */
-int fanout_voice_init(struct fanout_voice *v, size_t *n_all,
+/* purse, ctx: borrowed for its life. 0, -ENOMEM. */
+int fanout_voice_init(struct fanout_voice *v, struct fanout_purse *purse,
                       void (*heard)(void *ctx, struct fanout_voice *v, enum fanout_event ev), void *ctx);
 /* Never initialised is fine. */
 void fanout_voice_clear(struct fanout_voice *v);

@@ -713,6 +713,65 @@ static void test_too_much_is_said(void **state)
     lab_shut(&lab);
 }
 
+/* So many bytes are left for all fan-outs together. Returns what is to be taken off the book again. */
+static size_t leave_room(struct lab *lab, size_t n_bytes)
+{
+    size_t n_taken = FANOUTS_BYTES_MAX - n_bytes - lab->gateway->fanouts.n_bytes;
+
+    lab->gateway->fanouts.n_bytes += n_taken;
+    return n_taken;
+}
+
+/* The other fan-outs leave no room for the second answer, nor for the prompt of the synthesis. */
+static void test_no_room_for_answers(void **state)
+{
+    struct lab_client c;
+    struct lab lab;
+    size_t n_taken;
+    json_t *j;
+
+    (void)state;
+    lab_open(&lab);
+    ask(&lab, &c, "\"synthesis\":{\"model\":\"m\",\"max_tokens\":70},", 2);
+    until_asked(&lab, 2);
+    n_taken = leave_room(&lab, 12);
+    answer(&lab, 1, "one");
+    say(&lab, 2, "twenty-two");
+    until_left(&lab, 2);
+    j = whole(&c);
+    assert_string_equal(text_of(member(j, 0), "content"), "one");
+    assert_int_equal(number_of(json_object_get(member(j, 1), "error"), "code"), 503);
+    assert_string_equal(error_of(member(j, 1)), FANOUT_NO_ROOM);
+    assert_string_equal(error_of(json_object_get(j, "synthesis")), FANOUT_NO_ROOM);
+    assert_int_equal(lab.n_asked, 2);
+    json_decref(j);
+    lab.gateway->fanouts.n_bytes -= n_taken;
+    lab_shut(&lab);
+}
+
+/* However many fan-outs there are, half of all requests' places are for others. */
+static void test_no_place_for_members(void **state)
+{
+    struct lab_client c;
+    struct lab lab;
+
+    (void)state;
+    lab_open(&lab);
+    lab.gateway->fanouts.n_members = GATEWAY_REQUESTS_MAX / 2 - 2;
+    ask(&lab, &c, "", 3);
+    lab_until_closed(&c);
+    assert_int_equal(strncmp(c.got, "HTTP/1.1 429 ", 13), 0);
+    assert_non_null(strstr(c.got, "Retry-After: 1\r\n"));
+    lab_close(&c);
+    ask(&lab, &c, "", 2);
+    until_asked(&lab, 2);
+    lab_close(&c);
+    until_left(&lab, 1);
+    until_left(&lab, 2);
+    assert_int_equal(lab.gateway->fanouts.n_members, GATEWAY_REQUESTS_MAX / 2 - 2);
+    lab_shut(&lab);
+}
+
 static void test_refusals(void **state)
 {
     static const char bad[] =
@@ -756,6 +815,8 @@ int main(void)
         cmocka_unit_test(test_case_27_a_synthesis_that_fails),
         cmocka_unit_test(test_thoughts_and_comments),
         cmocka_unit_test(test_too_much_is_said),
+        cmocka_unit_test(test_no_room_for_answers),
+        cmocka_unit_test(test_no_place_for_members),
         cmocka_unit_test(test_refusals),
     };
 
