@@ -1,6 +1,7 @@
 #include "controller/cli/council.h"
 
 #include <errno.h>
+#include <math.h>
 #include <string.h>
 
 #include "common/cleanup.h"
@@ -31,7 +32,7 @@ static int put_temperature(const struct reader *rd, unsigned line, const char *t
 
     errno = 0;
     t = strtod(text, &end);
-    if (end == text || *end || errno || !(t >= 0)) {
+    if (end == text || *end || errno || !isfinite(t) || t < 0) {
         cli_complain(CLI_USAGE, "%s:%u: temperature '%s' must be a number from 0 on", rd->path, line, text);
         return OPTIONS_E_INVALID;
     }
