@@ -31,6 +31,7 @@ struct call {
     const char *socket;              /* of an agent; NULL: the controller */
     const struct api_stream *stream; /* NULL: a plain call */
     struct sse *sse;
+    uint32_t idle_ms; /* without a sign of life it is over; 0: it may take as long as it wants */
     int status;
     bool is_events, enough, over;
     int result;
@@ -269,7 +270,7 @@ static int perform(struct api *a, struct call *c, const char *method, const char
         header[spec.n_headers++] = (struct httpc_header){"Last-Event-ID", last_event_id};
     spec.body = text;
     spec.n_body_bytes = text ? strlen(text) : 0;
-    spec.idle_timeout_ms = !c->stream ? IDLE_MS : c->stream->pinged ? PINGED_IDLE_MS : 0;
+    spec.idle_timeout_ms = c->idle_ms;
     r = httpc_start(a->base, &spec, &cb, &c->request);
     if (r < 0)
         return r;
@@ -347,8 +348,16 @@ static enum cli_exit conclude(const struct api *a, const struct call *c, int r, 
 
 enum cli_exit api_call(struct api *a, const char *method, const char *target, const json_t *body, json_t **ret)
 {
-    CLEANUP(call_clear) struct call c = {.status = 0};
+    CLEANUP(call_clear) struct call c = {.idle_ms = IDLE_MS};
     int r = perform(a, &c, method, target, body, NULL);
+
+    return conclude(a, &c, r, ret);
+}
+
+enum cli_exit api_ask(struct api *a, const char *target, const json_t *body, json_t **ret)
+{
+    CLEANUP(call_clear) struct call c = {.idle_ms = 0};
+    int r = perform(a, &c, "POST", target, body, NULL);
 
     return conclude(a, &c, r, ret);
 }
@@ -362,7 +371,7 @@ static bool is_away(int r)
 /* 0 or negative errno: it has none, or what answers there is no agent. */
 static int ask_agent(struct api *a, const char *socket, const char *target, json_t **ret)
 {
-    CLEANUP(call_clear) struct call c = {.socket = socket};
+    CLEANUP(call_clear) struct call c = {.socket = socket, .idle_ms = IDLE_MS};
     CLEANUP(json_release) json_t *answer = NULL;
     int r = perform(a, &c, "GET", target, NULL, NULL);
 
@@ -389,7 +398,7 @@ static const char *why_no_agent(int r)
 
 enum cli_exit api_get_anywhere(struct api *a, const char *socket, const char *target, json_t **ret, bool *ret_by_agent)
 {
-    CLEANUP(call_clear) struct call c = {.status = 0};
+    CLEANUP(call_clear) struct call c = {.idle_ms = IDLE_MS};
     int r = perform(a, &c, "GET", target, NULL, NULL), by_agent;
 
     *ret_by_agent = is_away(r);
@@ -406,7 +415,7 @@ enum cli_exit api_get_anywhere(struct api *a, const char *socket, const char *ta
 
 enum cli_exit api_stream(struct api *a, const struct api_stream *s)
 {
-    CLEANUP(call_clear) struct call c = {.stream = s};
+    CLEANUP(call_clear) struct call c = {.stream = s, .idle_ms = s->pinged ? PINGED_IDLE_MS : 0};
     int r;
 
     if (sse_new(&c.sse) < 0)

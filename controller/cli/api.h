@@ -32,6 +32,9 @@ static inline enum cli_exit api_get(struct api *a, const char *target, json_t **
     return api_call(a, "GET", target, NULL, ret);
 }
 
+/* The same of a model, which may load and compute for as long as it takes. */
+enum cli_exit api_ask(struct api *a, const char *target, const json_t *body, json_t **ret);
+
 /* The same; where the controller cannot be reached, from the agent at this socket instead, which says what it was told last.
  * *ret_by_agent: whether that was so. socket: a path in the file system. */
 enum cli_exit api_get_anywhere(struct api *a, const char *socket, const char *target, json_t **ret, bool *ret_by_agent);

@@ -19,7 +19,7 @@
 enum cli_exit council_read(const char *path, json_t **ret);
 
 /* Asks and shows: members as they end, then their answers in the order of the file, then the synthesis. CLI_FAILED where
- * nobody answered, or the synthesis failed. request: borrowed; with "stream": true. */
-enum cli_exit council_ask(const struct cli *c, const json_t *request);
+ * nobody answered, or the synthesis failed. request: borrowed; it is put in whether a stream is wanted. */
+enum cli_exit council_ask(const struct cli *c, json_t *request);
 
 #endif

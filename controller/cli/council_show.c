@@ -17,7 +17,6 @@ enum { COUNCIL_MAX = 64, LINE_MAX_BYTES = 1024 };
 
 struct council {
     const json_t *members; /* of the request */
-    bool quiet;            /* --json */
     size_t n, n_ended;
     size_t n_tokens[COUNCIL_MAX]; /* pieces of each, while it answers */
     json_t *ended[COUNCIL_MAX];
@@ -61,7 +60,7 @@ static void show_moving(struct council *c)
     char line[LINE_MAX_BYTES];
     size_t used, width = term_width();
 
-    if (c->quiet || !width || c->n_ended == c->n)
+    if (!width || c->n_ended == c->n)
         return;
     used = (size_t)snprintf(line, sizeof(line), "%zu of %zu have ended", c->n_ended, c->n);
     for (size_t i = 0; i < c->n && used < sizeof(line); i++) {
@@ -86,7 +85,7 @@ static void show_end(struct council *c, size_t i)
     const json_t *m = c->ended[i], *tokens = json_object_get(m, "tokens");
     bool success = json_is_true(json_object_get(m, "success"));
 
-    if (c->quiet || !term_is_tty())
+    if (!term_is_tty())
         return;
     clear_line(c);
     printf("%s%s%s ", term_begin(success ? TERM_GOOD : TERM_BAD), success ? "answered" : "failed  ",
@@ -134,7 +133,7 @@ static void take_end(struct council *c, size_t i, json_t *e)
     c->ended[i] = json_incref(e);
     c->n_ended++;
     show_end(c, i);
-    if (c->quiet || c->n_ended < c->n)
+    if (c->n_ended < c->n)
         return;
     if (term_is_tty())
         putchar('\n');
@@ -147,8 +146,6 @@ static void take_synthesis(struct council *c, const json_t *e)
 {
     const char *text = json_text_of(e, "content", "");
 
-    if (c->quiet)
-        return;
     if (!c->synthesis_began)
         print_heading("synthesis", "");
     c->synthesis_began = true;
@@ -193,15 +190,11 @@ static bool on_event(void *ctx, const struct sse_event *e)
     return more;
 }
 
-static enum cli_exit conclude(const struct council *c)
+static enum cli_exit conclude(const json_t *whole)
 {
-    const json_t *s = json_object_get(c->whole, "synthesis");
+    const json_t *s = json_object_get(whole, "synthesis");
 
-    if (c->synthesis_began)
-        putchar('\n');
-    if (c->quiet)
-        show_json(c->whole);
-    if (!json_uint_of(c->whole, "success_count", 0))
+    if (!json_uint_of(whole, "success_count", 0))
         return cli_complain(CLI_FAILED, "no member has answered");
     if (!json_is_object(s) || json_is_true(json_object_get(s, "success")))
         return CLI_DONE;
@@ -209,9 +202,9 @@ static enum cli_exit conclude(const struct council *c)
                         json_text_of(json_object_get(s, "error"), "message", "it failed, no reason is known"));
 }
 
-enum cli_exit council_ask(const struct cli *cli, const json_t *request)
+static enum cli_exit ask_as_stream(const struct cli *cli, const json_t *request)
 {
-    CLEANUP(council_clear) struct council c = {.members = json_object_get(request, "members"), .quiet = cli->json};
+    CLEANUP(council_clear) struct council c = {.members = json_object_get(request, "members")};
     const struct api_stream stream = {
         .method = "POST", .target = "/v1/fanout", .body = request, .pinged = true, .on_event = on_event, .ctx = &c};
     enum cli_exit e;
@@ -224,5 +217,25 @@ enum cli_exit council_ask(const struct cli *cli, const json_t *request)
     clear_line(&c);
     if (e)
         return e;
-    return c.whole ? conclude(&c) : cli_complain(CLI_FAILED, "the answers were cut off");
+    if (c.synthesis_began)
+        putchar('\n');
+    return c.whole ? conclude(c.whole) : cli_complain(CLI_FAILED, "the answers were cut off");
+}
+
+/* In one piece: a stream's last event does not have the answers again. */
+static enum cli_exit ask_as_json(const struct cli *cli, const json_t *request)
+{
+    CLEANUP(json_release) json_t *whole = NULL;
+    enum cli_exit e = api_ask(cli->api, "/v1/fanout", request, &whole);
+
+    if (e)
+        return e;
+    show_json(whole);
+    return conclude(whole);
+}
+
+enum cli_exit council_ask(const struct cli *cli, json_t *request)
+{
+    json_object_set_new(request, "stream", json_boolean(!cli->json));
+    return cli->json ? ask_as_json(cli, request) : ask_as_stream(cli, request);
 }

@@ -32,7 +32,7 @@ static enum cli_exit ask_one(const struct cli *c, json_t *body)
     json_object_set_new(body, "stream", json_boolean(!c->json));
     if (!c->json)
         return answer_stream(c, body, &text);
-    e = api_call(c->api, "POST", "/v1/chat/completions", body, &whole);
+    e = api_ask(c->api, "/v1/chat/completions", body, &whole);
     if (!e)
         show_json(whole);
     return e;
@@ -59,7 +59,6 @@ static enum cli_exit run_ask(const struct cli *c)
         return cli_complain(CLI_USAGE, "the question or the model's name is not UTF-8");
     if (!council)
         return ask_one(c, body);
-    json_object_set_new(body, "stream", json_true());
     if (options_is_set(c->options, ASK_TIMEOUT))
         json_object_set_new(body, "timeout", json_real((double)options_uint(c->options, ASK_TIMEOUT) / 1000));
     return council_ask(c, body);

@@ -1253,7 +1253,10 @@ static const char council_stream[] = ": ping\n\n" FANOUT_EVENT("member.delta", "
 
 static void test_case_27_council(void **state)
 {
-    static const struct route routes[] = {{"POST", "/v1/fanout", 200, council_stream, SSE, 0, 0}, {0}};
+    static const struct route routes[] = {
+        {"POST", "/v1/fanout", 200, council_stream, SSE, 0, 1},
+        {"POST", "/v1/fanout", 200, "{\"members\":[{" ANSWER("yes") "}],\"success_count\":1}", NULL, 0, 0},
+        {0}};
     char path[64];
     struct stand_in s;
     struct run run = {.word = {"ask", "--council", path, "--model", "qwen", "--timeout", "5m", "is it so?"}};
@@ -1270,11 +1273,13 @@ static void test_case_27_council(void **state)
         s.asked, "POST /v1/fanout|||{\"members\":[{\"name\":\"one\",\"system\":\"first line and the second\","
                  "\"temperature\":0.5,\"timeout\":90.0},{\"name\":\"two\",\"model\":\"gone\",\"max_tokens\":20}],"
                  "\"synthesis\":{\"model\":\"big\"},\"messages\":[{\"role\":\"user\",\"content\":\"is it so?\"}],"
-                 "\"model\":\"qwen\",\"stream\":true,\"timeout\":300.0}\n");
+                 "\"model\":\"qwen\",\"timeout\":300.0,\"stream\":true}\n");
     run = (struct run){.word = {"ask", "--council", path, "--json", "is it so?"}};
     run_cli(&run, &s);
     assert_int_equal(run.code, CLI_DONE);
+    assert_non_null(strstr(s.asked, "\"is it so?\"}],\"stream\":false}\n"));
     assert_non_null(strstr(run.out, "\"success_count\": 1"));
+    assert_non_null(strstr(run.out, "\"content\": \"yes\"")); /* which the last event of a stream does not have */
     assert_null(strstr(run.out, "=="));
     evhttp_free(s.http);
     unlink(path);
@@ -1313,6 +1318,7 @@ static void test_councils_that_go_wrong(void **state)
         {"", {0}, CLI_USAGE, "a council has members: [NAME] begins one"},
         {"[a]\ntemprature = 1\n", {0}, CLI_USAGE, "temprature"},
         {"[a]\ntemperature = warm\n", {0}, CLI_USAGE, "temperature 'warm' must be a number from 0 on"},
+        {"[a]\ntemperature = inf\n", {0}, CLI_USAGE, "temperature 'inf' must be a number from 0 on"},
         {"[a]\n[a]\n", {0}, CLI_USAGE, "a"},
         {"[a]\n[synthesis]\n",
          {"POST", "/v1/fanout", 200,
