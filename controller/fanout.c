@@ -119,10 +119,12 @@ static bool send_event(struct fanout *f, const char *name, json_t *data)
 static void finish(struct fanout *fanout)
 {
     CLEANUP(fanout_destroy) struct fanout *f = fanout;
-    const struct fanout_told t = told(f);
-    json_t *whole = fanout_answer_whole(&t, clock_wall_ms());
+    struct fanout_told t = told(f);
     const char *name = "done";
+    json_t *whole;
 
+    t.brief = f->request->stream;
+    whole = fanout_answer_whole(&t, clock_wall_ms());
     account(f, 200);
     if (!f->request->stream) {
         http_reply_json(f->x, 200, whole);

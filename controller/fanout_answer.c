@@ -22,13 +22,21 @@ static int put_error(json_t *o, const struct gateway_refusal *e)
     return bad | json_put_text(error, "message", e->text);
 }
 
-static int put_said(json_t *o, const struct fanout_voice *v, bool success)
+static int put_content(json_t *o, const struct fanout_voice *v, bool success)
+{
+    int bad = success ? json_put(o, "content", text_of(v->content)) : json_put_null(o, "content");
+
+    if (success && evbuffer_get_length(v->reasoning))
+        bad |= json_put(o, "reasoning_content", text_of(v->reasoning));
+    return bad;
+}
+
+static int put_said(json_t *o, const struct fanout_voice *v, bool success, bool brief)
 {
     int bad = json_put_bool(o, "success", success);
 
-    bad |= success ? json_put(o, "content", text_of(v->content)) : json_put_null(o, "content");
-    if (success && evbuffer_get_length(v->reasoning))
-        bad |= json_put(o, "reasoning_content", text_of(v->reasoning));
+    if (!brief)
+        bad |= put_content(o, v, success);
     bad |= success ? json_put_null(o, "error") : put_error(o, &v->error);
     return bad | json_put_text_or_null(o, "finish_reason", success ? v->finish_reason : "");
 }
@@ -79,7 +87,7 @@ json_t *fanout_answer_voice(const struct fanout_told *t, size_t voice)
         bad |= json_put_text(o, "name", a->name);
     }
     bad |= json_put_text_or_null(o, "model", a->model);
-    bad |= put_said(o, v, c.state == FANOUT_ANSWERED);
+    bad |= put_said(o, v, c.state == FANOUT_ANSWERED, t->brief);
     bad |= put_times(o, &c);
     bad |= put_tokens(o, v);
     return whole(o, bad | put_id_or_null(o, "instance", &v->instance));

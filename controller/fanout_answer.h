@@ -19,7 +19,8 @@
  *   member.again   {"index"}              what its deltas said counts no more: its model was lost, and it is asked again
  *   member.done    MEMBER                 in the order in which they end
  *   synthesis.delta, synthesis.again, synthesis.done   the same without index and name
- *   done           the whole, as above    the last */
+ *   done           the whole, as above    the last; without "content" and "reasoning_content", which were told already:
+ *                                         no client may be sent the same megabytes twice at once (HTTP_OUTPUT_MAX) */
 #ifndef CARAVAN_CONTROLLER_FANOUT_ANSWER_H
 #define CARAVAN_CONTROLLER_FANOUT_ANSWER_H
 
@@ -34,6 +35,7 @@ struct fanout_told {
     const struct fanout_request *request;
     const struct fanout_course *course;
     const struct fanout_voice *voice;
+    bool brief; /* without content */
 };
 
 /* Owned; NULL: no memory. */
