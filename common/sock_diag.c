@@ -5,6 +5,7 @@
 #include <linux/inet_diag.h>
 #include <linux/netlink.h>
 #include <linux/sock_diag.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -135,6 +136,12 @@ static int ask_for_one(const struct question *q, struct found *ret)
     return r < 0 && r != -ENOENT ? err_pass(r) : 0;
 }
 
+/* Where no connection has these ends, the kernel goes on to whoever listens at the local one, as it would for a SYN. */
+static bool is_wanted(const struct procfs_socket *s, const struct procfs_end *remote)
+{
+    return !remote->port || (s->state != PROCFS_TCP_LISTEN && procfs_end_equal(&s->remote, remote));
+}
+
 int sock_diag_find(const struct procfs_end *local, const struct procfs_end *remote, struct procfs_socket *ret)
 {
     struct question q = question_of(local->v6 ? AF_INET6 : AF_INET, NLM_F_REQUEST, ~0U);
@@ -147,7 +154,7 @@ int sock_diag_find(const struct procfs_end *local, const struct procfs_end *remo
     r = ask_for_one(&q, &found);
     if (r < 0)
         return err_pass(r);
-    if (!found.any)
+    if (!found.any || !is_wanted(&found.socket, remote))
         return SOCK_DIAG_E_NONE;
     *ret = found.socket;
     return 0;

@@ -13,7 +13,7 @@ typedef void sock_diag_visit(void *ctx, const struct procfs_socket *s);
 /* Each socket of a family, AF_INET or AF_INET6, in these states (bits). 0; negative errno. */
 int sock_diag_each(uint8_t family, unsigned states, sock_diag_visit *visit, void *ctx);
 
-/* The one with these ends, which are of one family; remote all zero: the one that listens there. It is looked up, not searched
+/* The one with these ends, which are of one family, and no other; remote all zero: the one that listens there. It is looked up, not searched
  * for: some microseconds. 0; SOCK_DIAG_E_NONE: there is none, or the kernel cannot be asked (it says the same of both); negative
  * errno. */
 enum { SOCK_DIAG_E_NONE = 1 };

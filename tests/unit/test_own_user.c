@@ -116,6 +116,23 @@ static void test_who_has_gone(void **state)
     close(fd);
 }
 
+/* Another process of ours, or root's, listens where the one who has gone had its end. */
+static void test_a_listener_on_the_port_of_who_has_gone(void **state)
+{
+    int fd = dial(), other = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    struct sockaddr_in at;
+    socklen_t n = sizeof(at);
+
+    (void)state;
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&at, &n), 0);
+    setsockopt(fd, SOL_SOCKET, SO_LINGER, &(struct linger){.l_onoff = 1}, sizeof(struct linger)); /* with a reset */
+    close(fd);
+    assert_int_equal(bind(other, (struct sockaddr *)&at, sizeof(at)), 0);
+    assert_int_equal(listen(other, 1), 0);
+    assert_false(has());
+    close(other);
+}
+
 static void test_another_user(void **state)
 {
     int ready[2], status;
@@ -175,6 +192,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_our_own, begin, end),
         cmocka_unit_test_setup_teardown(test_who_has_gone, begin, end),
+        cmocka_unit_test_setup_teardown(test_a_listener_on_the_port_of_who_has_gone, begin, end),
         cmocka_unit_test_setup_teardown(test_another_user, begin, end),
         cmocka_unit_test_setup_teardown(test_a_kernel_that_cannot_be_asked, begin, end),
     };

@@ -132,6 +132,25 @@ static void test_one_is_looked_up(void **state)
     assert_int_equal(sock_diag_find(&far, &none, &found), SOCK_DIAG_E_NONE);
 }
 
+/* Whom nobody may be taken for: whoever listens where a connection that is gone had its end. */
+static void test_a_listener_is_no_connection(void **state)
+{
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    struct procfs_end own = {.addr = {127, 0, 0, 1}}, far = {.addr = {127, 0, 0, 1}, .port = 9}, none = {.port = 0};
+    struct procfs_socket found;
+    socklen_t n = sizeof(at);
+
+    (void)state;
+    assert_int_equal(bind(fd, (struct sockaddr *)&at, n), 0);
+    assert_int_equal(listen(fd, 1), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&at, &n), 0);
+    own.port = ntohs(at.sin_port);
+    assert_int_equal(sock_diag_find(&own, &none, &found), 0); /* the control */
+    assert_int_equal(sock_diag_find(&own, &far, &found), SOCK_DIAG_E_NONE);
+    close(fd);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -139,6 +158,7 @@ int main(void)
         cmocka_unit_test(test_the_last_message_lacks_its_padding),
         cmocka_unit_test(test_what_the_kernel_refuses),
         cmocka_unit_test(test_one_is_looked_up),
+        cmocka_unit_test(test_a_listener_is_no_connection),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
