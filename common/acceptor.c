@@ -22,7 +22,7 @@ struct acceptor {
     const char *name;
     acceptor_came *came;
     void *ctx;
-    struct event *on_knock, *on_fed;
+    struct event *on_knock, *on_fed; /* on_fed: again and again, until it is listened again */
     uint64_t n_starved;
     struct seldom starved;
 };
@@ -56,16 +56,23 @@ int acceptor_listen(const char *addr, uint16_t port, int *ret_fd, uint16_t *ret_
     return 0;
 }
 
-static void starve(struct acceptor *a, int r)
+static void note_starved(struct acceptor *a, int r)
 {
-    static const struct timeval moment = {.tv_usec = STARVED_MS * 1000};
     uint64_t n = seldom_count(&a->starved, clock_now_ms());
 
     a->n_starved++;
     if (n)
         log_failure(LOG_LEVEL_WARN, "accept.failed", r, "socket=%s times=%" PRIu64, LOG_STR(a->name), n);
+}
+
+static void starve(struct acceptor *a, int r)
+{
+    static const struct timeval moment = {.tv_usec = STARVED_MS * 1000};
+
+    note_starved(a, r);
+    if (event_add(a->on_fed, &moment) < 0)
+        return; /* better asked in each turn than deaf */
     event_del(a->on_knock);
-    evtimer_add(a->on_fed, &moment);
 }
 
 static void fed(evutil_socket_t fd, short what, void *arg)
@@ -74,7 +81,10 @@ static void fed(evutil_socket_t fd, short what, void *arg)
 
     (void)fd;
     (void)what;
-    event_add(a->on_knock, NULL);
+    if (event_add(a->on_knock, NULL) < 0)
+        note_starved(a, err_raise(-ENOMEM));
+    else
+        event_del(a->on_fed);
 }
 
 static void knocked(evutil_socket_t listener, short what, void *arg)
@@ -112,7 +122,7 @@ int acceptor_new(struct event_base *base, int *fd, const char *name, acceptor_ca
     *a = (struct acceptor){.fd = *fd, .name = name, .came = came, .ctx = ctx};
     *fd = -1;
     a->on_knock = event_new(base, a->fd, EV_READ | EV_PERSIST, knocked, a);
-    a->on_fed = evtimer_new(base, fed, a);
+    a->on_fed = event_new(base, -1, EV_PERSIST, fed, a);
     if (!a->on_knock || !a->on_fed || event_add(a->on_knock, NULL) < 0)
         return err_raise(-ENOMEM);
     *ret = a;

@@ -27,9 +27,19 @@ static int faulty_accept(int fd, struct sockaddr *from, socklen_t *n, int flags)
     return -1;
 }
 
-#define accept4 faulty_accept
+/* The next n_not_added are not. */
+static int n_not_added;
+
+static int faulty_add(struct event *ev, const struct timeval *after)
+{
+    return n_not_added-- > 0 ? -1 : event_add(ev, after);
+}
+
+#define accept4   faulty_accept
+#define event_add faulty_add
 #include "common/acceptor.c"
 #undef accept4
+#undef event_add
 
 static struct event_base *base;
 static int n_came;
@@ -47,7 +57,7 @@ static int begin(void **state)
 {
     (void)state;
     base = event_base_new();
-    n_failing = n_came = 0;
+    n_failing = n_came = n_not_added = 0;
     return base ? 0 : -1;
 }
 
@@ -159,6 +169,37 @@ static void test_a_socket_of_packets(void **state)
     acceptor_destroy(&a);
 }
 
+/* Also the loop may have no memory, for the pause or for its end: who comes is taken in all the same, later. */
+static void test_a_loop_without_memory(void **state)
+{
+    struct acceptor *a;
+    int listener, fd;
+    uint16_t port;
+
+    (void)state;
+    for (int pause = 0; pause < 2; pause++) {
+        assert_int_equal(acceptor_listen("127.0.0.1", 0, &listener, &port), 0);
+        a = acceptor_of(listener);
+        n_came = 0;
+        n_failing = 1;
+        failing_with = EMFILE;
+        fd = dial(port);
+        if (pause)
+            n_not_added = 1;
+        event_base_loop(base, EVLOOP_ONCE);
+        assert_int_equal(acceptor_starved(a), 1);
+        assert_int_equal(event_pending(a->on_knock, EV_READ, NULL) != 0, pause);
+        if (!pause)
+            n_not_added = 3;
+        while (!n_came)
+            assert_int_equal(event_base_loop(base, EVLOOP_ONCE), 0); /* 1: nothing is awaited any more */
+        assert_int_equal(acceptor_starved(a), pause ? 1 : 4);
+        assert_false(event_pending(a->on_fed, EV_TIMEOUT, NULL));
+        close(fd);
+        acceptor_destroy(&a);
+    }
+}
+
 static void test_destroyed_while_starved(void **state)
 {
     struct acceptor *a;
@@ -199,6 +240,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_who_comes_is_taken_in, begin, end),
         cmocka_unit_test_setup_teardown(test_starved, begin, end),
         cmocka_unit_test_setup_teardown(test_a_socket_of_packets, begin, end),
+        cmocka_unit_test_setup_teardown(test_a_loop_without_memory, begin, end),
         cmocka_unit_test_setup_teardown(test_destroyed_while_starved, begin, end),
         cmocka_unit_test(test_where_nobody_can_listen),
     };
