@@ -48,7 +48,7 @@ struct carrier {
     struct figures written; /* without its due_ms */
     bool rests;             /* and that nothing has changed since was written, too */
     bool is_ticking;        /* as often as while there are streams */
-    struct seldom refused;
+    struct seldom refused, unwritten;
 };
 
 /* ---- figures ------------------------------------------------------------------------------------------------------ */
@@ -74,12 +74,23 @@ static void gather(const struct carrier *c, uint64_t now_ms, struct figures *ret
     ret->n_flows = streams_flows(c->streams, now_ms, ret->flow);
 }
 
+/* They are written again at the next tick. */
+static void say_unwritten(struct carrier *c, int r, uint64_t now_ms)
+{
+    uint64_t n = seldom_count(&c->unwritten, now_ms);
+
+    c->written.n_flows = SIZE_MAX; /* like nothing that follows */
+    if (n)
+        log_failure(LOG_LEVEL_WARN, "figures.write", r, "n=%" PRIu64, n);
+}
+
 /* What has changed is written; and then, once, that nothing has changed any more. */
 static void write_figures(struct carrier *c)
 {
     uint64_t now_ms = clock_now_ms();
     struct figures now;
     bool changed;
+    int r;
 
     gather(c, now_ms, &now);
     changed = memcmp(&c->written, &now, sizeof(now)) != 0;
@@ -88,14 +99,29 @@ static void write_figures(struct carrier *c)
     c->written = now;
     c->rests = !changed;
     now.due_ms = changed ? now_ms + FIGURES_LATE_MS : 0;
-    figures_write(c->writer, &now);
+    r = figures_write(c->writer, &now);
+    if (r < 0)
+        say_unwritten(c, r, now_ms);
 }
 
-static void tick_after(struct carrier *c, unsigned ms)
+/* Once it has begun it goes on, at the pace that it has, whatever fails. */
+static int set_pace(struct carrier *c, bool fast)
 {
-    const struct timeval wait = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
+    const unsigned ms = fast ? FIGURES_EVERY_MS : IDLE_EVERY_MS;
+    const struct timeval every = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
 
-    evtimer_add(c->on_tick, &wait);
+    if (event_add(c->on_tick, &every) < 0)
+        return err_raise(-ENOMEM);
+    c->is_ticking = fast;
+    return 0;
+}
+
+static void want_pace(struct carrier *c, bool fast)
+{
+    int r = c->is_ticking == fast ? 0 : set_pace(c, fast);
+
+    if (r < 0)
+        log_failure(LOG_LEVEL_WARN, "figures.pace", r, "fast=%d", fast);
 }
 
 static void on_tick(evutil_socket_t fd, short what, void *arg)
@@ -105,15 +131,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     write_figures(c);
-    c->is_ticking = streams_open(c->streams) > 0;
-    tick_after(c, c->is_ticking ? FIGURES_EVERY_MS : IDLE_EVERY_MS);
-}
-
-static void tick_soon(struct carrier *c)
-{
-    if (!c->is_ticking)
-        tick_after(c, FIGURES_EVERY_MS);
-    c->is_ticking = true;
+    want_pace(c, streams_open(c->streams) > 0);
 }
 
 /* ---- who comes from elsewhere ------------------------------------------------------------------------------------- */
@@ -160,7 +178,7 @@ static void on_opened(void *ctx, const struct tunnel_claim *claim, const uint8_t
 
     (void)peer;
     streams_add_far(c->streams, claim, end);
-    tick_soon(c);
+    want_pace(c, true);
 }
 
 static int open_door(struct carrier *c, const struct identity *own)
@@ -187,7 +205,7 @@ static void on_came(void *ctx, int fd, const struct sockaddr_storage *from)
         return;
     }
     streams_add_near(c->streams, (size_t)(route - c->route), fd);
-    tick_soon(c);
+    want_pace(c, true);
 }
 
 static int open_route(struct carrier *c, struct route *route, int32_t rank)
@@ -266,12 +284,14 @@ int carrier_new(struct event_base *base, const struct carrier_conf *conf, const 
         return err_raise(-ENOMEM);
     c->base = base;
     c->conf = conf;
-    c->on_tick = evtimer_new(base, on_tick, c);
-    r = c->on_tick ? start(c, own) : err_raise(-ENOMEM);
+    c->on_tick = event_new(base, -1, EV_PERSIST, on_tick, c);
+    r = c->on_tick ? set_pace(c, false) : err_raise(-ENOMEM);
+    if (r == 0)
+        r = start(c, own);
     if (r < 0)
-        return err_pass(r);
+        return err_fold(r);
     c->written.n_flows = SIZE_MAX; /* like nothing that follows */
-    on_tick(-1, 0, c);
+    write_figures(c);
     *ret = c;
     c = NULL;
     return 0;

@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -26,8 +25,8 @@ struct image {
 _Static_assert(sizeof(struct image) % sizeof(uint64_t) == 0, "it is summed up in words");
 
 struct figures_writer {
-    struct image *image; /* mapped */
-    uint64_t n_writes;
+    int fd;
+    struct image image;
 };
 
 struct figures_reader {
@@ -59,22 +58,28 @@ uint64_t figures_refused(const struct figures *f)
 
 /* ---- writing ---- */
 
-static int map_new(const char *path, struct image **ret)
+static int write_image(const struct figures_writer *w)
 {
-    CLEANUP(cleanup_close) int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-    void *p;
+    ssize_t n = pwrite(w->fd, &w->image, sizeof(w->image), 0);
+
+    if (n < 0)
+        return err_raise(-errno);
+    return n == sizeof(w->image) ? 0 : err_raise(-ENOSPC);
+}
+
+static int open_new(const char *path, struct figures_writer *w)
+{
     int r;
 
-    if (fd < 0)
+    w->fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (w->fd < 0)
         return err_raise(-errno);
-    r = posix_fallocate(fd, 0, sizeof(struct image)); /* a full disk shows here, not in a write to the mapping */
+    r = posix_fallocate(w->fd, 0, sizeof(w->image)); /* a disk that is full shows now, on most file systems */
     if (r)
         return err_raise(-r);
-    p = mmap(NULL, sizeof(struct image), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    if (p == MAP_FAILED)
-        return err_raise(-errno);
-    *ret = p;
-    return 0;
+    w->image = (struct image){.magic = FIGURES_MAGIC, .version = FIGURES_VERSION, .n_bytes = sizeof(w->image)};
+    r = write_image(w);
+    return r < 0 ? err_pass(r) : 0;
 }
 
 int figures_create(const char *path, struct figures_writer **ret)
@@ -85,13 +90,13 @@ int figures_create(const char *path, struct figures_writer **ret)
 
     if (!w)
         return err_raise(-ENOMEM);
+    w->fd = -1;
     if (snprintf(fresh, sizeof(fresh), "%s.new", path) >= (int)sizeof(fresh))
         return err_raise(-ENAMETOOLONG);
     unlink(fresh);
-    r = map_new(fresh, &w->image);
+    r = open_new(fresh, w);
     if (r < 0)
         return err_pass(r);
-    *w->image = (struct image){.magic = FIGURES_MAGIC, .version = FIGURES_VERSION, .n_bytes = sizeof(struct image)};
     if (rename(fresh, path) < 0)
         return err_raise(-errno);
     *ret = w;
@@ -99,21 +104,22 @@ int figures_create(const char *path, struct figures_writer **ret)
     return 0;
 }
 
-void figures_write(struct figures_writer *w, const struct figures *f)
+int figures_write(struct figures_writer *w, const struct figures *f)
 {
-    struct image *image = w->image;
+    int r;
 
-    image->n_writes = ++w->n_writes;
-    image->f = *f;
-    image->sum = sum(image);
+    w->image.n_writes++;
+    w->image.f = *f;
+    w->image.sum = sum(&w->image);
+    r = write_image(w);
+    return r < 0 ? err_pass(r) : 0;
 }
 
 void figures_writer_destroy(struct figures_writer **w)
 {
     if (!*w)
         return;
-    if ((*w)->image)
-        munmap((*w)->image, sizeof(struct image));
+    cleanup_close(&(*w)->fd);
     free(*w);
     *w = NULL;
 }

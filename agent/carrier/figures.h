@@ -1,11 +1,14 @@
-/* What a carrier knows of its streams, in a file that it maps and its agent reads: STATE_DIR/units/ID/figures. One writes, any
- * number read, nobody waits for the other; it outlives both, and is of one boot.
+/* What a carrier knows of its streams, in a file that it writes and its agent reads: STATE_DIR/units/ID/figures. One writes,
+ * any number read, neither locks the other out; it outlives both, and is of one boot.
  *
- * Whoever reads finds out by a sum over all of it whether that is whole, half written, or damaged. A lock in the mapping
- * would do for the first two; but a mapping of a file that somebody cuts short ends its reader by a signal.
+ * Whoever reads finds out by a sum over all of it whether that is whole, half written, or damaged. Neither of them maps it:
+ * a store to a mapping for which the disk has no room (one that copies on write needs room for every write), and a read of
+ * one that somebody has cut short, end the process by a signal; a call says what failed.
  *
- * It is not written while nothing changes, so that a disk may sleep beside an instance that waits for work. Each time says by
- * when the next one comes: one that does not keep that has been stopped, or cannot go on. */
+ * It is written into the page cache, by the thread that carries: where the page is on its way to a disk that wants it to stand
+ * still meanwhile, that thread waits for the disk. It is not written while nothing changes, which also lets a disk sleep beside
+ * an instance that waits for work. Each time says by when the next one comes: one that does not keep that has been stopped,
+ * or cannot go on. */
 #ifndef CARAVAN_AGENT_CARRIER_FIGURES_H
 #define CARAVAN_AGENT_CARRIER_FIGURES_H
 
@@ -41,7 +44,8 @@ uint64_t figures_refused(const struct figures *f); /* the sum of those who were 
 struct figures_writer;
 /* Makes the file anew; one of that name is replaced, and goes on for who has it open. ret: owned. 0 or negative errno. */
 int figures_create(const char *path, struct figures_writer **ret);
-void figures_write(struct figures_writer *w, const struct figures *f);
+/* 0; negative errno, such as -ENOSPC: what was written before is there, whole or not, until a later one succeeds. */
+int figures_write(struct figures_writer *w, const struct figures *f);
 void figures_writer_destroy(struct figures_writer **w);
 
 enum {

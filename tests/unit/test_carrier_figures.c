@@ -17,7 +17,22 @@
 
 #include <cmocka.h>
 
+/* Of the next ones: how many bytes are written where not all are; else what each fails with. */
+static int n_failing, failing_with;
+static size_t n_taken;
+
+static ssize_t faulty_pwrite(int fd, const void *buf, size_t n, off_t at)
+{
+    if (n_failing <= 0)
+        return pwrite(fd, buf, n, at);
+    n_failing--;
+    errno = failing_with;
+    return failing_with ? -1 : pwrite(fd, buf, n_taken, at);
+}
+
+#define pwrite faulty_pwrite
 #include "agent/carrier/figures.c"
+#undef pwrite
 
 static char dir[] = "/tmp/caravan-figures-XXXXXX";
 static char path[64], fresh[64];
@@ -89,7 +104,7 @@ static void test_written_and_read(void **state)
     memset(&back, 1, sizeof(back));
     assert_int_equal(figures_read(r, 1, &back), FIGURES_E_NONE);
     assert_int_equal(back.due_ms, UINT64_C(0x0101010101010101)); /* as it was */
-    figures_write(w, &f);
+    assert_int_equal(figures_write(w, &f), 0);
     assert_int_equal(figures_read(r, 1, &back), 0);
     assert_true(is_of_one_write(&back));
     assert_true(back.flow[3].at_worker);
@@ -112,13 +127,13 @@ static void test_late(void **state)
     assert_int_equal(figures_create(path, &w), 0);
     assert_int_equal(figures_open(path, &r), 0);
     f.due_ms = 5000;
-    figures_write(w, &f);
+    assert_int_equal(figures_write(w, &f), 0);
     assert_int_equal(figures_read(r, 5000, &back), 0);
     memset(&back, 0, sizeof(back));
     assert_int_equal(figures_read(r, 5001, &back), FIGURES_E_LATE);
     assert_int_equal(back.n_accepted, 3); /* what is known last is told all the same */
     f.due_ms = 0;
-    figures_write(w, &f);
+    assert_int_equal(figures_write(w, &f), 0);
     assert_int_equal(figures_read(r, UINT64_MAX, &back), 0); /* rests */
     figures_writer_destroy(&w);
     figures_reader_destroy(&r);
@@ -150,7 +165,8 @@ static void *write_on(void *arg)
     struct race *race = arg;
 
     for (size_t i = 0; !race->stop; i++)
-        figures_write(race->w, &f[i % 4]);
+        if (figures_write(race->w, &f[i % 4]) < 0)
+            abort(); /* (in a thread, or in a process, of its own) */
     return NULL;
 }
 
@@ -278,7 +294,7 @@ static void test_damaged(void **state)
 
     (void)state;
     assert_int_equal(figures_create(path, &w), 0);
-    figures_write(w, &f);
+    assert_int_equal(figures_write(w, &f), 0);
     assert_int_equal(figures_open(path, &r), 0);
     fd = open(path, O_RDWR);
     assert_int_equal(pread(fd, &image, sizeof(image), 0), sizeof(image));
@@ -300,6 +316,37 @@ static void test_damaged(void **state)
     assert_int_equal(figures_open(path, &r), FIGURES_E_FOREIGN); /* zeros */
     figures_writer_destroy(&w);
     close(fd);
+}
+
+/* On a disk that has no room, also for what is there already: it is said, nobody is ended, and the next one mends it. */
+static void test_a_full_disk(void **state)
+{
+    struct figures f = all(3), back;
+    struct figures_writer *w;
+    struct figures_reader *r;
+
+    (void)state;
+    n_failing = 1;
+    failing_with = ENOSPC;
+    assert_int_equal(figures_create(path, &w), -ENOSPC);
+    assert_int_equal(figures_create(path, &w), 0);
+    assert_int_equal(figures_write(w, &f), 0);
+    assert_int_equal(figures_open(path, &r), 0);
+    f = all(4);
+    n_failing = 1;
+    assert_int_equal(figures_write(w, &f), -ENOSPC);
+    assert_int_equal(figures_read(r, 1, &back), 0);
+    assert_int_equal(back.n_accepted, 3);
+    n_failing = 1;
+    failing_with = 0;
+    n_taken = sizeof(struct image) / 2;
+    assert_int_equal(figures_write(w, &f), -ENOSPC);
+    assert_int_equal(figures_read(r, 1, &back), FIGURES_E_NONE);
+    assert_int_equal(figures_write(w, &f), 0);
+    assert_int_equal(figures_read(r, 1, &back), 0);
+    assert_int_equal(back.n_accepted, 4);
+    figures_reader_destroy(&r);
+    figures_writer_destroy(&w);
 }
 
 static void test_no_file(void **state)
@@ -335,6 +382,7 @@ int main(void)
         cmocka_unit_test(test_a_process_that_is_killed_in_it),
         cmocka_unit_test(test_out_of_bounds),
         cmocka_unit_test(test_damaged),
+        cmocka_unit_test(test_a_full_disk),
         cmocka_unit_test(test_no_file),
     };
 
