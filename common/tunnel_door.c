@@ -198,8 +198,10 @@ static void half_readable(evutil_socket_t fd, short what, void *arg)
         half_stand(h);
     else if (r == TUNNEL_REFUSED)
         half_refuse(h);
+    else if (r < 0)
+        give_up(h, &h->door->counts.n_left, "cut_off");
     else
-        give_up(h, &h->door->counts.n_bad, r < 0 ? "cut_off" : r == TUNNEL_E_VERSION ? "version" : "not_ours");
+        give_up(h, &h->door->counts.n_bad, r == TUNNEL_E_VERSION ? "version" : "not_ours");
 }
 
 static void half_late(evutil_socket_t fd, short what, void *arg)

@@ -80,7 +80,9 @@ struct tunnel_door_counts {
     uint64_t n_accepted; /* the sum of all below, but for n_starved */
     uint64_t n_opened, n_half_open;
     uint64_t n_refused[TUNNEL_VERDICT_N];
-    uint64_t n_bad;     /* no handshake of ours, changed bytes, another version, cut off */
+    uint64_t n_bad; /* no handshake of ours, changed bytes, another version */
+    uint64_t
+        n_left; /* cut off: mostly one who wants it no more, as when a client goes while the gateway dials for it */
     uint64_t n_slow;    /* the deadline */
     uint64_t n_dropped; /* for a newer one, or for want of memory */
     uint64_t n_starved; /* times that none could be accepted for want of descriptors or memory: they waited */

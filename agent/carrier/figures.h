@@ -30,7 +30,7 @@ struct figures {
     uint64_t n_unreached; /* streams that were begun, and their other side could not be had */
     /* Who was turned away: */
     uint64_t n_refused[TUNNEL_VERDICT_N]; /* handshakes, by what they were told */
-    uint64_t n_bad_handshakes;            /* no peer of ours, changed bytes, or too slow */
+    uint64_t n_bad_handshakes;            /* no peer of ours, changed bytes, another version, or too slow */
     uint64_t n_half_open_dropped;
     uint64_t n_strangers;     /* other users of this machine, at a rank's port or the control socket */
     uint64_t n_without_room;  /* for a stream more */
@@ -39,7 +39,9 @@ struct figures {
     struct rank_flow flow[PROTO_RANKS_MAX + 1];
 };
 
-uint64_t figures_refused(const struct figures *f); /* the sum of those who were turned away */
+/* What "refused" is wherever it is told: connections that this carrier has turned away, at its door, at its ranks' ports and at
+ * its control socket. Not who left by himself (tunnel_end.h), nor a stream that stood, however it ended. */
+uint64_t figures_refused(const struct figures *f);
 
 struct figures_writer;
 /* Makes the file anew; one of that name is replaced, and goes on for who has it open. ret: owned. 0 or negative errno. */

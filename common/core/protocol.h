@@ -105,7 +105,7 @@ struct unit_facts {
     uint32_t closed_streams; /* coordinator: rank connections that the other side has closed or reset */
     uint64_t n_decode;       /* coordinator: llamacpp:n_decode_total; 0: not read yet */
     uint64_t http_silent_ms; /* coordinator that listens: since when it has not answered HTTP; 0: it answers */
-    uint64_t n_refused;      /* carrier: who was turned away at its door, at its ranks' ports, at its control socket */
+    uint64_t n_refused;      /* carrier: whom it turned away: figures_refused */
     uint64_t n_unreached;    /* carrier: streams whose other side could not be had */
     bool adopted;            /* started by an earlier life of the agent */
     uint32_t restarts;

@@ -219,7 +219,7 @@ static void test_drops_one_by_one(void **state)
     assert_int_equal(d.n_out, d.n);
     run_until(none_half_open, &lab);
     assert_int_equal(lab.counts.n_slow, 1);
-    assert_int_equal(lab.counts.n_bad, 1); /* (it did not go on) */
+    assert_int_equal(lab.counts.n_left, 1); /* (it did not go on) */
     lab_end(&lab);
 }
 

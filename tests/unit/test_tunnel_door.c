@@ -234,7 +234,7 @@ static void test_cannot_send(void **state)
             assert_int_equal(c.r, message == 1 ? -ECONNRESET : table[i].r);
             wait_accepted(&lab, 1); /* it may have come and gone before it was seen */
             run_until(none_half_open, &lab);
-            assert_int_equal(lab_counts(&lab)->n_bad, 1);
+            assert_int_equal(lab_counts(&lab)->n_left, 1);
             on_send = (struct fault){.fails = 3, .error = EINTR};
             expect_opens(&lab);
             call_end(&c);
@@ -279,7 +279,7 @@ static void test_dial_cancelled(void **state)
     assert_null(c.dial);
     wait_accepted(&lab, 1);
     run_until(none_half_open, &lab);
-    assert_int_equal(lab_counts(&lab)->n_bad, 1);
+    assert_int_equal(lab_counts(&lab)->n_left, 1);
 
     man_begin(&m, 0); /* with message 1 out */
     spec = good_spec(m.port);
@@ -296,7 +296,7 @@ static void test_dial_cancelled(void **state)
     run_until(was_asked, &lab);
     run_until(none_half_open, &lab);
     assert_false(c.done);
-    assert_int_equal(lab_counts(&lab)->n_bad, 2);
+    assert_int_equal(lab_counts(&lab)->n_left, 2);
     lab.when_asked = NULL;
     expect_opens(&lab);
     lab_end(&lab);

@@ -167,7 +167,7 @@ static inline const struct tunnel_door_counts *lab_counts(struct lab *lab)
     uint64_t sum;
 
     tunnel_door_counts(lab->door, c);
-    sum = c->n_opened + c->n_half_open + c->n_bad + c->n_slow + c->n_dropped;
+    sum = c->n_opened + c->n_half_open + c->n_bad + c->n_left + c->n_slow + c->n_dropped;
     for (size_t i = 0; i < TUNNEL_VERDICT_N; i++)
         sum += c->n_refused[i];
     assert_int_equal(c->n_accepted, sum);
