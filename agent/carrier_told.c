@@ -1,5 +1,6 @@
 #include "agent/carrier_told.h"
 
+#include <errno.h>
 #include <string.h>
 
 #include "common/core/text.h"
@@ -13,19 +14,21 @@ void carrier_told_clear(struct carrier_told *f)
     *f = (struct carrier_told){0};
 }
 
-/* why: one of the above, or NULL: all is well. */
+/* why: one of the above, or NULL: all is well. What is not said for now is said later, if it is still so. */
 static void say(struct carrier_told *f, const char *unit, const char *why, uint64_t now_ms)
 {
-    bool is_news = why != f->why;
-
-    f->why = why;
-    if (!is_news)
+    if (why == f->why)
         return;
-    if (!why)
+    if (!why) {
         log_info("figures.read", "unit=%s text=\"they are read again\"", unit);
-    else if (seldom_count(&f->said, now_ms))
+    } else {
+        if (!seldom_count(&f->said, now_ms))
+            return;
         log_warn("figures.unread", "unit=%s why=%s text=\"%s: hangs and loads of its ranks are judged without it\"",
-                 unit, why, why == STALE ? "the carrier has stopped telling" : "of another build, or damaged");
+                 unit, why,
+                 why == STALE ? "the carrier has stopped telling" : "of another build, damaged, or not to be opened");
+    }
+    f->why = why;
 }
 
 /* What waited may have been answered long ago, and ages stand still. */
@@ -44,7 +47,7 @@ int carrier_told_read(struct carrier_told *f, const char *path, const char *unit
 {
     int r = f->reader ? 0 : figures_open(path, &f->reader);
 
-    if (r < 0 && !f->reader)
+    if (r == -ENOENT && !f->reader)
         return CARRIER_TOLD_E_NONE; /* it is being made; of a carrier that cannot make it nothing comes */
     if (r == 0)
         r = figures_read(f->reader, now_ms, ret);

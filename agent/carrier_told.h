@@ -20,7 +20,7 @@ struct carrier_told {
 void carrier_told_clear(struct carrier_told *f);
 
 /* Of a carrier that is late the flows are those that it told last, without what waits in them, and `blind` says "stale". Of one
- * of another build they cannot be read; nor can a damaged file. Either is said when it begins. path: of the file; unit: whose
+ * of another build they cannot be read; nor can a file that is damaged, or that cannot be opened though it is there. Either is said when it begins. path: of the file; unit: whose
  * it is, for log lines. now_ms: CLOCK_MONOTONIC. *ret is as it was where there is nothing to be had. */
 enum {
     CARRIER_TOLD_E_NONE = 1, /* nothing is there yet */

@@ -89,7 +89,7 @@ static void test_what_is_written_is_told(void **state)
     assert_int_equal(carrier_told_read(&c, path, "x-1", 1000, &told), CARRIER_TOLD_E_NONE);
     assert_int_equal(figures_create(path, &w), 0);
     assert_int_equal(carrier_told_read(&c, path, "x-1", 1000, &told), CARRIER_TOLD_E_NONE);
-    figures_write(w, &f);
+    assert_int_equal(figures_write(w, &f), 0);
     assert_int_equal(carrier_told_read(&c, path, "x-1", 5000, &told), 0);
     assert_memory_equal(&told, &f, sizeof(f));
     assert_string_equal(said, "");
@@ -117,21 +117,28 @@ static void test_a_carrier_that_stopped_telling(void **state)
 
     (void)state;
     assert_int_equal(figures_create(path, &w), 0);
-    figures_write(w, &f);
+    assert_int_equal(figures_write(w, &f), 0);
     for (uint64_t now_ms = 5001; now_ms < 8000; now_ms += 500) {
         assert_int_equal(carrier_told_read(&c, path, "x-1", now_ms, &told), 0);
         expect_stale(&told);
     }
     assert_string_equal(said, "figures.unread "); /* once */
     f.due_ms = 9000;
-    figures_write(w, &f);
+    assert_int_equal(figures_write(w, &f), 0);
     assert_int_equal(carrier_told_read(&c, path, "x-1", 8000, &told), 0);
     assert_memory_equal(&told, &f, sizeof(f));
     assert_string_equal(said, "figures.unread figures.read ");
     carrier_told_read(&c, path, "x-1", 9500, &told); /* to and fro: not each time */
     assert_string_equal(said, "figures.unread figures.read ");
+    f.due_ms = 11000; /* nor that it is over, of which nothing was said */
+    assert_int_equal(figures_write(w, &f), 0);
+    assert_int_equal(carrier_told_read(&c, path, "x-1", 10000, &told), 0);
+    assert_string_equal(said, "figures.unread figures.read ");
+    carrier_told_read(&c, path, "x-1", 14000, &told); /* and what lasts is said in the end */
+    carrier_told_read(&c, path, "x-1", 16000, &told);
+    assert_string_equal(said, "figures.unread figures.read figures.unread ");
     f.due_ms = 0; /* nothing changes any more */
-    figures_write(w, &f);
+    assert_int_equal(figures_write(w, &f), 0);
     assert_int_equal(carrier_told_read(&c, path, "x-1", UINT64_MAX, &told), 0);
     assert_string_equal(told.flow[0].blind, "");
     carrier_told_clear(&c);
@@ -173,12 +180,26 @@ static void test_a_carrier_of_another_build(void **state)
     carrier_told_clear(&c);
 }
 
+/* As where no descriptor is left. */
+static void test_what_is_there_and_cannot_be_opened(void **state)
+{
+    struct carrier_told c = {0};
+    struct figures told;
+
+    (void)state;
+    assert_int_equal(symlink("/dev/null", path), 0);
+    assert_int_equal(carrier_told_read(&c, path, "x-1", 1, &told), CARRIER_TOLD_E_UNREAD);
+    assert_string_equal(said, "figures.unread ");
+    carrier_told_clear(&c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_what_is_written_is_told, begin, end),
         cmocka_unit_test_setup_teardown(test_a_carrier_that_stopped_telling, begin, end),
         cmocka_unit_test_setup_teardown(test_a_carrier_of_another_build, begin, end),
+        cmocka_unit_test_setup_teardown(test_what_is_there_and_cannot_be_opened, begin, end),
     };
 
     return cmocka_run_group_tests(tests, make_dir, remove_dir);
