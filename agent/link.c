@@ -235,6 +235,7 @@ static void on_welcome(struct peer *p, const struct message *m)
         return; /* one is enough; this one stays at hand */
     l->cluster = m->cluster;
     l->term = m->term;
+    l->minor = m->version_minor;
     l->session = p;
     log_info("link.up", "controller=%s addr=%s port=%u cluster=%s trust=%s", LOG_STR(m->welcome.name), p->host,
              (unsigned)p->port, ID128_SHORT(&m->cluster), m->welcome.open ? "open" : "keys");
@@ -355,4 +356,9 @@ void link_let_go(struct link *l)
 const struct id128 *link_cluster(const struct link *l)
 {
     return &l->cluster;
+}
+
+uint32_t link_minor(const struct link *l)
+{
+    return l->minor;
 }

@@ -37,6 +37,7 @@ void link_let_go(struct link *l);
 
 /* Of who has welcomed us last; zero: nobody has. */
 const struct id128 *link_cluster(const struct link *l);
+uint32_t link_minor(const struct link *l); /* PROTOCOL_MINOR there */
 
 /* A `_caravan-ctl._tcp` that mDNS announced or no longer does. Under trust = open one whose key is new is pinned where
  * nobody was before; otherwise only keys that are configured count. */

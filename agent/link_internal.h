@@ -44,6 +44,7 @@ struct link {
     struct hello hello;
     struct id128 cluster;
     uint64_t term;
+    uint32_t minor; /* as of term */
     struct peer *peer[LINK_PEERS_MAX];
     struct peer *session; /* whom we report to; NULL: nobody */
     size_t n_names;

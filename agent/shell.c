@@ -230,8 +230,10 @@ static void on_found(void *ctx, const struct unit_facts *unit)
 
 static void on_link_up(void *ctx)
 {
-    shell_welcomed(ctx);
-    shell_feed(ctx, &(struct agent_ev){.kind = AGENT_EV_LINK_UP});
+    struct shell *s = ctx;
+
+    shell_welcomed(s);
+    shell_feed(s, &(struct agent_ev){.kind = AGENT_EV_LINK_UP, .minor = link_minor(s->link)});
 }
 
 static void on_link_down(void *ctx)

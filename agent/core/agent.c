@@ -159,7 +159,7 @@ static void on_event(struct step *st, const struct agent_ev *ev)
         adopt_end(st);
         return;
     case AGENT_EV_LINK_UP:
-        route_on_link_up(st);
+        route_on_link_up(st, ev->minor);
         return;
     case AGENT_EV_LINK_DOWN:
         route_on_link_down(st);

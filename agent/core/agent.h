@@ -84,7 +84,7 @@ struct carrier_spec {
 enum agent_ev_kind {
     AGENT_EV_ADOPT = 1, /* at start, one per record on disk: unit (state RUNNING, or EXITED with exit) */
     AGENT_EV_BEGIN,     /* all records were told: start what is missing */
-    AGENT_EV_LINK_UP,   /* a controller welcomed us: full report */
+    AGENT_EV_LINK_UP,   /* a controller of PROTOCOL_MINOR minor welcomed us: full report */
     AGENT_EV_LINK_DOWN,
     AGENT_EV_MESSAGE,      /* of the controller that welcomed us: message of kind COMMAND, NEIGHBOURS or RELAY */
     AGENT_EV_PERSISTED,    /* token, ok: of PERSIST_EPOCH or ASSIGN */
@@ -145,6 +145,7 @@ struct agent_ev {
     const char *text;   /* sentence */
     struct exit_facts exit;
     struct rpc_version rpc;
+    uint32_t minor; /* LINK_UP */
     size_t n_devices;
     uint64_t device_total_bytes[PROTO_DEVICES_MAX];
     const struct unit_facts *unit;         /* ADOPT; borrowed */

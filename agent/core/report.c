@@ -192,6 +192,14 @@ static void tell_models(struct step *st, struct report *r)
     s->models_untold = false;
 }
 
+/* One before 1.5 would refuse a report with more, and that is the node's beat. */
+static size_t flows_told(const struct state *s)
+{
+    bool is_old = s->route.minor < PROTO_FLOWS_MORE_MINOR && s->n_flows > PROTO_FLOWS_OLD_MAX;
+
+    return is_old ? PROTO_FLOWS_OLD_MAX : s->n_flows;
+}
+
 static void fill(struct report *r, const struct step *st)
 {
     const struct state *s = st->s;
@@ -211,8 +219,8 @@ static void fill(struct report *r, const struct step *st)
         r->n_units = s->n_units;
         for (size_t i = 0; i < s->n_units; i++)
             r->unit[i] = s->unit[i].facts;
-        r->n_flows = s->n_flows;
-        memcpy(r->flow, s->flow, s->n_flows * sizeof(r->flow[0]));
+        r->n_flows = flows_told(s);
+        memcpy(r->flow, s->flow, r->n_flows * sizeof(r->flow[0]));
     }
 }
 

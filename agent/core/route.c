@@ -69,9 +69,10 @@ void route_on_begin(struct step *st)
         be_alone(st, ALONE_MS);
 }
 
-void route_on_link_up(struct step *st)
+void route_on_link_up(struct step *st, uint32_t minor)
 {
     st->s->route.state = ROUTE_OWN;
+    st->s->route.minor = minor;
     peers_on_link(st, true);
     report_on_link_up(st);
 }
@@ -118,6 +119,7 @@ static void on_welcome(struct step *st, const struct message *m)
     }
     route_note_leader(st, m);
     st->s->route.state = ROUTE_VIA;
+    st->s->route.minor = m->version_minor;
     report_on_link_up(st);
 }
 

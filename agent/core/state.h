@@ -86,7 +86,8 @@ struct route {
     uint64_t due_ms;         /* NONE: when one is asked; ASKED: when it has not answered */
     struct id128 cluster;    /* as the last controller said */
     uint64_t term;
-    uint64_t seq; /* of what was sent through `via` */
+    uint32_t minor; /* PROTOCOL_MINOR of who welcomed us last */
+    uint64_t seq;   /* of what was sent through `via` */
 };
 
 struct state {
@@ -259,7 +260,7 @@ struct message *route_send(struct step *st, enum message_kind kind);
 void route_stamp(const struct state *s, struct message *m); /* version, cluster, term, where no link does it */
 void route_note_leader(struct step *st, const struct message *m);
 void route_on_begin(struct step *st);
-void route_on_link_up(struct step *st);
+void route_on_link_up(struct step *st, uint32_t minor);
 void route_on_link_down(struct step *st);
 void route_on_resumed(struct step *st);
 void route_on_relayed(struct step *st, const struct peer *from, const struct message *m);

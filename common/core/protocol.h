@@ -29,9 +29,11 @@ enum {
     PROTO_UNITS_MAX = 32,   /* supervised processes per node */
     PROTO_MODELS_MAX = 256, /* per node */
     PROTO_RANKS_MAX = 16,   /* llama.cpp takes at most 16 RPC servers */
-    PROTO_GATEWAYS_MAX = 4, /* who may reach one coordinator through its carrier */
+    PROTO_GATEWAYS_MAX = 8, /* who may reach one coordinator through its carrier: each controller has a gateway */
     /* Ranks whose streams pass through one node: a carrier has at most PROTO_RANKS_MAX, and whom it carries for is a unit too. */
     PROTO_FLOWS_MAX = PROTO_UNITS_MAX / 2 * PROTO_RANKS_MAX,
+    PROTO_FLOWS_OLD_MAX = 64, /* as many as a side takes that speaks a minor before PROTO_FLOWS_MORE_MINOR */
+    PROTO_FLOWS_MORE_MINOR = 5,
     PROTO_WORD_MAX = 24, /* a stable word, with NUL */
     PROTO_ARGS_MAX = 64, /* extra llama-server arguments */
     PROTO_ARG_MAX = 1024,

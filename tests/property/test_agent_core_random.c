@@ -414,7 +414,8 @@ static void random_step(void)
         return;
     case 10:
         w.linked = below(4) != 0;
-        step(&(struct agent_ev){.kind = w.linked ? AGENT_EV_LINK_UP : AGENT_EV_LINK_DOWN});
+        step(&(struct agent_ev){.kind = w.linked ? AGENT_EV_LINK_UP : AGENT_EV_LINK_DOWN,
+                                .minor = PROTOCOL_MINOR - below(2)});
         return;
     case 11:
         w.now_ms += below(10) ? 100 : 20000;

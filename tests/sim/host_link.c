@@ -95,7 +95,7 @@ static void welcome(struct world *w, struct host *h, const struct message *m)
     h->welcomed_ms = w->now_ms;
     h->cluster = m->cluster;
     h->term = m->term;
-    host_feed(w, h, &(struct agent_ev){.kind = AGENT_EV_LINK_UP});
+    host_feed(w, h, &(struct agent_ev){.kind = AGENT_EV_LINK_UP, .minor = m->version_minor});
 }
 
 void host_link_message(struct world *w, struct host *h, struct message *m)

@@ -307,7 +307,7 @@ static int tear_down(void **state)
 
 static void simple(enum agent_ev_kind kind)
 {
-    step(&(struct agent_ev){.kind = kind});
+    step(&(struct agent_ev){.kind = kind, .minor = PROTOCOL_MINOR});
 }
 
 static MAYBE_UNUSED void tick(uint64_t now_ms)

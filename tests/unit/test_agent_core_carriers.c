@@ -660,6 +660,8 @@ static void test_all_flows_that_there_can_be_are_told(void **state)
     begin_carried_worker();
     step(&(struct agent_ev){.kind = AGENT_EV_SAMPLE, .sample = &s});
     EXPECT("report full devices 0 units 2 flows 256 models 1 lease a/1 100\n");
+    step(&(struct agent_ev){.kind = AGENT_EV_LINK_UP, .minor = 4}); /* a leader that would refuse so many */
+    EXPECT("report full devices 0 units 2 flows 64 models 1 lease a/1 100\n");
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)

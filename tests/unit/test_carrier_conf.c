@@ -133,6 +133,8 @@ static void test_paths_of_two_lines(void **state)
     assert_int_equal(carrier_conf_format(&c, &text, &n), -EINVAL);
 }
 
+#define GATEWAY "gateway=" KEY "\n"
+
 static void test_refused(void **state)
 {
     static const struct {
@@ -170,7 +172,7 @@ static void test_refused(void **state)
         {6, HEAD "coordinator=0\n"},
         {6, HEAD "coordinator=8080 9\n"},
         {6, HEAD "gateway=07\n"},
-        {10, HEAD "gateway=" KEY "\ngateway=" KEY "\ngateway=" KEY "\ngateway=" KEY "\ngateway=" KEY "\n"},
+        {14, HEAD GATEWAY GATEWAY GATEWAY GATEWAY GATEWAY GATEWAY GATEWAY GATEWAY GATEWAY},
         {6, HEAD "route=1 10.0.0.2 7440\n"}, /* plain, over the network */
         {6, HEAD "route=1 10.0.0.2 7440 07\n"},
         {6, HEAD "route=1 10.0.0.2 7440 " KEY " \n"},
