@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <linux/ioprio.h>
 #include <sched.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -15,9 +16,10 @@
 #include "common/clock.h"
 #include "common/core/err.h"
 #include "common/log.h"
+#include "common/seldom.h"
 
 /* A slice is a millisecond of a core: whoever wants the end waits for one, also where an idle thread gets little of a core. */
-enum { SLICE_BYTES = 1024 * 1024, TELL_MS = 1000 };
+enum { SLICE_BYTES = 1024 * 1024, TELL_MS = 1000, AGAIN_MS = 500 };
 
 struct tensor_room {
     struct actor *actor;
@@ -36,6 +38,8 @@ struct hasher {
     struct event_base *base;
     struct event *on_turn;
     struct tensor_work *work;
+    struct tensor_models *models; /* that work has not taken yet; owned */
+    struct seldom refused;
     struct tensor_progress told;
     uint64_t told_ms;
 };
@@ -70,23 +74,43 @@ static void tell(struct hasher *h)
     actor_pipe_send(h->pipe, copy);
 }
 
-static void turn_soon(struct hasher *h)
+static void turn_after(struct hasher *h, unsigned ms)
 {
-    static const struct timeval now = {0};
+    const struct timeval wait = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
 
-    evtimer_add(h->on_turn, &now);
+    evtimer_add(h->on_turn, &wait);
+}
+
+/* false: later. */
+static bool take_models(struct hasher *h)
+{
+    int r = h->models ? tensor_work_take(h->work, h->models) : 0;
+    uint64_t n = r < 0 ? seldom_count(&h->refused, clock_now_ms()) : 0;
+
+    if (n)
+        log_failure(LOG_LEVEL_WARN, "tensors.take", r, "models=%zu times=%" PRIu64, h->models->n, n);
+    if (r < 0) {
+        turn_after(h, AGAIN_MS);
+        return false;
+    }
+    free(h->models);
+    h->models = NULL;
+    return true;
 }
 
 static void turn(evutil_socket_t fd, short what, void *ctx)
 {
     struct hasher *h = ctx;
-    int r = tensor_work_step(h->work, SLICE_BYTES);
+    int r;
 
     (void)fd;
     (void)what;
+    if (!take_models(h))
+        return;
+    r = tensor_work_step(h->work, SLICE_BYTES);
     tell(h);
     if (r == TENSOR_WORK_E_MORE)
-        turn_soon(h);
+        turn_after(h, 0);
     else
         log_info("tensors.done", "files=%zu indexed=%zu failed=%zu bytes=%" PRIu64, h->told.n_files, h->told.n_indexed,
                  h->told.n_failed, h->told.n_bytes);
@@ -94,13 +118,11 @@ static void turn(evutil_socket_t fd, short what, void *ctx)
 
 static void take(void *ctx, void *object)
 {
-    CLEANUP(cleanup_free) struct tensor_models *models = object;
     struct hasher *h = ctx;
-    int r = tensor_work_take(h->work, models);
 
-    if (r < 0)
-        log_failure(LOG_LEVEL_WARN, "tensors.take", r, "models=%zu", models->n);
-    turn_soon(h);
+    free(h->models);
+    h->models = object;
+    turn_after(h, 0);
 }
 
 static void stop(void *ctx)
@@ -134,6 +156,7 @@ static void hasher_main(struct actor_pipe *pipe, void *arg)
         event_base_dispatch(h.base);
     if (h.on_turn)
         event_free(h.on_turn);
+    free(h.models);
     tensor_work_destroy(&h.work);
     if (h.base)
         event_base_free(h.base);

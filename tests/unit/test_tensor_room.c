@@ -4,10 +4,22 @@
 #include <dirent.h>
 #include <event2/event.h>
 #include <sched.h>
+#include <stdatomic.h>
 #include <stdio.h>
 
-#include "agent/tensor_room.h"
-#include "common/cleanup.h"
+#include "agent/tensor_work.h"
+
+/* In the thread: the next ones find no memory. */
+static atomic_int n_not_taken;
+
+static int faulty_take(struct tensor_work *w, const struct tensor_models *models)
+{
+    return atomic_fetch_sub(&n_not_taken, 1) > 0 ? -ENOMEM : tensor_work_take(w, models);
+}
+
+#define tensor_work_take faulty_take
+#include "agent/tensor_room.c"
+#undef tensor_work_take
 
 /* One tensor is large: a thread that gets only what is left over takes its time. */
 static const struct llama_dims dims = {
@@ -76,7 +88,7 @@ static void too_late(evutil_socket_t fd, short what, void *arg)
     fail_msg("nothing was told for so long");
 }
 
-static void turn(struct place *p)
+static void run(struct place *p)
 {
     static const struct timeval limit = {110, 0};
     struct event *late = evtimer_new(p->base, too_late, NULL);
@@ -106,7 +118,7 @@ static void test_indexed(void **state)
     struct tensor_progress now;
 
     assert_int_equal(tensor_room_take(p->room, &p->inventory), 0);
-    turn(p);
+    run(p);
     tensor_room_progress(p->room, &now);
     assert_memory_equal(&now, &p->told, sizeof(now));
     assert_int_equal(now.n_files, 1);
@@ -126,7 +138,7 @@ static void test_stopped(void **state)
 
     p->stop_when_looked = true;
     assert_int_equal(tensor_room_take(p->room, &p->inventory), 0);
-    turn(p);
+    run(p);
     tensor_room_destroy(&p->room);
     d = opendir(p->index);
     while ((e = readdir(d)))
@@ -134,10 +146,22 @@ static void test_stopped(void **state)
     closedir(d);
 }
 
+/* Memory was short when they came: they are taken later. */
+static void test_taken_again(void **state)
+{
+    struct place *p = *state;
+
+    n_not_taken = 2;
+    assert_int_equal(tensor_room_take(p->room, &p->inventory), 0);
+    run(p);
+    assert_int_equal(p->told.n_indexed, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_indexed, begin_place, end_place),
+        cmocka_unit_test_setup_teardown(test_taken_again, begin_place, end_place),
         cmocka_unit_test_setup_teardown(test_stopped, begin_place, end_place),
     };
 
