@@ -356,7 +356,9 @@ static uint16_t permille_of(const struct tensor_work *w, size_t model, size_t *a
     }
     if (n && n_done == n)
         return 1000;
-    return all && !n_failed ? (uint16_t)((double)(all - left) / (double)all * 999.0) : 0;
+    if (!n || n_failed)
+        return 0;
+    return (uint16_t)(1.0 + (all ? (double)(all - left) / (double)all * 998.0 : 0));
 }
 
 void tensor_work_progress(const struct tensor_work *w, struct tensor_progress *ret)

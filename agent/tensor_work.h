@@ -17,7 +17,7 @@ struct tensor_progress {
     uint64_t n_bytes, left_bytes; /* in tensors that are asked for by hash, of the files that were looked at */
     uint64_t take;                /* of which list of models the rest speaks */
     size_t n_models;              /* as in that list */
-    uint16_t index_permille[PROTO_MODELS_MAX]; /* 1000: all of it is indexed */
+    uint16_t index_permille[PROTO_MODELS_MAX]; /* as in struct model_facts */
 };
 
 /* Models, by their first files. */

@@ -147,7 +147,8 @@ struct model_facts {
     uint64_t header_hash;         /* FNV-1a-64 of the header(s): equal on two nodes = the same model */
     char problem[PROTO_TEXT_MAX]; /* empty: usable. Else one sentence for a person */
     struct model_shape *shape;    /* owned; NULL where there is a problem */
-    /* How much of it is hashed, so that a carrier can feed a worker from it: 1000: all; 0: nothing, or that is not known. */
+    /* How much of it is hashed, so that a carrier can feed a worker from it. 1000: all; 1 to 999: it will be; 0: it is not, and
+     * as far as is known it will not be: it failed, it is of more files than a carrier opens, or the node is before 1.5. */
     uint32_t index_permille;
 };
 

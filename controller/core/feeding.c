@@ -6,14 +6,15 @@
 #include "common/core/text.h"
 #include "controller/core/nodes.h"
 
-static const char OWN_FILE[] = "loads its tensors from its own file";
+/* Every such note begins so, and no other one. */
+static const char OWN_FILE[] = "loads from its own file: ";
 
 static void drop_notes(struct plan *p)
 {
     size_t n = 0;
 
     for (size_t k = 0; k < p->n_notes; k++) {
-        if (!strstr(p->note[k], OWN_FILE))
+        if (strncmp(p->note[k], OWN_FILE, sizeof(OWN_FILE) - 1) != 0)
             memmove(p->note[n++], p->note[k], sizeof(p->note[0]));
     }
     p->n_notes = n;
@@ -36,7 +37,7 @@ static bool has_large_tensors(const struct model_shape *shape, const struct plan
     return false;
 }
 
-/* The same file on that node; NULL: it has none that could be used. */
+/* The same file on that node; NULL: it has none that is hashed, or is being hashed, to be used so. */
 static const struct model_facts *own_file(const struct cluster *c, const struct model_facts *model,
                                           const struct plan_rank *rank)
 {
@@ -45,7 +46,7 @@ static const struct model_facts *own_file(const struct cluster *c, const struct 
     for (size_t m = 0; n && m < (n->models ? n->models->n : 0); m++) {
         const struct model_facts *f = &n->models->model[m];
 
-        if (!strcmp(f->name, model->name) && f->header_hash == model->header_hash && !f->problem[0])
+        if (!strcmp(f->name, model->name) && f->header_hash == model->header_hash && f->index_permille)
             return f;
     }
     return NULL;
@@ -60,7 +61,7 @@ void feeding_note(const struct cluster *c, const struct model_facts *model, stru
 
         if (!f || !has_large_tensors(model->shape, rank) || id128_equal(&rank->node, &p->rank[0].node))
             continue;
-        text_format(p->note[p->n_notes++], sizeof(p->note[0]), "rank %zu on %s %s%s", r, rank->node_name, OWN_FILE,
-                    f->index_permille == 1000 ? "" : " when its index is ready");
+        text_format(p->note[p->n_notes++], sizeof(p->note[0]), "%srank %zu on %s%s", OWN_FILE, r, rank->node_name,
+                    f->index_permille == 1000 ? "" : ", when its index is ready");
     }
 }

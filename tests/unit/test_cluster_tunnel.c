@@ -358,14 +358,16 @@ static size_t count_feeding(uint32_t nodes, const char *note)
 
 static void test_a_plan_says_which_ranks_load_from_their_own_file(void **state)
 {
-    static const char ready[] = "rank 1 on n2 loads its tensors from its own file";
-    static const char later[] = "rank 1 on n2 loads its tensors from its own file when its index is ready";
+    static const char ready[] = "loads from its own file: rank 1 on n2";
+    static const char later[] = "loads from its own file: rank 1 on n2, when its index is ready";
 
     (void)state;
     join(1);
     join(2);
     tells_file(1, 11, 9, 0);
-    tells_file(2, 11, 9, 0);
+    tells_file(2, 11, 9, 0); /* it is not hashed, and will not be */
+    assert_int_equal(count_feeding(2, NULL), 0);
+    tells_file(2, 11, 9, 1);
     assert_int_equal(count_feeding(2, later), 1);
     tells_file(2, 11, 9, 999);
     assert_int_equal(count_feeding(2, later), 1);
@@ -399,7 +401,7 @@ static void test_a_saved_plan_says_it_anew(void **state)
     join(1);
     join(2);
     tells_file(1, 11, 9, 0);
-    tells_file(2, 11, 9, 0);
+    tells_file(2, 11, 9, 1);
     p = planned(2, 0, why, sizeof(why));
     tells_file(2, 11, 9, 1000);
     step(&(struct cluster_ev){
