@@ -211,11 +211,16 @@ static int worker_up(struct step *s, struct instance *i, size_t k, const struct 
 
 /* ---- coordinator ------------------------------------------------------------------------------------------------ */
 
+static unsigned coordinator_start_ms(const struct instance *i)
+{
+    return plan_is_tunnel(i->plan) ? CARRIED_START_MS : COORDINATOR_START_MS;
+}
+
 int instance_on_load(struct step *s, struct instance *i, const struct cause *cause)
 {
     (void)cause;
     s->c->numbers.coordinator_starts++;
-    return err_fold(command_send(s, i, COMMAND_START_COORDINATOR, 0, COORDINATOR_START_MS));
+    return err_fold(command_send(s, i, COMMAND_START_COORDINATOR, 0, coordinator_start_ms(i)));
 }
 
 int instance_on_ready(struct step *s, struct instance *i, const struct cause *cause)
@@ -313,7 +318,7 @@ int lifecycle_timed_out(struct step *s, struct instance *i, enum command_kind ki
         break;
     case COMMAND_START_COORDINATOR:
         code = "coordinator_timeout";
-        after_s = COORDINATOR_START_MS / 1000;
+        after_s = (int)coordinator_start_ms(i) / 1000;
         break;
     case COMMAND_STOP:
     case COMMAND_KNOCK:

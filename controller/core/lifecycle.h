@@ -9,7 +9,8 @@
 enum {
     LEASE_MS = 5000,
     WORKER_START_MS = PATIENCE_START_MS + PATIENCE_WAY_MS,
-    COORDINATOR_START_MS = PATIENCE_CARRIED_MS + PATIENCE_WAY_MS /* one with a carrier begins when that answers */
+    COORDINATOR_START_MS = PATIENCE_START_MS + PATIENCE_WAY_MS,
+    CARRIED_START_MS = PATIENCE_CARRIED_MS + PATIENCE_WAY_MS /* one with a carrier begins when that answers */
 };
 
 /* All return 0 or -ENOMEM; the caller has said step_instance. */
