@@ -148,6 +148,8 @@ static json_t *node_json(const struct view *v, const struct view_node *n, uint64
     bad |= json_put(o, "memory", memory_json(n));
     bad |= put_lists(o, n);
     bad |= json_put_uint(o, "models", n->n_models);
+    bad |= json_put_uint(o, "refused", n->n_refused);
+    bad |= json_put_uint(o, "unreached", n->n_unreached);
     bad |= json_put(o, "instances", node_instances_json(v, n));
     return whole(o, bad);
 }

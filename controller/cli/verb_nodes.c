@@ -70,24 +70,10 @@ static void print_brake(const json_t *answer)
                       json_text_of(brake, "text", "silent nodes are not given up"));
 }
 
-/* By the carriers that it has now. */
-static uint64_t refused_of(const json_t *node)
-{
-    uint64_t n = 0;
-    size_t i;
-    json_t *unit;
-
-    json_array_foreach(json_object_get(node, "units"), i, unit)
-    {
-        n += json_uint_of(unit, "refused", 0);
-    }
-    return n;
-}
-
 /* What is the matter with it, below the table. */
 static void print_troubles(const json_t *node)
 {
-    uint64_t n_refused = refused_of(node);
+    uint64_t n_refused = json_uint_of(node, "refused", 0), n_unreached = json_uint_of(node, "unreached", 0);
     const char *name = json_text_of(node, "name", "?"), *reason = json_text_of(node, "reason", "");
 
     if (*reason)
@@ -97,6 +83,9 @@ static void print_troubles(const json_t *node)
     if (n_refused)
         show_line("%s: its carriers have turned away %" PRIu64 " connection%s; the units' logs say whose", name,
                   n_refused, n_refused == 1 ? "" : "s");
+    if (n_unreached)
+        show_line("%s: its carriers could not reach the other side of %" PRIu64 " stream%s", name, n_unreached,
+                  n_unreached == 1 ? "" : "s");
 }
 
 static void print_nodes(const json_t *answer)

@@ -137,9 +137,9 @@ static void test_nodes(void **state)
     static const char *const top[] = {"made_wall_ms", "trust", "brake", "carrier", "nodes", NULL};
     static const char *const brake[] = {"on", "since_wall_ms", "text", NULL};
     static const char *const node[] = {
-        "reason",    "via",           "own_host", "id",      "name",  "state",         "addr",      "addrs",
-        "peer_addr", "key",           "version",  "boot_id", "build", "build_problem", "rpc",       "transport",
-        "age_ms",    "load_permille", "memory",   "devices", "units", "models",        "instances", NULL};
+        "reason", "via",     "own_host", "id",     "name",          "state",   "addr",      "addrs",  "peer_addr",
+        "key",    "version", "boot_id",  "build",  "build_problem", "rpc",     "transport", "age_ms", "load_permille",
+        "memory", "devices", "units",    "models", "instances",     "refused", "unreached", NULL};
     static const char *const unit[] = {
         "id",         "role",      "state",     "standing",    "instance",       "epoch",
         "rank",       "addr",      "port",      "pid",         "rss_bytes",      "cpu_ms",
@@ -157,6 +157,8 @@ static void test_nodes(void **state)
     snprintf(v->node[0].via, sizeof(v->node[0].via), "n2");
     snprintf(v->node[0].reason, sizeof(v->node[0].reason), "its own link is cut");
     v->node[0].own_host = true;
+    v->node[0].n_refused = 12; /* also by carriers that have ended */
+    v->node[0].n_unreached = 3;
     v->node[0].unit[0].proc_state = 'T';
     v->node[0].unit[0].frozen_ms = 7000;
     v->node[0].unit[0].state = UNIT_EXITED;
@@ -173,6 +175,8 @@ static void test_nodes(void **state)
     assert_string_equal(text_at(json_object_get(j, "brake"), "text"), "2 of 3 nodes went silent at once");
     assert_true(json_is_false(json_object_get(j, "carrier")));
     assert_string_equal(text_at(n, "via"), "n2");
+    assert_int_equal(json_integer_value(json_object_get(n, "refused")), 12);
+    assert_int_equal(json_integer_value(json_object_get(n, "unreached")), 3);
     assert_string_equal(text_at(n, "reason"), "its own link is cut");
     assert_true(json_is_true(json_object_get(n, "own_host")));
     assert_true(json_is_true(json_object_get(u, "stopped")));

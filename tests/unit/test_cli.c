@@ -238,7 +238,7 @@ static void run_cli(struct run *run, const struct stand_in *s)
     "\"build_problem\":\"\",\"rpc\":\"8.0.0\",\"age_ms\":412,\"load_permille\":250,"                            \
     "\"memory\":{\"limit_bytes\":4294967296,\"total_bytes\":0,\"free_bytes\":0,\"leased_bytes\":1073741824},"   \
     "\"devices\":[{\"name\":\"CPU\"},{\"name\":\"CUDA0\"}],\"instances\":[\"qwen\"],"                           \
-    "\"units\":[{\"refused\":11},{\"refused\":1},{\"refused\":0}]},"                                            \
+    "\"refused\":12,\"unreached\":1,\"units\":[{\"refused\":11},{\"refused\":0}]},"                             \
     "{\"name\":\"n\xc3\xb6"                                                                                     \
     "de2\",\"state\":\"lost\",\"addr\":\"10.77.0.12\",\"build\":\"\",\"build_problem\":"                        \
     "\"llama.cpp was not found\",\"rpc\":null,\"age_ms\":99000,\"devices\":[],\"instances\":[]}]}"
@@ -287,6 +287,7 @@ static void test_nodes(void **state)
         "n\xc3\xb6"
         "de2  lost   10.77.0.12          0 B of 0 B  -           not usable    -      0.00  -            99 s\n"
         "node1: its carriers have turned away 12 connections; the units' logs say whose\n"
+        "node1: its carriers could not reach the other side of 1 stream\n"
         "n\xc3\xb6"
         "de2: llama.cpp was not found\n"
         "trust = open: any machine that reaches the controller may join.\n");
