@@ -154,8 +154,8 @@ const struct option_def agent_option_table[] = {
          .arg = "PORT",
          .help =
              "Port for other agents' links and for knocks, on `address`, else on all addresses. "
-             "Where it is taken, the next free one of the 31 after it that is in none of this agent's other ranges: agents "
-             "may share a machine."},
+             "Where it is taken, the next free one of the 31 after it that is in none of this agent's other ranges, with all "
+             "defaults one of 7432 to 7439: agents may share a machine."},
     [OPT_SOCKET] = {.name = "socket",
                     .type = OPTION_STRING,
                     .def = "/run/caravan/agent.sock",
