@@ -16,25 +16,27 @@
 #include "common/cleanup.h"
 #include "common/clock.h"
 #include "common/core/err.h"
-#include "common/core/parse.h"
 #include "controller/gateway_state.h"
 #include "controller/http_json.h"
 #include "controller/json_fields.h"
 
 enum { HELD_MAX = 256 * 1024 /* a longer answer is handed on as it comes */ };
-enum { NOTE_MS = 5000, TIMEOUT_MIN_MS = 1000, TIMEOUT_MAX_MS = 24 * 3600 * 1000, LEAD_MAX_MS = 1000 };
+enum { NOTE_MS = 5000 };
 
 struct reply {
     struct gateway *gateway;
     struct http_exchange *x;
     struct passage *passage;
     char *target;
+    char *body;                /* what is sent for the client's; NULL: that itself */
+    struct assemble *assembly; /* goes with it: a stream is asked for, and the client is told the whole; or NULL */
     uint64_t began_us;
     char model[PROTO_MODEL_MAX]; /* as asked */
     char name[PROTO_MODEL_MAX];  /* of the instance; empty: there is none */
     /* this sending's answer */
     int status;
-    bool is_stream;
+    bool is_stream;  /* and goes on as one */
+    bool assembling; /* it is one, and goes on as a whole */
     char *type;
     int64_t length;
     struct evbuffer *held;
@@ -60,6 +62,8 @@ static void reply_destroy(struct reply **reply)
         evbuffer_free(p->held);
     if (p->note)
         event_free(p->note);
+    assemble_destroy(&p->assembly);
+    free(p->body);
     free(p->target);
     free(p->type);
     free(p);
@@ -215,18 +219,26 @@ static int watch_the_wait(struct reply *p)
 
 /* ---- the answer ---- */
 
+/* A whole answer has none of the fields that a stream has. */
+static bool passes_on(const struct reply *p, const char *name)
+{
+    return upstream_passes_on(name) && !(p->assembling && strcasecmp(name, "X-Accel-Buffering") == 0);
+}
+
 static void on_head(void *ctx, int status, const struct httpc_header *header, size_t n)
 {
     const char *type = upstream_field(header, n, "Content-Type");
     struct reply *p = ctx;
+    bool streams = type && strncasecmp(type, "text/event-stream", 17) == 0;
 
     p->status = status;
-    p->is_stream = type && strncasecmp(type, "text/event-stream", 17) == 0;
+    p->is_stream = streams && !p->assembly;
+    p->assembling = streams && p->assembly;
     p->length = upstream_length(header, n);
     free(p->type);
-    p->type = strdup(gateway_type(type));
+    p->type = strdup(p->assembling ? "application/json; charset=utf-8" : gateway_type(type));
     for (size_t i = 0; i < n && !p->has_fields; i++)
-        if (upstream_passes_on(header[i].name))
+        if (passes_on(p, header[i].name))
             http_add_field(p->x, header[i].name, header[i].value);
     p->has_fields = true;
     if (p->is_stream && !p->opened)
@@ -265,6 +277,10 @@ static enum passage_use on_data(void *ctx, const void *buf, size_t n)
     struct reply *p = ctx;
 
     answer_tally_feed(&p->tally, buf, n);
+    if (p->assembling) {
+        (void)assemble_feed(p->assembly, buf, n); /* its end says what went wrong */
+        return is_sign_of_life(buf, n) ? PASSAGE_SIGN_OF_LIFE : PASSAGE_KEPT;
+    }
     if (!p->is_stream)
         return on_whole_data(p, buf, n);
     hand_on(p, buf, n);
@@ -276,11 +292,30 @@ static void on_again(void *ctx)
     struct reply *p = ctx;
 
     p->status = 0;
-    p->is_stream = false;
+    p->is_stream = p->assembling = false;
     p->tally = (struct answer_tally){.n_bytes = 0};
+    if (p->assembly)
+        assemble_reset(p->assembly);
     if (p->streaming)
         end_event(p); /* a sign of life may have been cut behind its ":", which would swallow the next line */
     evbuffer_drain(p->held, evbuffer_get_length(p->held));
+}
+
+static void end_assembled(struct reply *p)
+{
+    struct gateway_refusal refusal = {.status = 502};
+    CLEANUP(cleanup_free) char *text = NULL;
+    int status = 0, r;
+    size_t n = 0;
+
+    r = assemble_end(p->assembly, &status, &text, &n);
+    account(p, r ? refusal.status : status);
+    if (r) {
+        snprintf(refusal.text, sizeof(refusal.text), "%s", gateway_say_not_whole(r));
+        reply_refusal(p->x, &refusal);
+    } else {
+        http_reply(p->x, status, p->type, text, n);
+    }
 }
 
 static void on_end(void *ctx)
@@ -289,6 +324,10 @@ static void on_end(void *ctx)
     size_t n = evbuffer_get_length(p->held);
     const char *text = n ? (const char *)evbuffer_pullup(p->held, -1) : "";
 
+    if (p->assembling) {
+        end_assembled(p);
+        return;
+    }
     account(p, p->status);
     if (!p->opened)
         open_answer(p);
@@ -317,31 +356,6 @@ static void on_drained(void *ctx)
     passage_resume(p->passage);
 }
 
-/* Client libraries say when they give up (X-Stainless-Timeout, in seconds): they are told why a moment before. */
-static uint64_t header_timeout_ms(const struct http_head *head)
-{
-    const char *text = http_head_field(head, "X-Stainless-Timeout");
-    uint64_t seconds = 0, ms;
-
-    if (!text || !parse_uint(text, 1, TIMEOUT_MAX_MS / 1000, &seconds))
-        return 0;
-    ms = seconds * 1000;
-    return ms - (ms / 10 < LEAD_MAX_MS ? ms / 10 : LEAD_MAX_MS);
-}
-
-/* What the client gives it until the first token. That of a library only ends with the head, which a stream has early. */
-static uint64_t timeout_ms(const struct http_head *head, const struct body_peek *peek)
-{
-    uint64_t header_ms = peek && !peek->stream ? header_timeout_ms(head) : 0;
-    uint64_t body_ms = peek ? peek->timeout_ms : 0, ms = body_ms ? body_ms : header_ms;
-
-    if (header_ms && header_ms < ms)
-        ms = header_ms;
-    if (ms)
-        ms = ms < TIMEOUT_MIN_MS ? TIMEOUT_MIN_MS : ms > TIMEOUT_MAX_MS ? TIMEOUT_MAX_MS : ms;
-    return ms;
-}
-
 /* Path, query and the fields that a coordinator understands; framing is made anew. */
 static int begin(struct reply *p, const struct body_peek *peek)
 {
@@ -351,7 +365,7 @@ static int begin(struct reply *p, const struct body_peek *peek)
         .head = on_head, .data = on_data, .again = on_again, .end = on_end, .fail = on_fail, .ctx = p};
     struct httpc_header header[GATEWAY_FIELDS_MAX];
     struct passage_spec spec = {
-        .model = p->model, .method = head->method, .header = header, .timeout_ms = timeout_ms(head, peek)};
+        .model = p->model, .method = head->method, .header = header, .timeout_ms = gateway_timeout_ms(head, peek)};
 
     p->held = evbuffer_new();
     if (!p->held || asprintf(&p->target, "%s%s%s", path, *head->query ? "?" : "", head->query) < 0) {
@@ -364,6 +378,8 @@ static int begin(struct reply *p, const struct body_peek *peek)
     spec.target = p->target;
     spec.slotless = !gateway_takes_slot(head->method, path);
     spec.body = http_body(p->x, &spec.n_body_bytes);
+    if (gateway_assembly(path, peek, &spec, &p->body, &p->assembly) < 0)
+        return err_raise(-ENOMEM);
     http_watch(p->x, on_gone, on_drained, p);
     return passage_begin(p->gateway, &spec, &calls, &p->passage);
 }

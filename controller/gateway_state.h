@@ -4,6 +4,7 @@
 
 #include "controller/core/admission.h"
 #include "controller/core/answer_tally.h"
+#include "controller/core/assemble.h"
 #include "controller/core/body_peek.h"
 #include "controller/fanout.h"
 #include "controller/gateway.h"
@@ -71,6 +72,18 @@ size_t gateway_fields(const struct http_exchange *x, struct httpc_header ret[GAT
 bool gateway_takes_slot(const char *method, const char *path);
 /* type: of the coordinator's answer; NULL: it has none. What stands for it: borrowed from type, or static. */
 const char *gateway_type(const char *type);
+/* What the client gives it until the first piece of an answer; 0: nothing was said. peek: of its body; NULL: there is none. */
+uint64_t gateway_timeout_ms(const struct http_head *head, const struct body_peek *peek);
+
+/* ---- gateway_assembly: a whole answer out of a stream ------------------------------------------------------------ */
+
+/* spec->body: the client's. Where its answer can be put together, that becomes what asks for a stream (ret_body), and ret is
+ * what takes it; else nothing is set. peek: of its body; NULL: it says nothing to us. Both owned. 0, -ENOMEM (either may be
+ * set). */
+int gateway_assembly(const char *path, const struct body_peek *peek, struct passage_spec *spec, char **ret_body,
+                     struct assemble **ret);
+/* r: as assemble_end says it. */
+const char *gateway_say_not_whole(int r);
 
 /* ---- gateway_reply: an HTTP client and its request --------------------------------------------------------------- */
 

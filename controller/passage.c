@@ -239,11 +239,13 @@ void passage_decided(const struct admission_decision *d)
 /* A keyed hash, so that nobody can make a request that has another's. */
 static struct id128 hash_request(const struct gateway *g, const struct passage_spec *spec)
 {
+    const void *said = spec->said ? spec->said : spec->body;
+    size_t n = spec->said ? spec->n_said_bytes : spec->n_body_bytes;
     uint8_t target[CRYPTO_KEY_BYTES], whole[CRYPTO_KEY_BYTES];
     struct id128 hash;
 
     crypto_derive(g->secret, spec->target, strlen(spec->target), target);
-    crypto_derive(target, spec->body, spec->n_body_bytes, whole);
+    crypto_derive(target, said, n, whole);
     memcpy(hash.b, whole, sizeof(hash.b));
     return hash;
 }

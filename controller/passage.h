@@ -31,6 +31,8 @@ struct passage_spec {
     size_t n_headers;
     const void *body; /* what is sent: it need not be what a client said */
     size_t n_body_bytes;
+    const void *said; /* what a client said, by which its request is known again; NULL: that is the body */
+    size_t n_said_bytes;
     bool slotless;       /* it computes no token */
     uint64_t wait_ms;    /* until it is sent, counted anew whenever the queue or the load moves; 0: the gateway's */
     uint64_t timeout_ms; /* until the first piece of an answer, whatever moves; 0: there is no such limit */
