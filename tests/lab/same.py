@@ -64,6 +64,46 @@ def request(method, path, body=b"", fields=(), key=True, close=True, version="1.
     return dict(method=method, path=path, body=body, fields=list(fields), key=key, close=close, version=version)
 
 
+def shapes():
+    """Whole answers, which the gateway puts together from a stream, and some of those that go on as they are."""
+    chat, text = "/v1/chat/completions", "/v1/completions"
+    said = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    schema = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
+    letters = r'root ::= "\"\u00e9\\ \n\t\u20ac\U0001f600\x01/</script>" [a-z]+'
+    tool = {"type": "function", "function": {"name": "f", "parameters": schema}}
+    for k in range(1, 26):  # max_tokens ends it in each byte of a character
+        yield "cut at %d" % k, chat, {"grammar": letters, "max_tokens": k}
+    yield from (("seed %d" % k, chat, {"seed": k, "temperature": 2, "max_tokens": 60}) for k in range(8))
+    yield "no token", chat, {"max_tokens": 0}
+    yield "one token", chat, {"max_tokens": 1}
+    yield "until the context is full", chat, {"max_tokens": -1, "ignore_eos": True}
+    yield "as others count", chat, {"max_tokens": None, "max_completion_tokens": 5}
+    yield "by llama-server's own name", chat, {"max_tokens": None, "n_predict": 5}
+    yield "odd letters", chat, {"grammar": letters, "max_tokens": 80}
+    yield "nothing", chat, {"grammar": 'root ::= ""'}
+    yield "what looks like a thought", chat, {"grammar": 'root ::= "<think>a</think>b"', "max_tokens": 60}
+    yield "JSON", chat, {"response_format": {"type": "json_object"}, "max_tokens": 60}
+    yield "a schema", chat, {"response_format": {"type": "json_schema", "json_schema": {"schema": schema}}, "max_tokens": 60}
+    yield "a schema at the top", chat, {"json_schema": schema, "max_tokens": 60}
+    yield "samplers", chat, {"top_k": 4, "top_p": 0.9, "min_p": 0.1, "repeat_penalty": 1.1, "presence_penalty": 0.1,
+                             "frequency_penalty": 0.1, "logit_bias": {"5": 2}, "samplers": ["top_k", "temperature"]}
+    yield "what says nothing", chat, {"stream": False, "stream_options": None, "n": 1, "stop": None, "logprobs": False, "tools": [],
+                                      "user": "u", "metadata": {"a": "b"}, "chat_template_kwargs": {"a": 1}}
+    yield "a talk", chat, {"messages": [{"role": "system", "content": "s"}, *said, {"role": "user", "content": "c"}]}
+    yield "parts", chat, {"messages": [*said, {"role": "user", "content": [{"type": "text", "text": "c"}]}]}
+    yield "a number for a word", chat, {"temperature": "x"}
+    yield "a stream that is none", chat, {"stream": 0}
+    yield "the assistant's last words", chat, {"messages": said}
+    yield "a stop word", chat, {"stop": ["a"]}
+    yield "the beginning of a stop word", chat, {"stop": [" zibi x"], "max_tokens": 8}
+    yield "logprobs", chat, {"logprobs": True, "top_logprobs": 2}
+    yield "two answers", chat, {"n": 2}
+    yield "a tool", chat, {"tools": [tool], "tool_choice": "required", "max_tokens": 60}
+    yield "text", text, {"prompt": "hi"}
+    yield "text, cut", text, {"prompt": "hi", "grammar": letters, "max_tokens": 6}
+    yield "two texts", text, {"prompt": ["hi", "ho"]}
+
+
 def cases(model):
     question = {"model": model, "messages": [{"role": "user", "content": "hi"}], "max_tokens": 3, "temperature": 0, "seed": 7,
                 "cache_prompt": False}
@@ -82,6 +122,7 @@ def cases(model):
     page = ["Origin: https://page.example"]
     preflight = page + ["Access-Control-Request-Method: POST", "Access-Control-Request-Headers: authorization,content-type"]
     return {
+        **{"in one piece, " + name: post({"max_tokens": 24, **more}, path=path) for name, path, more in shapes()},
         "an answer": post(),
         "an answer, kept alive": post(close=False),
         "a stream": post({"stream": True}),

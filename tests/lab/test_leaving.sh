@@ -1,5 +1,6 @@
 #!/bin/bash
-# A client that leaves in mid-stream frees its slot at once: the next one has it. Real llama-server, one slot.
+# A client that leaves frees its slot at once, whether it asked for a stream or for the whole: the next one has it. Real
+# llama-server, one slot.
 # shellcheck source=tests/lab/lib.sh
 . "$(dirname "$0")/lib.sh"
 
@@ -10,6 +11,15 @@ one_token_ms() { # by the clock of who asks: other programs' starts are not in i
         awk '{ printf "%d\n", $1 * 1000 }'
 }
 median() { sort -n | sed -n "$(((ROUNDS + 1) / 2))p"; }
+
+is_computing() { curl -sS -m 10 "$URL/upstream/tiny/slots" | jq -e '.[0].is_processing' >/dev/null; }
+# is_soon WHAT MS...: the median of what one token took right behind one who left
+is_soon() {
+    local left
+    left=$(printf '%s\n' "${@:2}" | median)
+    say "one token: $alone ms alone, $left ms right behind one that has left $1 (${*:2})"
+    [ "$left" -lt $((alone + 100)) ] || fail "the slot was not free within 100 ms: $1"
+}
 
 lab_up 1
 model tiny --layers 12 --embd 256 --heads 8 --kv-heads 2 --type q8_0 --ctx 4096
@@ -28,6 +38,15 @@ for i in $(seq $ROUNDS); do
     after[i]=$(one_token_ms)
     ! grep -q DONE "$WORK/stream" || fail "the stream had ended by itself"
 done
-left=$(printf '%s\n' "${after[@]}" | median)
-say "one token: $alone ms alone, $left ms right behind one that has left (${after[*]})"
-[ "$left" -lt $((alone + 100)) ] || fail "the slot was not free within 100 ms"
+is_soon "a stream" "${after[@]}"
+
+say "and of one who waits for the whole"
+for i in $(seq $ROUNDS); do
+    chat tiny go 4000 | curl -sS -m 300 -d @- "$URL/v1/chat/completions" >"$WORK/whole" 2>"$WORK/whole.err" &
+    until_ok 60 is_computing
+    kill "$!"
+    wait "$!" || true
+    after[i]=$(one_token_ms)
+    [ ! -s "$WORK/whole" ] || fail "it had ended by itself"
+done
+is_soon "its answer" "${after[@]}"
