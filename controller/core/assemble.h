@@ -8,6 +8,7 @@
  * - logprobs, n_probs, top_logprobs: the stream has them elsewhere; n, n_cmpl: several answers, mixed
  * - tools: calls come in pieces whose order is not that of the whole
  * - verbose, timings_per_token, return_progress and the like ask for what only one of the two says; keys that are not known
+ * - max_tokens of less than 8: it frees its slot soon enough
  * - /v1/completions: a character that max_tokens has cut is U+FFFD in the whole answer and nothing in a stream
  *
  * What remains: of a model that thinks, llama-server holds back from a stream what may become the mark of a thought. Where
@@ -17,7 +18,11 @@
 
 #include <stddef.h>
 
-enum { ASSEMBLE_MAX = 16 * 1024 * 1024 /* bytes of an answer */, ASSEMBLE_REQUEST_MAX = 4 * 1024 * 1024 };
+enum {
+    ASSEMBLE_MAX = 16 * 1024 * 1024, /* bytes of an answer */
+    ASSEMBLE_REQUEST_MAX = 4 * 1024 * 1024,
+    ASSEMBLE_TOKENS_MIN = 8 /* whoever wants fewer has them before he could leave; at most 9 */
+};
 
 /* body: borrowed, a JSON object as body_peek has found it. ret: what to send in its place, owned. 0; -ENOMEM;
  * ASSEMBLE_E_OTHER: of that shape none is put together, or it is so long that it is not copied. */

@@ -82,6 +82,15 @@ static bool is_harmless(struct json_span key, struct json_span value)
     return false;
 }
 
+/* It is over before its client could leave, and a connection that carried a stream cannot be used again. */
+static bool is_short(struct json_span key, struct json_span value)
+{
+    bool counts =
+        json_span_is(key, "max_tokens") || json_span_is(key, "max_completion_tokens") || json_span_is(key, "n_predict");
+
+    return counts && value.n == 1 && *value.s >= '0' && *value.s < '0' + ASSEMBLE_TOKENS_MIN;
+}
+
 /* The assistant's own last words would begin the whole answer. */
 static bool is_of_another(struct json_span message)
 {
@@ -127,7 +136,8 @@ static bool is_known(struct json_span body, const char **ret_end)
     while (json_spans_next(&members, &key, &value)) {
         bool is_messages = json_span_is(key, "messages");
 
-        if (is_messages ? !ends_with_another(value) : !is_free(key) && !is_harmless(key, value))
+        if (is_messages ? !ends_with_another(value)
+                        : is_short(key, value) || (!is_free(key) && !is_harmless(key, value)))
             return false;
         has_messages = has_messages || is_messages;
         *ret_end = value.s + value.n;

@@ -42,12 +42,13 @@ static void test_requests_that_are_taken(void **state)
         {"{" MESSAGES ",\"stream\":false}", "{" MESSAGES ",\"stream\":false" ASKED},
         {"{" MESSAGES ",\"stream\": null ,\"stream_options\":null}",
          "{" MESSAGES ",\"stream\": null ,\"stream_options\":null" ASKED},
-        {"{\"model\":\"m\",\"max_tokens\":3,\"n\":1,\"stop\":[],\"tools\":null,\"logprobs\":false," MESSAGES "}",
-         "{\"model\":\"m\",\"max_tokens\":3,\"n\":1,\"stop\":[],\"tools\":null,\"logprobs\":false," MESSAGES ASKED},
+        {"{\"model\":\"m\",\"max_tokens\":30,\"n\":1,\"stop\":[],\"tools\":null,\"logprobs\":false," MESSAGES "}",
+         "{\"model\":\"m\",\"max_tokens\":30,\"n\":1,\"stop\":[],\"tools\":null,\"logprobs\":false," MESSAGES ASKED},
         {"{\"response_format\":{\"type\":\"json_object\",\"x\":\"]}\\\"\"},\"messages\":[{\"role\":\"assistant\"},"
          "{\"content\":[{\"type\":\"text\"}],\"role\":\"system\"}]}",
          "{\"response_format\":{\"type\":\"json_object\",\"x\":\"]}\\\"\"},\"messages\":[{\"role\":\"assistant\"},"
          "{\"content\":[{\"type\":\"text\"}],\"role\":\"system\"}]" ASKED},
+        {"{\"max_tokens\":8," MESSAGES "}", "{\"max_tokens\":8," MESSAGES ASKED},
         {"{\"messages\":[{\"role\":\"tool\",\"content\":\"\"}]}",
          "{\"messages\":[{\"role\":\"tool\",\"content\":\"\"}]" ASKED},
     };
@@ -87,6 +88,9 @@ static void test_requests_that_are_not(void **state)
         "{" MESSAGES ",\"reasoning_format\":\"none\"}",
         "{" MESSAGES ",\"echo\":false}",
         "{" MESSAGES ",\"prompt\":\"hi\"}",
+        "{" MESSAGES ",\"max_tokens\":7}",
+        "{" MESSAGES ",\"max_completion_tokens\":0}",
+        "{" MESSAGES ",\"n_predict\":1}",
         "{" MESSAGES ",\"\":1}",
         "{\"messages\":[]}",
         "{\"messages\":{}}",
