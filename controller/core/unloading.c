@@ -61,17 +61,21 @@ int unloading_traffic(struct step *s, struct instance *i, const struct cluster_t
 
 /* ---- who may leave ------------------------------------------------------------------------------------------------ */
 
-/* Nobody asks for it, and nobody counts on it. */
+/* Nobody counts on it but those whose requests are in it. */
+static bool is_free(const struct cluster *c, const struct instance *i)
+{
+    return i->state == INSTANCE_READY && !i->request.pinned && i->settle_ms == UINT64_MAX && !i->drain.stop_asked &&
+           id128_is_zero(&i->follows) && !moving_successor(c, i) && !task_live(c, i->deploy_task);
+}
+
 static bool is_idle(const struct cluster *c, const struct instance *i)
 {
-    return i->state == INSTANCE_READY && !i->run.traffic.in_flight && !i->request.pinned &&
-           i->settle_ms == UINT64_MAX && !i->drain.stop_asked && id128_is_zero(&i->follows) &&
-           !moving_successor(c, i) && !task_live(c, i->deploy_task);
+    return is_free(c, i) && !i->run.traffic.in_flight;
 }
 
 static bool may_leave_for(const struct cluster *c, const struct instance *i, const char *name)
 {
-    return (i->demand || i->request.ttl_ms) && is_idle(c, i) && strcmp(i->name, name) != 0;
+    return (i->demand || i->request.ttl_ms) && is_free(c, i) && strcmp(i->name, name) != 0;
 }
 
 static int by_last_request(const void *a, const void *b)
@@ -83,8 +87,10 @@ static int by_last_request(const void *a, const void *b)
     return id128_compare(&x->id, &y->id);
 }
 
+enum when { NOW, ONCE_IDLE };
+
 /* Those on their way out; behind them those who may leave, the one asked for longest ago first. */
-static size_t list_gone(const struct cluster *c, const char *name, struct gone *ret)
+static size_t list_gone(const struct cluster *c, const char *name, enum when when, struct gone *ret)
 {
     size_t n_leaving;
 
@@ -99,7 +105,7 @@ static size_t list_gone(const struct cluster *c, const char *name, struct gone *
     for (size_t k = 0; k < c->instances.n && ret->n < CLUSTER_INSTANCES_MAX; k++) {
         const struct instance *i = CLUSTER_INSTANCE(c, k);
 
-        if (may_leave_for(c, i, name))
+        if (may_leave_for(c, i, name) && (when == ONCE_IDLE || is_idle(c, i)))
             ret->instance[ret->n++] = i;
     }
     qsort(&ret->instance[n_leaving], ret->n - n_leaving, sizeof(ret->instance[0]), by_last_request);
@@ -131,7 +137,7 @@ int unloading_may_help(struct step *s, const struct place_request *request, cons
     const struct planning p = {.request = request, .who = who};
     struct gone gone;
 
-    list_gone(s->c, who ? who->name : starts_name(request), &gone);
+    list_gone(s->c, who ? who->name : starts_name(request), ONCE_IDLE, &gone);
     *ret = false;
     return gone.n ? err_fold(fits(s->c, &p, &gone, gone.n, NULL, ret)) : 0;
 }
@@ -174,7 +180,7 @@ static int choose(const struct cluster *c, const struct instance *i, struct inst
 {
     const struct planning p = {.request = &i->request, .who = i};
     struct gone gone;
-    size_t first = list_gone(c, i->name, &gone), n;
+    size_t first = list_gone(c, i->name, NOW, &gone), n;
     bool holds;
     int r = count_needed(c, &p, &gone, first, &n);
 

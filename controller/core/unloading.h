@@ -19,7 +19,8 @@ enum {
 
 /* All that take a step return 0 or -ENOMEM. */
 
-/* Whether that would fit if all who may leave were gone. who: NULL: a new one. */
+/* Whether that would fit if all who may leave were gone; those that are asked just now may when they have answered, and what
+ * is wanted waits for that. who: NULL: a new one. */
 int unloading_may_help(struct step *s, const struct place_request *request, const struct instance *who, bool *ret);
 
 /* The gateway has told of it, and had told so before. The caller has said step_instance. */
