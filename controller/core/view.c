@@ -329,27 +329,35 @@ bool view_node_answers(const struct view_node *n)
 
 /* ---- whom a request means --------------------------------------------------------------------------------------- */
 
+struct meant {
+    const char *model;
+    const struct id128 *id; /* NULL: it is none */
+    bool by_name;           /* and not by its model's */
+};
+
 /* How well it is meant: 0 not at all; its name or id before its model's name, one that serves before one that does not. */
-static int likeness(const struct view_instance *i, const char *model, const struct id128 *id)
+static int likeness(const struct view_instance *i, const struct meant *m)
 {
     int serving = i->state == INSTANCE_READY      ? 4
                   : i->state == INSTANCE_DRAINING ? 2
                                                   : 0; /* one that moves has left the name behind */
 
-    if (!strcmp(i->name, model) || (id && id128_equal(&i->id, id)))
+    if (!strcmp(i->name, m->model) || (m->id && id128_equal(&i->id, m->id)))
         return serving + 2;
-    return strcmp(i->model, model) ? 0 : serving + 1;
+    return m->by_name || strcmp(i->model, m->model) ? 0 : serving + 1;
 }
 
 const struct view_instance *view_find_instance(const struct view *v, const char *model)
 {
+    const struct view_served *served = view_find_served(v, model);
     const struct view_instance *found = NULL;
     struct id128 id;
-    bool by_id = id128_parse(model, &id);
+    const struct meant m = {
+        .model = model, .id = id128_parse(model, &id) ? &id : NULL, .by_name = served && served->section};
     int best = 0;
 
     for (size_t k = 0; k < v->n_instances; k++) {
-        int like = likeness(&v->instance[k], model, by_id ? &id : NULL);
+        int like = likeness(&v->instance[k], &m);
 
         if (like > best) {
             best = like;

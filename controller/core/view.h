@@ -139,7 +139,8 @@ struct view_instance {
 struct view_served {
     char name[PROTO_MODEL_MAX], model[PROTO_MODEL_MAX];
     enum served_start start;
-    bool there; /* a node has the model, and can be used as far as that is known */
+    bool section; /* of models.conf; else a model under its own name */
+    bool there;   /* a node has the model, and can be used as far as that is known */
 };
 
 struct view_task {
@@ -222,7 +223,8 @@ void view_unref(struct view **v);
 /* It speaks, or did until a moment ago: nobody says yet that it has gone. */
 bool view_node_answers(const struct view_node *n);
 
-/* The instance that a request's `model` names (name, alias, model, or instance id), preferring a ready one; NULL: none. */
+/* The instance that a request's `model` names (name, alias, model, or instance id), preferring a ready one; NULL: none. What
+ * a section is called is nobody else's model: it says how that is to be served. */
 const struct view_instance *view_find_instance(const struct view *v, const char *model);
 
 /* NULL: there is none of that name. */

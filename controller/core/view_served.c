@@ -73,6 +73,7 @@ int view_served(const struct cluster *c, struct view *v)
         struct view_served *to = &v->served[v->n_served];
 
         to->start = s->start;
+        to->section = true;
         memcpy(to->name, s->name, sizeof(to->name));
         memcpy(to->model, s->request.model, sizeof(to->model));
     }

@@ -339,6 +339,7 @@ static void test_the_picture_lists_what_may_be_asked_for(void **state)
         assert_string_equal(v->served[at].model, want[k].model);
         assert_int_equal(v->served[at].start, want[k].start);
         assert_int_equal(v->served[at].there, want[k].there);
+        assert_int_equal(v->served[at].section, strcmp(want[k].name, want[k].model) != 0);
     }
     assert_int_equal(v->n_served, at);
     assert_ptr_equal(view_find_served(v, "chat"), &v->served[2]);

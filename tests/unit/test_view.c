@@ -174,14 +174,35 @@ static void test_a_request_finds_the_instance_that_it_means(void **state)
     assert_null(view_find_instance(&v, ""));
 }
 
+/* "m" and "chat" are made of one file, in different ways. */
+static void test_a_section_is_not_answered_by_another_one_of_its_model(void **state)
+{
+    struct view_instance in[] = {{.id = {{3}}, .name = "chat", .model = "m", .state = INSTANCE_READY},
+                                 {.id = {{2}}, .name = "m", .model = "m", .state = INSTANCE_STOPPED}};
+    struct view_served served = {.name = "m", .model = "m", .start = SERVED_DEMAND};
+    struct view v = {.n_instances = 2, .instance = in, .n_served = 1, .served = &served};
+
+    (void)state;
+    assert_ptr_equal(view_find_instance(&v, "m"), &in[0]); /* nobody has said how else */
+    served.section = true;
+    assert_ptr_equal(view_find_instance(&v, "m"), &in[1]);
+    v.n_instances = 1;
+    assert_null(view_find_instance(&v, "m"));
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, world_setup, world_teardown)
     const struct CMUnitTest tests[] = {
-        TEST(test_an_empty_cluster_has_every_counter_at_zero),  TEST(test_a_view_lives_as_long_as_somebody_reads_it),
-        TEST(test_nodes_are_sorted_by_name_and_show_their_age), TEST(test_models_are_put_together_over_nodes),
-        TEST(test_a_load_shows_how_far_each_rank_is),           TEST(test_the_newest_come_first),
-        TEST(test_a_request_finds_the_instance_that_it_means),  cmocka_unit_test(test_who_answers),
+        TEST(test_an_empty_cluster_has_every_counter_at_zero),
+        TEST(test_a_view_lives_as_long_as_somebody_reads_it),
+        TEST(test_nodes_are_sorted_by_name_and_show_their_age),
+        TEST(test_models_are_put_together_over_nodes),
+        TEST(test_a_load_shows_how_far_each_rank_is),
+        TEST(test_the_newest_come_first),
+        TEST(test_a_request_finds_the_instance_that_it_means),
+        TEST(test_a_section_is_not_answered_by_another_one_of_its_model),
+        cmocka_unit_test(test_who_answers),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
