@@ -134,7 +134,7 @@ static int attach(struct step *s, const struct cluster_ev *ev, struct instance *
 {
     const struct task *t = task_live(s->c, i->deploy_task);
     const struct cluster_answer there = {.accepted = true, .attached = true, .instance = i->id};
-    int r = unloading_keep(s, i);
+    int r = unloading_keep_all(s, i->name);
 
     if (r)
         return err_fold(r);

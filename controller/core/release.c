@@ -88,8 +88,8 @@ int release_wanted(struct step *s, struct instance *i, bool ok)
     i->drain.again_ms = s->now_ms + MOVING_AGAIN_MS;
     if (!ok)
         return 0;
-    if (kept)
-        return err_fold(record_instance(s, i, 0, false));
+    if (kept) /* unless what has been written since says so already */
+        return overwritten(s->c, i) ? 0 : err_fold(record_instance(s, i, 0, false));
     if (overwritten(s->c, i)) {
         r = record_instance(s, i, 0, false);
         if (r)

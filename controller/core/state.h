@@ -287,13 +287,21 @@ struct boot {
     uint64_t n_refused;
 };
 
+/* What a person has said of how long an instance stays, and beside how many. */
+struct stay {
+    bool pinned;
+    uint64_t ttl_ms;   /* 0: nothing; PLACE_TTL_NEVER: without end */
+    uint32_t replicas; /* 0: nothing */
+};
+
 /* A deploy that came while the name is just being stopped. */
 struct held {
     uint64_t request_id;
     uint64_t due_ms;
     uint64_t task;
     struct id128 new_instance;
-    struct place_request request; /* arg owned */
+    struct stay stay;
+    struct place_request request; /* arg owned; what models.conf says is in it */
     struct plan *plan;            /* owned */
 };
 

@@ -34,13 +34,19 @@ int instance_on_keep(struct step *s, struct instance *i, const struct cause *cau
     i->drain.unload = false;
     i->drain.kept = i->drain.stop_asked;
     i->asked_ms = s->now_ms;
-    i->reason[0] = '\0';
+    if (i->state == INSTANCE_READY)
+        i->reason[0] = '\0'; /* in another state it tells of that */
     return 0;
 }
 
 bool unloading_leaves(const struct instance *i)
 {
-    return i->state == INSTANCE_DRAINING && i->drain.unload;
+    return i->drain.unload && i->state != INSTANCE_STOPPING && !instance_state_ended(i->state);
+}
+
+bool unloading_shows(const struct instance *i)
+{
+    return unloading_leaves(i) || (i->drain.unload && i->state == INSTANCE_STOPPING && !i->stop_task);
 }
 
 int unloading_keep(struct step *s, struct instance *i)
@@ -50,13 +56,25 @@ int unloading_keep(struct step *s, struct instance *i)
                : 0;
 }
 
+int unloading_keep_all(struct step *s, const char *name)
+{
+    int r = 0;
+
+    for (size_t k = 0; !r && k < s->c->instances.n; k++) {
+        if (!strcmp(CLUSTER_INSTANCE(s->c, k)->name, name))
+            r = unloading_keep(s, CLUSTER_INSTANCE(s->c, k));
+    }
+    return err_fold(r);
+}
+
 int unloading_traffic(struct step *s, struct instance *i, const struct cluster_traffic *before)
 {
     const struct cluster_traffic *now = &i->run.traffic;
 
     if (now->in_flight || before->in_flight || now->progress != before->progress)
         i->asked_ms = s->now_ms;
-    return now->in_flight ? err_fold(unloading_keep(s, i)) : 0;
+    /* in another state it is of an epoch that is over: whoever still wants it asks for it */
+    return now->in_flight && i->state == INSTANCE_DRAINING ? err_fold(unloading_keep(s, i)) : 0;
 }
 
 /* ---- who may leave ------------------------------------------------------------------------------------------------ */

@@ -25,9 +25,13 @@ int unloading_may_help(struct step *s, const struct place_request *request, cons
 
 /* The gateway has told of it, and had told so before. The caller has said step_instance. */
 int unloading_traffic(struct step *s, struct instance *i, const struct cluster_traffic *before);
-/* Somebody asks for it: it does not leave. */
+/* Somebody asks for it, or for any of that name: it does not leave, in whatever state it has got to meanwhile. */
 int unloading_keep(struct step *s, struct instance *i);
+int unloading_keep_all(struct step *s, const char *name);
+/* It may still be kept. */
 bool unloading_leaves(const struct instance *i);
+/* What people and the gateway see as leaving: until it has ended, unless a person ends it. */
+bool unloading_shows(const struct instance *i);
 
 /* Actions of instance_machine's table. */
 int instance_on_unload(struct step *s, struct instance *i, const struct cause *cause);

@@ -87,7 +87,7 @@ static int fill_instance(const struct cluster *c, const struct instance *i, uint
     v->in_flight = i->run.traffic.in_flight;
     v->replica = i->replica;
     v->demand = i->demand;
-    v->leaving = unloading_leaves(i);
+    v->leaving = unloading_shows(i);
     v->pinned = i->request.pinned;
     v->ttl_ms = i->request.ttl_ms;
     if (i->state == INSTANCE_READY && !v->in_flight)

@@ -12,14 +12,71 @@
 #include "controller/core/replicas.h"
 #include "controller/core/starts.h"
 #include "controller/core/tasks.h"
+#include "controller/core/unloading.h"
 
 /* A deploy, fresh or held. */
 struct wish {
     struct start start;
+    struct stay stay;
     bool patient; /* may be held (longer) */
 };
 
 /* ---- deploy ----------------------------------------------------------------------------------------------------- */
+
+static struct stay stay_of(const struct place_request *said)
+{
+    return (struct stay){.pinned = said->pinned, .ttl_ms = said->ttl_ms, .replicas = said->replicas};
+}
+
+/* What it has said of this before stands where it says nothing now. */
+static void take_stay(const struct stay *said, struct place_request *request)
+{
+    struct place_request now = {.replicas = said->replicas};
+
+    request->pinned |= said->pinned;
+    if (said->ttl_ms)
+        request->ttl_ms = said->ttl_ms == PLACE_TTL_NEVER ? 0 : said->ttl_ms;
+    if (replicas_wanted(&now) > replicas_wanted(request)) /* fewer: those that are there are stopped one by one */
+        request->replicas = said->replicas;
+}
+
+/* As its place, where that is just being written, is. */
+static enum instance_state written_as(const struct instance *i)
+{
+    return i->state == INSTANCE_PLACING ? INSTANCE_LEASING : (enum instance_state)0;
+}
+
+static int stay_one(struct step *s, const struct stay *said, struct instance *i, bool *changed)
+{
+    bool says = said->pinned || said->ttl_ms || said->replicas;
+    int r = unloading_keep(s, i);
+
+    if (r || (!says && !i->demand) || (i->drain.stop_asked && !i->drain.kept))
+        return err_fold(r);
+    r = step_instance(s, i);
+    if (r)
+        return err_fold(r);
+    *changed = true;
+    i->demand = false;
+    take_stay(said, &i->request);
+    return err_fold(record_instance(s, i, written_as(i), false));
+}
+
+/* A person wants it: it is no request's any more, whoever began it, and does not leave now. */
+static int stay(struct step *s, const struct stay *said, const char *name, bool *ret_changed)
+{
+    int r = 0;
+
+    *ret_changed = false;
+    for (size_t k = 0; !r && k < s->c->instances.n; k++) {
+        struct instance *i = CLUSTER_INSTANCE(s->c, k);
+
+        if (!strcmp(i->name, name) && !instance_state_ended(i->state) && i->state != INSTANCE_STOPPING &&
+            !task_live(s->c, i->stop_task))
+            r = stay_one(s, said, i, ret_changed);
+    }
+    return err_fold(r);
+}
 
 /* A task for one that is there, or on its way there without anybody waiting for it. */
 static int task_for(struct step *s, struct instance *i, struct task **ret)
@@ -40,9 +97,10 @@ static int task_for(struct step *s, struct instance *i, struct task **ret)
     return err_fold(tasks_show_step(s, i));
 }
 
-/* It is there, or on its way: the caller gets that one's task. */
-static int attach(struct step *s, const struct wish *w, struct instance *i)
+/* It is there, or on its way: the caller gets that one's task. changed: by this wish, so he hears when that is durable. */
+static int attach(struct step *s, const struct wish *w, struct instance *i, bool changed)
 {
+    struct cluster_answer there = {.accepted = true, .attached = true};
     struct task *t = task_find(s->c, i->deploy_task);
     char text[64];
     int r;
@@ -58,7 +116,9 @@ static int attach(struct step *s, const struct wish *w, struct instance *i)
         if (r)
             return err_fold(r);
     }
-    return err_fold(starts_answer(s, w->start.request_id, t, true));
+    there.task_id = t->view.id;
+    there.instance = t->view.instance;
+    return err_fold(fx_answer(s, changed ? step_token(s) : t->token, w->start.request_id, &there));
 }
 
 /* The instance's state forbids it, and waiting has not helped. */
@@ -107,16 +167,21 @@ static const char *objection(const struct step *s, const struct wish *w, const s
     return "name_taken";
 }
 
-/* It is there, or on its way, as it was asked for the first time; what is missing of that begins. */
+/* It is there, or on its way, as it was asked for the first time, but for how long it stays; what is missing begins. */
 static int join(struct step *s, const struct wish *w, struct instance *i)
 {
     struct start rest = w->start;
     uint32_t number[SERVED_REPLICAS_MAX];
     char why[PROTO_TEXT_MAX] = "";
     const char *code;
+    bool changed;
+    int r = stay(s, &w->stay, i->name, &changed);
 
+    if (r)
+        return err_fold(r);
     if (!replicas_missing(s->c, i->name, replicas_wanted(&i->request), number))
-        return err_fold(attach(s, w, i)); /* also to a start that is just failing: its result is the caller's too */
+        return err_fold(
+            attach(s, w, i, changed)); /* also to a start that is just failing: its result is the caller's too */
     rest.request = &i->request;
     rest.plan = NULL;
     code = starts_objection(s, &rest, why, sizeof(why));
@@ -169,6 +234,7 @@ static int hold(struct step *s, const struct wish *w)
     h->request_id = w->start.request_id;
     h->due_ms = s->now_ms + s->c->config.transition_grace_ms;
     h->new_instance = w->start.id;
+    h->stay = w->stay;
     r = request_copy(w->start.request, &h->request);
     if (!r && w->start.plan) {
         h->plan = plan_copy(w->start.plan);
@@ -215,6 +281,7 @@ int wish_deploy(struct step *s, const struct cluster_ev *ev)
     struct place_request request;
     struct wish w = {
         .start = {.request_id = ev->request_id, .request = &request, .plan = ev->plan, .id = ev->new_instance},
+        .stay = stay_of(ev->request),
         .patient = s->c->held.n < CLUSTER_HELD_MAX};
     /* a plan says itself what is left unsaid */
     int r = served_fill(ev->plan ? NULL : served_named(s->c, ev->request->model), ev->request, &request);
@@ -233,6 +300,7 @@ static int retry(struct step *s, struct held *h)
                                .plan = h->plan,
                                .id = h->new_instance,
                                .task = task_find(s->c, h->task)},
+                     .stay = h->stay,
                      .patient = s->now_ms < h->due_ms};
     bool wait = false;
     int r;

@@ -68,6 +68,15 @@ void check_unloads(struct world *w, const struct cluster_transition *t)
         check_is_not_asked(w, i);
 }
 
+void check_deployed(struct world *w, const struct id128 *id)
+{
+    const struct instance *i = instance_find(w->leader->c, id);
+
+    w->stats->checked[CHECK_UNLOAD]++;
+    if (i && i->demand && !instance_state_ended(i->state) && i->state != INSTANCE_STOPPING)
+        world_fail(w, "somebody has deployed %s, and it may leave as if requests alone had begun it", i->name);
+}
+
 void check_leaving(struct world *w, const struct instance *i)
 {
     struct instance_seen *seen = check_instance(w, &i->id);

@@ -354,6 +354,8 @@ void check_answer(struct world *w, uint64_t request_id, const struct cluster_ans
         world_fail(w, "request %" PRIu64 " is refused without a word", request_id);
     wish->accepted = a->accepted;
     wish->task = a->task_id;
+    if (wish->kind == ACTION_DEPLOY && a->accepted)
+        check_deployed(w, &a->instance);
 }
 
 /* One may be followed by another that is due at once; not by one after the other. */

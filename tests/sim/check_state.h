@@ -85,7 +85,9 @@ struct process *check_coordinator_of(struct world *w, const struct instance *i);
 void check_single_flight(struct world *w, const struct cluster *c);
 void check_unloads(struct world *w, const struct cluster_transition *t);
 void check_leaving(struct world *w, const struct instance *i); /* twice a second */
-void check_demand(struct world *w);                            /* all is well */
+/* A person was told that his deploy of it is accepted. */
+void check_deployed(struct world *w, const struct id128 *id);
+void check_demand(struct world *w); /* all is well */
 
 /* check_carrier.c. */
 void check_carriers(struct world *w, struct host *h); /* twice a second */

@@ -64,7 +64,7 @@ static void show(struct world *w)
         p->id = i->id;
         memcpy(p->name, i->name, sizeof(p->name));
         p->state = i->state;
-        p->leaving = unloading_leaves(i);
+        p->leaving = unloading_shows(i);
         p->epoch = i->epoch;
         memcpy(p->addr, i->run.coordinator_addr, sizeof(p->addr));
         p->port = i->run.coordinator_port;
