@@ -112,7 +112,8 @@ static void on_warmed(void *ctx, const struct upstream_target *target, bool ok, 
 static void warm_up(struct shell *s, const struct cluster_fx *fx)
 {
     const struct upstream up = {s->base, s->secret, s->tunnels, NULL};
-    struct upstream_target target = {.port = fx->port, .instance = fx->instance, .epoch = fx->epoch};
+    struct upstream_target target = {
+        .port = fx->port, .instance = fx->instance, .epoch = fx->epoch, .embeds = fx->embeds};
     struct warming *w = calloc(1, sizeof(*w));
     int r = w ? 0 : err_raise(-ENOMEM);
 

@@ -153,7 +153,14 @@ const char *upstream_failure_text(int r)
     }
 }
 
-/* ---- warm-up ---- */
+/* ---- warm-up ----
+ *
+ * A completion, not a chat: it needs no template. Nothing of it may stay in the prompt cache. Where llama-server was started
+ * with --embeddings, a completion can make it crash; its own /embeddings answers then with every kind of pooling, also for
+ * --reranking, while /v1/embeddings refuses pooling "none". */
+
+#define COMPLETION "{\"prompt\":\"hi\",\"max_tokens\":1,\"temperature\":0,\"cache_prompt\":false}"
+#define EMBEDDING  "{\"input\":\"hi\"}"
 
 struct warm_up {
     struct upstream_target target;
@@ -238,15 +245,14 @@ static void on_deadline(evutil_socket_t fd, short what, void *ctx)
 int warm_up_start(const struct upstream *up, const struct upstream_target *target, uint64_t deadline_ms,
                   warm_up_done *done, void *ctx, struct warm_up **ret)
 {
-    /* A completion, not a chat: it needs no template. Nothing of it may stay in the prompt cache. */
-    static const char body[] = "{\"prompt\":\"hi\",\"max_tokens\":1,\"temperature\":0,\"cache_prompt\":false}";
     static const struct httpc_header header[] = {{"Content-Type", "application/json"}};
+    const char *body = target->embeds ? EMBEDDING : COMPLETION;
     const struct httpc_spec spec = {.method = "POST",
-                                    .target = "/v1/completions",
+                                    .target = target->embeds ? "/embeddings" : "/v1/completions",
                                     .header = header,
                                     .n_headers = 1,
                                     .body = body,
-                                    .n_body_bytes = sizeof(body) - 1};
+                                    .n_body_bytes = strlen(body)};
     struct timeval tv = {.tv_sec = (time_t)(deadline_ms / 1000), .tv_usec = (suseconds_t)(deadline_ms % 1000) * 1000};
     CLEANUP(warm_up_cancel) struct warm_up *w = calloc(1, sizeof(*w));
     struct httpc_callbacks cb = {.head = on_head, .data = on_data, .done = on_done, .ctx = w};

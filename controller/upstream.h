@@ -30,6 +30,7 @@ struct upstream_target {
     char key[PROTO_KEY_MAX]; /* of the node whose carrier that is; empty: it is the coordinator's own port */
     struct id128 instance;
     uint64_t epoch;
+    bool embeds; /* it was started for embeddings or ranking, and generates nothing */
 };
 
 /* The API key of an epoch's coordinator: derived, so that nothing has to be kept, and worthless after the epoch. */
@@ -61,7 +62,7 @@ const char *upstream_failure_text(int r);
 struct warm_up;
 /* text: a sentence where ok is false. Called once, then the warm-up is gone; not after warm_up_cancel. */
 typedef void warm_up_done(void *ctx, const struct upstream_target *target, bool ok, const char *text);
-/* One token from the coordinator, within deadline_ms. ret: borrowed until done. 0 or negative errno. */
+/* One token from the coordinator, or what it has in place of one, within deadline_ms. ret: borrowed until done. 0 or negative errno. */
 int warm_up_start(const struct upstream *up, const struct upstream_target *target, uint64_t deadline_ms,
                   warm_up_done *done, void *ctx, struct warm_up **ret);
 void warm_up_cancel(struct warm_up **w);

@@ -191,7 +191,7 @@ enum cluster_fx_kind {
     CLUSTER_FX_COMMIT,     /* token, records: durable, then CLUSTER_EV_COMMITTED. All records of a step in one, the last
                               of its effects but CHANGED. Audit alone has token 0 */
     CLUSTER_FX_WARM_UP,    /* instance, epoch, addr, port, key (of the node whose carrier that is; empty: it is the
-                              coordinator's own port), name: one token -> CLUSTER_EV_WARMED */
+                              coordinator's own port), name, embeds: one token -> CLUSTER_EV_WARMED */
     CLUSTER_FX_ANSWER,     /* request_id: the outcome of DEPLOY or STOP (accepted: task id; refused: code, text) */
     CLUSTER_FX_TRANSITION, /* for log, audit and /api/events */
     CLUSTER_FX_CHANGED,    /* the view is out of date */
@@ -230,6 +230,7 @@ struct cluster_fx {
     char addr[PROTO_ADDR_MAX];
     uint16_t port;
     char name[PROTO_MODEL_MAX];
+    bool embeds; /* place_embeds */
     uint64_t request_id;
     struct cluster_answer answer;
     struct cluster_transition transition;

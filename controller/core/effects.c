@@ -133,6 +133,7 @@ int fx_warm_up(struct step *s, const struct instance *i)
     fx->port = i->run.coordinator_port;
     text_format(fx->key, sizeof(fx->key), "%s", node_carrier_key(s->c, i));
     memcpy(fx->name, i->name, sizeof(fx->name));
+    fx->embeds = place_embeds(&i->request);
     return 0;
 }
 

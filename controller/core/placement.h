@@ -133,6 +133,9 @@ int place_check(const struct plan *plan, const struct model_facts *model, const 
  * name, or NULL. */
 const char *place_owned_flag(const char *arg);
 
+/* Do its arguments make llama-server one for embeddings or ranking, which generates nothing? */
+bool place_embeds(const struct place_request *req);
+
 const char *place_policy_name(enum place_policy p);       /* "fit", "spread" */
 const char *place_transport_name(enum place_transport t); /* "direct", "tunnel" */
 

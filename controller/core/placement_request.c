@@ -95,7 +95,7 @@ const char *place_owned_flag(const char *arg)
 static const struct flag flag_batch = {{"-b", "--batch-size"}}, flag_ubatch = {{"-ub", "--ubatch-size"}},
                          flag_attn = {{"-fa", "--flash-attn"}}, flag_unified = {{"-kvu", "--kv-unified"}},
                          flag_not_unified = {{"-no-kvu", "--no-kv-unified"}}, flag_swa_full = {{"--swa-full"}},
-                         flag_all_rows = {{"--embedding", "--embeddings", "--rerank", "--reranking"}};
+                         flag_embeds = {{"--embedding", "--embeddings", "--rerank", "--reranking"}};
 
 static const struct flag uncounted[] = {
     {{"--mmproj", "-mm"}},
@@ -137,6 +137,14 @@ static void take_number(const char *text, uint32_t *to)
         *to = (uint32_t)n;
 }
 
+bool place_embeds(const struct place_request *req)
+{
+    for (size_t i = 0; i < req->n_args; i++)
+        if (is_named(req->arg[i], &flag_embeds))
+            return true;
+    return false;
+}
+
 static void take_args(const struct place_request *req, struct memory_run *run)
 {
     for (size_t i = 0; i < req->n_args; i++) {
@@ -154,7 +162,7 @@ static void take_args(const struct place_request *req, struct memory_run *run)
             run->kv_unified = false;
         else if (is_named(arg, &flag_swa_full))
             run->swa_full = true;
-        else if (is_named(arg, &flag_all_rows))
+        else if (is_named(arg, &flag_embeds))
             run->all_rows = true;
     }
 }

@@ -265,7 +265,8 @@ static inline void say_effect(const struct cluster_fx *fx)
         say_commit(fx);
         break;
     case CLUSTER_FX_WARM_UP:
-        say("warm_up %s %s:%u%s%s\n", fx->name, fx->addr, fx->port, fx->key[0] ? " by " : "", fx->key);
+        say("warm_up %s %s:%u%s%s%s\n", fx->name, fx->addr, fx->port, fx->key[0] ? " by " : "", fx->key,
+            fx->embeds ? " by an embedding" : "");
         break;
     case CLUSTER_FX_ANSWER:
         say_answer(fx);

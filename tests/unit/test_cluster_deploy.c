@@ -55,6 +55,35 @@ static void test_proof_and_listening_are_both_needed_in_either_order(void **stat
     EXPECT(""); /* once */
 }
 
+/* It generates nothing, and may crash where it is asked to. */
+static void test_one_for_embeddings_is_proven_by_one(void **state)
+{
+    static const char *const flags[] = {"--embeddings", "--embedding", "--reranking", "--rerank"};
+
+    for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]); i++) {
+        struct place_request r = request_of("m", 1);
+        char arg[2][PROTO_ARG_MAX] = {"--no-warmup"};
+
+        snprintf(arg[1], sizeof(arg[1]), "%s", flags[i]);
+        r.n_args = 2;
+        r.arg = arg;
+        if (i) {
+            world_teardown(state);
+            world_setup(state);
+        }
+        join(1);
+        deploy_request(7, &r, NULL);
+        commit();
+        done(1, COMMAND_LEASE);
+        done(1, COMMAND_START_WORKER);
+        done(1, COMMAND_START_COORDINATOR);
+        shows_buffers(1, -1, 0);
+        quiet();
+        listens(1);
+        EXPECT("warm_up m 10.0.0.1:18080 by an embedding\n");
+    }
+}
+
 static void test_the_coordinators_own_answer_may_come_last(void **state)
 {
     (void)state;
@@ -555,6 +584,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_the_whole_way_to_ready),
         TEST(test_proof_and_listening_are_both_needed_in_either_order),
+        TEST(test_one_for_embeddings_is_proven_by_one),
         TEST(test_the_coordinators_own_answer_may_come_last),
         TEST(test_an_unanswered_command_is_sent_again_under_its_id),
         TEST(test_what_comes_late_or_twice_is_counted_and_nothing_else),

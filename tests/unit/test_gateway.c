@@ -598,16 +598,21 @@ static void on_warmed(void *ctx, const struct upstream_target *target, bool ok, 
     snprintf(w->text, sizeof(w->text), "%s", text);
 }
 
-static void begin_warm_up(struct lab *lab, struct warmed *w, uint64_t deadline_ms, struct warm_up **ret)
+static void begin_warm_up_of(struct lab *lab, bool embeds, struct warmed *w, uint64_t deadline_ms, struct warm_up **ret)
 {
     const struct upstream up = {lab->base, lab->secret, lab->tunnels, NULL};
-    struct upstream_target target = {.addr = "127.0.0.1", .instance = lab_id(0xaa), .epoch = 3};
+    struct upstream_target target = {.addr = "127.0.0.1", .instance = lab_id(0xaa), .epoch = 3, .embeds = embeds};
 
     *w = (struct warmed){.done = false};
     target.port = through_carrier ? lab->carrier.port : lab->upstream_port;
     if (through_carrier)
         memcpy(target.key, lab->carrier.key, sizeof(target.key));
     assert_int_equal(warm_up_start(&up, &target, deadline_ms, on_warmed, w, ret), 0);
+}
+
+static void begin_warm_up(struct lab *lab, struct warmed *w, uint64_t deadline_ms, struct warm_up **ret)
+{
+    begin_warm_up_of(lab, false, w, deadline_ms, ret);
 }
 
 static void test_warm_up(void **state)
@@ -640,6 +645,15 @@ static void test_warm_up(void **state)
     die(&lab);
     lab_until_true(lab.base, &w.done);
     assert_non_null(strstr(w.text, "closed the connection"));
+
+    lab.asked = false;
+    begin_warm_up_of(&lab, true, &w, 60000, &up);
+    lab_until_true(lab.base, &lab.asked);
+    assert_string_equal(evhttp_request_get_uri(lab.held), "/embeddings");
+    assert_string_equal(lab.body, "{\"input\":\"hi\"}");
+    answer_whole(&lab, 200, "[]");
+    lab_until_true(lab.base, &w.done);
+    assert_true(w.ok);
 
     begin_warm_up(&lab, &w, 20, &up); /* it hangs */
     lab_until_true(lab.base, &w.done);
