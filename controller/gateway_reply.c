@@ -42,6 +42,7 @@ struct reply {
     struct evbuffer *held;
     struct answer_tally tally;
     /* to the client */
+    bool anthropic;     /* asked on /v1/messages */
     struct event *note; /* NULL: it has not asked for a stream */
     bool full;          /* it does not read */
     bool has_fields;    /* of the first head that came: those of a second sending are the same */
@@ -127,23 +128,37 @@ static void end_event(struct reply *p)
     memcpy(p->tail, "\n\n", 2);
 }
 
-/* The stream's last words. */
+/* The stream's last words. llama-server's, in an Anthropic one: an event by its name, and in it the error alone. */
 static void write_event(struct reply *p, const char *text, size_t n)
 {
     end_event(p);
+    if (p->anthropic)
+        http_write(p->x, "event: error\n", 13);
     http_write(p->x, "data: ", 6);
     http_write(p->x, text, n);
     http_write(p->x, "\n\n", 2);
 }
 
-static void end_stream_with(struct reply *p, json_t *error)
+static void write_error(struct reply *p, json_t *error)
 {
-    CLEANUP(cleanup_free) char *text = error ? json_dumps(error, JSON_COMPACT) : NULL;
+    const json_t *said = p->anthropic ? json_object_get(error, "error") : error;
+    CLEANUP(cleanup_free) char *text = said ? json_dumps(said, JSON_COMPACT) : NULL;
 
     json_decref(error);
     if (text)
         write_event(p, text, strlen(text));
-    http_end(p->x);
+}
+
+/* What a second sending was answered with in place of a stream: handed on as it is where that will do. */
+static void write_refusal(struct reply *p, const char *text, size_t n)
+{
+    CLEANUP(json_cleanup) json_t *error = NULL;
+    char why[PROTO_TEXT_MAX];
+
+    if (p->anthropic && !json_parse(text, n, &error, why, sizeof(why)) && json_object_get(error, "error"))
+        write_error(p, json_incref(error));
+    else
+        write_event(p, text, n);
 }
 
 /* Its client is told in the way that is still left. */
@@ -154,9 +169,10 @@ static void on_fail(void *ctx, const struct gateway_refusal *r)
     account(p, r->status);
     if (!p->opened)
         reply_refusal(p->x, r);
-    else if (p->streaming)
-        end_stream_with(p, error_json(r));
-    else
+    else if (p->streaming) {
+        write_error(p, error_json(r));
+        http_end(p->x);
+    } else
         http_abort(p->x);
 }
 
@@ -332,7 +348,7 @@ static void on_end(void *ctx)
     if (!p->opened)
         open_answer(p);
     else if (p->streaming && !p->is_stream) /* the second sending was answered with an error */
-        write_event(p, text, n);
+        write_refusal(p, text, n);
     if (n && !p->streaming)
         http_write(p->x, text, n);
     http_end(p->x);
@@ -367,6 +383,7 @@ static int begin(struct reply *p, const struct body_peek *peek)
     struct passage_spec spec = {
         .model = p->model, .method = head->method, .header = header, .timeout_ms = gateway_timeout_ms(head, peek)};
 
+    p->anthropic = strcmp(path, "/v1/messages") == 0;
     p->held = evbuffer_new();
     if (!p->held || asprintf(&p->target, "%s%s%s", path, *head->query ? "?" : "", head->query) < 0) {
         p->target = NULL;

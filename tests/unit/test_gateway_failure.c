@@ -231,15 +231,20 @@ static void lab_end(struct lab *lab)
     event_base_free(lab->base);
 }
 
-static void ask(struct lab *lab, struct lab_client *c, const char *word)
+static void ask_at(struct lab *lab, struct lab_client *c, const char *path, const char *word)
 {
     char body[128], text[512];
 
     snprintf(body, sizeof(body), "{\"model\":\"m\",\"prompt\":\"%s\"}", word);
-    snprintf(text, sizeof(text), "POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %zu\r\n\r\n%s",
-             strlen(body), body);
+    snprintf(text, sizeof(text), "POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %zu\r\n\r\n%s", path, strlen(body),
+             body);
     lab_connect(c, lab->base, lab->port);
     lab_send(c, text);
+}
+
+static void ask(struct lab *lab, struct lab_client *c, const char *word)
+{
+    ask_at(lab, c, "/v1/completions", word);
 }
 
 static void expect(struct lab_client *c, int status, const char *part)
@@ -356,13 +361,13 @@ static void test_stream_sent_again(void **state)
 }
 
 /* A stream has begun; its coordinator aborts, and the request is with the next one. */
-static void begin_stream_twice(struct lab *lab, struct lab_client *c)
+static void begin_stream_twice(struct lab *lab, struct lab_client *c, const char *path)
 {
     struct evbuffer *out = evbuffer_new();
 
     lab_open(lab, 30000);
     lab->hold_until = SIZE_MAX;
-    ask(lab, c, "x");
+    ask_at(lab, c, path, "x");
     lab_until_true(lab->base, &lab->asked);
     evhttp_add_header(evhttp_request_get_output_headers(lab->held[0]), "Content-Type", "text/event-stream");
     evhttp_send_reply_start(lab->held[0], 200, "OK");
@@ -384,13 +389,48 @@ static void test_stream_then_an_error(void **state)
     char *text;
 
     (void)state;
-    begin_stream_twice(&lab, &c);
+    begin_stream_twice(&lab, &c, "/v1/completions");
     answer(lab.held[0], 400);
     lab_until(&c, "\r\n0\r\n\r\n");
     text = lab_body(&c);
     assert_string_equal(text, ":\n\ndata: {\"model\":\"m\",\"prompt\":\"x\"}\n\n");
     free(text);
     lab_close(&c);
+    lab_end(&lab);
+}
+
+/* ... on /v1/messages as llama-server says it in its streams there. */
+static void test_stream_then_an_error_for_anthropic(void **state)
+{
+    static const char refusal[] = "{\"error\":{\"code\":400,\"message\":\"\u00e4\",\"type\":\"t\",\"n_ctx\":512}}";
+    struct evbuffer *out = evbuffer_new();
+    struct lab_client c;
+    struct lab lab;
+    char *text;
+
+    (void)state;
+    begin_stream_twice(&lab, &c, "/v1/messages");
+    evbuffer_add(out, refusal, sizeof(refusal) - 1);
+    evhttp_send_reply(lab.held[0], 400, "x", out);
+    lab_until(&c, "\r\n0\r\n\r\n");
+    text = lab_body(&c);
+    assert_string_equal(
+        text, ":\n\nevent: error\ndata: {\"code\":400,\"message\":\"\u00e4\",\"type\":\"t\",\"n_ctx\":512}\n\n");
+    free(text);
+    lab_close(&c);
+    lab_end(&lab);
+
+    begin_stream_twice(&lab, &c, "/v1/messages");
+    kill_coordinator(&lab);
+    show(&lab, INSTANCE_STOPPED, "");
+    lab_until(&c, "\r\n0\r\n\r\n");
+    text = lab_body(&c);
+    assert_non_null(
+        strstr(text, ":\n\nevent: error\ndata: {\"code\":502,\"message\":\"instance \\\"m\\\" (epoch 4) failed"));
+    assert_non_null(strstr(text, ",\"type\":\"server_error\"}\n\n"));
+    free(text);
+    lab_close(&c);
+    evbuffer_free(out);
     lab_end(&lab);
 }
 
@@ -405,7 +445,7 @@ static void test_stream_then_an_endless_error(void **state)
 
     (void)state;
     memset(piece, 'x', sizeof(piece));
-    begin_stream_twice(&lab, &c);
+    begin_stream_twice(&lab, &c, "/v1/completions");
     for (int i = 0; i < PIECES; i++)
         evbuffer_add(out, piece, sizeof(piece));
     evhttp_send_reply(lab.held[0], 400, "x", out);
@@ -605,6 +645,7 @@ int main(void)
         cmocka_unit_test(test_sent_again_once),
         cmocka_unit_test(test_stream_sent_again),
         cmocka_unit_test(test_stream_then_an_error),
+        cmocka_unit_test(test_stream_then_an_error_for_anthropic),
         cmocka_unit_test(test_stream_then_an_endless_error),
         cmocka_unit_test(test_cut_names_the_reason),
         cmocka_unit_test(test_waits_for_ready),
