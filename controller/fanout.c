@@ -244,7 +244,8 @@ static void ask(struct fanout *f, size_t voice)
     else if (r)
         fail_unasked(f, voice, 503, r < 0 ? "out of memory" : FANOUT_NO_ROOM);
     else /* its time is kept here: the admission's own is behind it */
-        fanout_voice_ask(&f->voice[voice], f->gateway, a->model, a->body, a->n_body_bytes, a->timeout_ms + 1000);
+        fanout_voice_ask(&f->voice[voice], f->gateway, a->model, a->body, a->n_body_bytes, http_request_id(f->x),
+                         a->timeout_ms + 1000);
 }
 
 /* ---- what follows ------------------------------------------------------------------------------------------------- */

@@ -3,6 +3,7 @@
 #include <event2/buffer.h>
 
 #include "controller/api_json_put.h"
+#include "controller/http_json.h"
 
 static json_t *text_of(struct evbuffer *b)
 {
@@ -19,7 +20,8 @@ static int put_error(json_t *o, const struct gateway_refusal *e)
     if (bad)
         return bad;
     bad |= json_put_uint(error, "code", (uint64_t)e->status);
-    return bad | json_put_text(error, "message", e->text);
+    bad |= json_put_text(error, "message", e->text);
+    return bad | json_put_text(error, "type", e->type ? e->type : http_openai_type(e->status));
 }
 
 static int put_content(json_t *o, const struct fanout_voice *v, bool success)

@@ -9,7 +9,7 @@
  *    "synthesis": ANSWER | null}       null where none was asked for
  *
  *   MEMBER: "index", "name", and ANSWER: "model", "success", "content" (null where it failed), "reasoning_content" (where there
- *   is some), "error" (null, or {"code", "message"}), "finish_reason", "queued_ms" (until it was sent, null: never), "first_token_ms"
+ *   is some), "error" (null, or {"code", "message", "type"}), "finish_reason", "queued_ms" (until it was sent, null: never), "first_token_ms"
  *   (until it said something, null: never), "total_ms", "tokens": {"prompt", "completion"} (null: not said), "instance" (null: none);
  *   times since the voice was asked.
  *

@@ -26,14 +26,21 @@ static void set_error(struct fanout_voice *v, int status, const char *text)
     text_copy(v->error.text, sizeof(v->error.text), text);
 }
 
-/* {"code", "message"} as llama-server has it. status: where that says none. */
+/* {"code", "message", "type"} as llama-server has it. status: where that says none. */
 static void take_error(struct fanout_voice *v, const json_t *error, int status)
 {
     const char *text = json_string_value(json_object_get(error, "message"));
+    const char *type = json_string_value(json_object_get(error, "type"));
     json_int_t code = json_integer_value(json_object_get(error, "code"));
 
+    if (v->error.status)
+        return;
     set_error(v, code >= 400 && code <= 599 ? (int)code : status,
               text ? text : "the coordinator answered with an error");
+    if (!type)
+        return;
+    text_copy(v->error_type, sizeof(v->error_type), type);
+    v->error.type = v->error_type;
 }
 
 /* Returns false where that was too much. */
@@ -221,9 +228,10 @@ void fanout_voice_look(struct fanout_voice *v)
 }
 
 void fanout_voice_ask(struct fanout_voice *v, struct gateway *g, const char *model, const char *body,
-                      size_t n_body_bytes, uint64_t wait_ms)
+                      size_t n_body_bytes, const char *request_id, uint64_t wait_ms)
 {
-    static const struct httpc_header header[] = {{"Content-Type", "application/json"}, {"Accept", "text/event-stream"}};
+    const struct httpc_header header[] = {
+        {"Content-Type", "application/json"}, {"Accept", "text/event-stream"}, {"X-Request-Id", request_id}};
     const struct passage_calls calls = {
         .head = on_head, .data = on_data, .again = on_again, .end = on_end, .fail = on_fail, .ctx = v};
     const struct passage_spec spec = {.model = model,

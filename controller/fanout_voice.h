@@ -30,6 +30,7 @@ struct fanout_voice {
     bool has_usage;
     uint64_t prompt_tokens, completion_tokens;
     struct gateway_refusal error; /* status 0: none */
+    char error_type[PROTO_NAME_MAX];
     struct passage_times times;
     struct id128 instance;
     /* Called out of the passage: only what the course should hear may be done in it. */
@@ -43,9 +44,9 @@ int fanout_voice_init(struct fanout_voice *v, struct fanout_purse *purse,
 /* Never initialised is fine. */
 void fanout_voice_clear(struct fanout_voice *v);
 
-/* model, body: borrowed until its end. Where it cannot be asked, FAIL is heard before this returns. */
+/* model, body, request_id: borrowed until its end. Where it cannot be asked, FAIL is heard before this returns. */
 void fanout_voice_ask(struct fanout_voice *v, struct gateway *g, const char *model, const char *body,
-                      size_t n_body_bytes, uint64_t wait_ms);
+                      size_t n_body_bytes, const char *request_id, uint64_t wait_ms);
 /* It is heard no more. Not out of `heard`. */
 void fanout_voice_cancel(struct fanout_voice *v);
 /* times and instance as they are now. */

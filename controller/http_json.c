@@ -25,7 +25,7 @@ void http_reply_json(struct http_exchange *x, int status, json_t *body)
 }
 
 /* As OpenAI names them. */
-static const char *openai_type(int status)
+const char *http_openai_type(int status)
 {
     switch (status) {
     case 401:
@@ -48,7 +48,8 @@ json_t *http_openai_error(int status, const char *message)
 {
     json_t *text = json_text(message);
 
-    return text ? json_pack("{s:{s:i,s:o,s:s}}", "error", "code", status, "message", text, "type", openai_type(status))
+    return text ? json_pack("{s:{s:i,s:o,s:s}}", "error", "code", status, "message", text, "type",
+                            http_openai_type(status))
                 : NULL;
 }
 
@@ -57,7 +58,7 @@ void http_reply_as_llama(struct http_exchange *x, int status)
     const char *text = status == 401 ? "Invalid API Key" : "File Not Found";
 
     http_reply_json(x, status,
-                    json_pack("{s:{s:s,s:s,s:i}}", "error", "message", text, "type", openai_type(status), "code",
+                    json_pack("{s:{s:s,s:s,s:i}}", "error", "message", text, "type", http_openai_type(status), "code",
                               status)); /* another order than its handlers' errors have */
 }
 

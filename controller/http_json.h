@@ -19,6 +19,8 @@ void http_reply_error(struct http_exchange *x, int status, const char *code, con
     __attribute__((format(printf, 4, 5)));
 /* What llama-server itself says, byte for byte, to a request that no handler of its sees. status: 401, 404. */
 void http_reply_as_llama(struct http_exchange *x, int status);
+/* "not_found_error", ...: the type that goes with a status there; static. */
+const char *http_openai_type(int status);
 /* The OpenAI shape as a value; NULL: no memory. */
 json_t *http_openai_error(int status, const char *message);
 

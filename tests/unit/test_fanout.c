@@ -36,7 +36,8 @@ struct lab {
         *held[HELD]; /* by max_tokens, which the test makes the member's number; NULL: not asked, or gone */
     struct evhttp_connection *conn[HELD]; /* of each */
     bool begun[HELD], left[HELD];
-    char *body; /* of the last request */
+    char *body;           /* of the last request */
+    char request_id[256]; /* the same's */
     size_t n_asked;
     size_t wanted; /* so many asked */
     bool enough;
@@ -67,6 +68,8 @@ static void on_question(struct evhttp_request *req, void *ctx)
     number = strstr(lab->body, "\"max_tokens\":");
     assert_non_null(number);
     assert_string_equal(evhttp_request_get_uri(req), "/v1/chat/completions");
+    snprintf(lab->request_id, sizeof(lab->request_id), "%s",
+             evhttp_find_header(evhttp_request_get_input_headers(req), "X-Request-Id"));
     assert_non_null(strstr(lab->body, "\"stream\":true"));
     member = atoi(number + 13);
     lab->held[member] = req;
@@ -232,8 +235,10 @@ static void ask(struct lab *lab, struct lab_client *c, const char *more, int n)
         used += (size_t)snprintf(body + used, sizeof(body) - used,
                                  "%s{\"name\":\"m%d\",\"model\":\"m\",\"max_tokens\":%d}", i ? "," : "", i + 1, i + 1);
     used += (size_t)snprintf(body + used, sizeof(body) - used, "]}");
-    snprintf(head, sizeof(head),
-             "POST /v1/fanout HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %zu\r\n\r\n", used);
+    snprintf(
+        head, sizeof(head),
+        "POST /v1/fanout HTTP/1.1\r\nHost: x\r\nX-Request-Id: q7\r\nConnection: close\r\nContent-Length: %zu\r\n\r\n",
+        used);
     lab_connect(c, lab->base, lab->port);
     lab_send(c, head);
     lab_send(c, body);
@@ -297,6 +302,7 @@ static void test_case_24_all_at_once_in_the_callers_order(void **state)
     lab_open(&lab);
     ask(&lab, &c, "", 3);
     until_asked(&lab, 3); /* all before any is answered */
+    assert_string_equal(lab.request_id, "q7");
     answer(&lab, 3, "three");
     say(&lab, 1, "on");
     answer(&lab, 2, "two");
@@ -336,7 +342,9 @@ static void test_case_25_one_fails(void **state)
     lab_open(&lab);
     ask(&lab, &c, "", 4);
     until_asked(&lab, 4);
-    refuse_one(&lab, 1, 400, "{\"error\":{\"code\":400,\"message\":\"the prompt is too long\",\"type\":\"x\"}}");
+    refuse_one(
+        &lab, 1, 400,
+        "{\"error\":{\"code\":400,\"message\":\"the prompt is too long\",\"type\":\"exceed_context_size_error\"}}");
     answer(&lab, 2, "two");
     say(&lab, 3, "thr");
     send_piece(&lab, 3, "data: {\"error\":{\"code\":500,\"message\":\"no more memory\"}}\n\n");
@@ -352,6 +360,9 @@ static void test_case_25_one_fails(void **state)
     assert_true(json_is_null(json_object_get(member(j, 0), "content")));
     assert_int_equal(number_of(json_object_get(member(j, 0), "error"), "code"), 400);
     assert_string_equal(error_of(member(j, 0)), "the prompt is too long");
+    assert_string_equal(text_of(json_object_get(member(j, 0), "error"), "type"),
+                        "exceed_context_size_error"); /* its own */
+    assert_string_equal(text_of(json_object_get(member(j, 2), "error"), "type"), "server_error");
     assert_true(json_is_null(json_object_get(member(j, 0), "tokens")));
     assert_true(json_is_null(json_object_get(member(j, 0), "first_token_ms")));
     assert_true(json_is_integer(json_object_get(member(j, 0), "total_ms")));
@@ -385,6 +396,7 @@ static void test_case_25_a_model_that_is_not_there(void **state)
     j = whole(&c);
     assert_int_equal(number_of(j, "success_count"), 2);
     assert_int_equal(number_of(json_object_get(member(j, 0), "error"), "code"), 404);
+    assert_string_equal(text_of(json_object_get(member(j, 0), "error"), "type"), "not_found_error");
     assert_non_null(strstr(error_of(member(j, 0)), "model \"nobody\" not found"));
     assert_true(json_is_null(json_object_get(member(j, 0), "queued_ms")));
     assert_string_equal(text_of(member(j, 1), "model"), "m"); /* the only one that is ready */
