@@ -27,7 +27,7 @@ static void admit(struct admission *a, struct admission_ticket *t, bool slotless
         ticket_refuse(a, t, ADMISSION_POISON);
         return;
     }
-    t->line->wanted |= !t->line->n_live;
+    t->line->wanted |= !t->line->n_live || t->line->n_failed;
     if (beside) {
         t->slotless = true;
         ticket_send(a, t, beside);

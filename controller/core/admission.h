@@ -6,8 +6,8 @@
  *
  * Each name has one queue: first come, first served. Whoever is at its head goes to the instance of that name with the
  * fewest requests for its slots, and never is an instance given more than it has slots: but one, where it is the only one, so
- * that the next request is there when a slot is free. A name that nobody serves, and that a request may start, is asked of
- * the leader once for all who wait. No clock of ours cuts one that is computed, nor one whose queue moves or whose model
+ * that the next request is there when a slot is free. A name that nobody serves is asked of the leader once for all who wait,
+ * where a request may start it, or where one of it leaves that may be kept; and one of which a replica has failed, seldom. No clock of ours cuts one that is computed, nor one whose queue moves or whose model
  * loads; only its own time does, until its first token.
  *
  * After an abort the interrupted requests of which nothing has reached their clients are sent again, once, and one at a
@@ -93,7 +93,8 @@ struct admission_decision {
 enum admission_says { ADMISSION_SAYS_TRAFFIC = 1, ADMISSION_SAYS_UPSTREAM, ADMISSION_SAYS_ENSURE };
 struct admission_word {
     enum admission_says kind;
-    char name[PROTO_MODEL_MAX]; /* ENSURE: somebody waits for it; answered by admission_ensured */
+    char name
+        [PROTO_MODEL_MAX]; /* ENSURE: of what somebody asks for, or an instance's id; answered by admission_ensured */
     struct id128 instance;
     uint64_t epoch;
     struct cluster_traffic traffic;
@@ -131,7 +132,7 @@ void admission_broken(struct admission *a, struct admission_ticket *t, enum admi
 void admission_left(struct admission *a, struct admission_ticket **t, uint64_t now_ms);
 
 /* What the leader said to ENSURE of this name. Accepted: whoever waits for it goes on waiting for what the view shows of it.
- * Refused: all who wait for it are, with these words. */
+ * Refused: all who wait for it are, with these words, unless it could not be decided now: then it is asked again. */
 void admission_ensured(struct admission *a, const char *name, const struct cluster_answer *answer, uint64_t now_ms);
 
 /* How many are before it in its queue, itself counted; 0: it does not wait. Walks that queue. */

@@ -62,12 +62,22 @@ static const struct view_served *find_startable(const struct admission *a, const
     return s && s->start != SERVED_MANUAL ? s : NULL;
 }
 
+/* Its line is asked for by the instance's id. */
+static void look_at_one(struct admission_line *l)
+{
+    l->n_live = l->only->live;
+    l->keepable = l->only->keepable;
+}
+
 static void look_up(const struct admission *a, struct admission_line *l)
 {
-    l->n_units = l->n_live = l->n_serving = l->n_ready = 0;
+    l->was_live = l->n_live;
+    l->n_units = l->n_live = l->n_serving = l->n_ready = l->n_failed = 0;
     l->failed_until_ms = 0;
-    l->stopped = false;
+    l->stopped = l->keepable = false;
     l->startable = !l->only && find_startable(a, l->name);
+    if (l->only)
+        look_at_one(l);
 }
 
 static void count(struct admission_line *l, const struct admission_unit *u)
@@ -78,7 +88,9 @@ static void count(struct admission_line *l, const struct admission_unit *u)
     l->n_live += u->live;
     l->n_serving += serves;
     l->n_ready += serves && u->ready;
+    l->n_failed += u->failed;
     l->stopped |= u->stopped;
+    l->keepable |= u->keepable;
     l->failed_until_ms = sat_max(l->failed_until_ms, u->failed_until_ms);
 }
 
@@ -89,8 +101,13 @@ void lines_count(struct admission *a)
     for (size_t k = 0; k < a->n_units; k++)
         if (a->unit[k]->listed)
             count(a->unit[k]->line, a->unit[k]);
-    for (size_t k = 0; k < a->n_lines; k++)
-        a->line[k]->wanted &= !a->line[k]->n_live;
+    for (size_t k = 0; k < a->n_lines; k++) {
+        struct admission_line *l = a->line[k];
+
+        l->wanted &= !l->n_live || l->n_failed;
+        if (l->was_live && !l->n_live)
+            l->asked_ms = 0; /* what was asked for has been; now it is another matter */
+    }
 }
 
 void lines_sweep(struct admission *a, uint64_t now_ms)
@@ -139,6 +156,16 @@ static bool is_id_of(const char *model, const struct view_instance *in)
     return id128_parse(model, &id) && id128_equal(&id, &in->id);
 }
 
+static int find_one(struct admission *a, struct admission_unit *u, struct admission_line **ret)
+{
+    int r = line_make(a, ID128(&u->instance), u, ret);
+
+    if (r < 0)
+        return err_pass(r);
+    look_at_one(*ret);
+    return 0;
+}
+
 int line_find(struct admission *a, const char *model, uint64_t now_ms, struct admission_line **ret,
               enum admission_refusal *why)
 {
@@ -148,8 +175,8 @@ int line_find(struct admission *a, const char *model, uint64_t now_ms, struct ad
 
     *ret = NULL;
     if (in && is_id_of(model, in))
-        return u->live ? line_make(a, ID128(&in->id), u, ret) : refuse(in, why);
-    if (in && u->line->n_live) {
+        return u->live || u->keepable ? find_one(a, u, ret) : refuse(in, why);
+    if (in && (u->line->n_live || u->line->keepable)) {
         *ret = u->line;
         return 0;
     }
@@ -161,9 +188,19 @@ int line_find(struct admission *a, const char *model, uint64_t now_ms, struct ad
 
 /* ---- what the leader is asked ----------------------------------------------------------------------------------- */
 
+/* Others of it serve meanwhile. */
+static uint64_t failed_due_ms(const struct admission_line *l)
+{
+    if (!l->startable || !l->n_failed || !l->wanted)
+        return UINT64_MAX;
+    return sat_max(l->asked_ms ? l->asked_ms + ADMISSION_FAILED_MS : 0, l->failed_until_ms);
+}
+
 uint64_t line_word_due_ms(const struct admission_line *l)
 {
-    if (!l->startable || l->n_live || !(l->wanted || l->n_waiting))
+    if (l->n_live)
+        return failed_due_ms(l);
+    if (!(l->startable || l->keepable) || !(l->wanted || l->n_waiting))
         return UINT64_MAX;
     return l->asked_ms ? l->asked_ms + ADMISSION_ENSURE_MS : 0;
 }
@@ -185,14 +222,20 @@ static void refuse_all(struct admission *a, struct admission_line *l)
         ticket_refuse(a, t, ADMISSION_NOT_STARTED);
 }
 
+/* It has not been decided: the leader is asked once more in its time, and nobody is refused by it. */
+static bool is_for_later(const char *code)
+{
+    return strcmp(code, "busy") == 0 || strcmp(code, "store_failed") == 0 || strcmp(code, ENSURE_TOO_EARLY) == 0;
+}
+
 void admission_ensured(struct admission *a, const char *name, const struct cluster_answer *answer, uint64_t now_ms)
 {
     struct admission_line *l = NULL;
 
     for (size_t k = 0; k < a->n_lines && !l; k++)
-        if (!a->line[k]->only && strcmp(a->line[k]->name, name) == 0)
+        if (strcmp(a->line[k]->name, name) == 0)
             l = a->line[k];
-    if (!l || answer->accepted || l->n_live)
+    if (!l || answer->accepted || l->n_live || is_for_later(answer->code))
         return;
     l->refused_ms = now_ms + ADMISSION_ENSURE_MS;
     l->wanted = false;

@@ -58,9 +58,12 @@ struct admission_line {
     struct ticket_list fresh, suspects;
     /* as the newest view has it */
     size_t n_units, n_live, n_serving, n_ready; /* of that name: those that it shows, of them live, ... */
-    bool startable;                             /* by a request */
-    bool stopped;                               /* one of it has just been, by a person */
-    uint64_t failed_until_ms;                   /* as of its units, the longest */
+    size_t n_failed;
+    bool startable;           /* by a request */
+    bool keepable;            /* one of them leaves, and may be kept */
+    bool was_live;            /* scratch of one look at the view */
+    bool stopped;             /* one of it has just been, by a person */
+    uint64_t failed_until_ms; /* as of its units, the longest */
     /* the leader, and what it was asked */
     bool wanted;         /* somebody came for whom it has not been asked yet */
     uint64_t asked_ms;   /* when the leader was last asked for it; 0: never */

@@ -36,6 +36,8 @@ bool admission_unit_learn(struct admission_unit *u, const struct view_instance *
     u->live = !is_ended(in) && !in->leaving;
     u->ready = in->state == INSTANCE_READY;
     u->leaving = in->leaving;
+    u->keepable = in->leaving && !is_ended(in);
+    u->failed = in->state == INSTANCE_FAILED;
     u->slots = in->plan && in->plan->slots ? in->plan->slots : 1;
     if (in->epoch > u->epoch) {
         ended = end_epoch(u, in->epoch - 1);
@@ -94,7 +96,7 @@ bool admission_unit_grew(struct admission_unit *u, const struct view_instance *i
 
 bool admission_unit_vanish(struct admission_unit *u)
 {
-    u->live = false;
+    u->live = u->keepable = u->failed = false;
     return end_epoch(u, u->epoch);
 }
 

@@ -17,6 +17,8 @@ struct admission_unit {
     bool live;                   /* it serves, or may come to it by itself */
     bool ready;                  /* it serves and is not about to hand over to a successor */
     bool leaving;                /* nothing new goes there */
+    bool keepable;               /* it leaves, and whoever asks for it may have it stay */
+    bool failed;                 /* it does not come back by itself */
     bool stopped;                /* by a person, as the newest view has it for the first time */
     uint32_t slots;              /* at least 1 */
     uint64_t failed_until_ms;    /* so long it is not started anew by a request; 0: it has not failed */

@@ -130,10 +130,14 @@ enum cluster_ev_kind {
     CLUSTER_EV_REVOKE,    /* request_id, target: a node's name or id, or its key. Its key is not let in again */
     CLUSTER_EV_API_KEY,   /* request_id (0: nobody waits), api_key: of a new one, or in place of the one of that name */
     CLUSTER_EV_API_UNKEY, /* request_id, target: its name */
-    CLUSTER_EV_ENSURE /* request_id, target: a name that somebody asks for, new_instance: it is to be started, if it is not
-                         there or on its way, and a request may do that. Accepted as DEPLOY is, by task 0 where nobody waits
-                         for it to be ready; refused: "not_found", "manual", what it failed of less than 30 s ago, ... */
+    CLUSTER_EV_ENSURE /* request_id, target: a name that somebody asks for, or the id of an instance; new_instance: it is to
+                         be started, if it is not there or on its way, and a request may do that; and stays, if it leaves.
+                         Accepted as DEPLOY is, by task 0 where nobody waits for it to be ready; refused: "not_found",
+                         "manual", what it failed of less than 30 s ago, ...; ENSURE_TOO_EARLY */
 };
+
+/* Nodes are still joining, or what has just been let go is not measured yet: nobody can say before that. */
+#define ENSURE_TOO_EARLY "too_early"
 
 /* What the gateway sees of a coordinator. */
 struct cluster_traffic {

@@ -141,9 +141,17 @@ static int attach(struct step *s, const struct cluster_ev *ev, struct instance *
     return t ? err_fold(starts_answer(s, ev->request_id, t, true)) : err_fold(fx_answer(s, 0, ev->request_id, &there));
 }
 
+static struct instance *find_there(const struct cluster *c, const char *target)
+{
+    struct instance *i = instance_named(c, target);
+    struct id128 id;
+
+    return i || !id128_parse(target, &id) ? i : instance_find(c, &id);
+}
+
 int ensure_wish(struct step *s, const struct cluster_ev *ev)
 {
-    struct instance *i = instance_named(s->c, ev->target);
+    struct instance *i = find_there(s->c, ev->target);
     struct refusal why;
     struct meant meant;
 

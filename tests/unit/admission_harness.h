@@ -151,7 +151,7 @@ static inline void see_all(struct lab *lab, const struct seen *seen, size_t n, c
     v->served = calloc(2, sizeof(v->served[0]));
     v->n_served = 2;
     v->served[0] = (struct view_served){.name = "by-hand", .model = "tiny", .start = SERVED_MANUAL, .there = true};
-    v->served[1] = (struct view_served){.model = "tiny", .start = SERVED_DEMAND, .there = true};
+    v->served[1] = (struct view_served){.model = "tiny", .start = SERVED_DEMAND, .there = true, .section = true};
     snprintf(v->served[1].name, sizeof(v->served[1].name), "%s", served ? served : "");
     view_unref(&lab->view);
     lab->view = v;

@@ -320,7 +320,144 @@ static void test_leaving(void **state)
     lab_shut(&lab);
 }
 
+/* It is kept for whoever asks, by whatever name: nobody need be allowed to start it for that. */
+static void test_leaving_by_any_name(void **state)
+{
+    static const char *const names[] = {"m", "tiny", "00000000000000000000000000000000"};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        struct lab lab;
+
+        lab_open_several(&lab);
+        SEE(&lab, NULL, {"m", INSTANCE_READY, .slots = 4, .leaving = true});
+        ask_name(&lab, 0, names[i]);
+        pull(&lab);
+        assert_string_equal(lab.said,
+                            i < 2 ? "0 waits [ensure m] " : "0 waits [ensure 00000000000000000000000000000000] ");
+        lab.said[0] = '\0';
+        accept_start(&lab, i < 2 ? "m" : names[i]);
+        pass(&lab, ADMISSION_ENSURE_MS - 1);
+        SEE(&lab, NULL, {"m", INSTANCE_READY, .slots = 4});
+        EXPECT(&lab, "0>a ");
+        SEE(&lab, NULL, {"m", INSTANCE_READY, .slots = 4, .leaving = true}); /* and once more, soon after */
+        ask_name(&lab, 1, names[i]);
+        pull(&lab);
+        assert_non_null(strstr(lab.said, "1 waits [ensure "));
+        lab.said[0] = '\0';
+        refuse_start(&lab, i < 2 ? "m" : names[i], "manual", "it does not run");
+        EXPECT(&lab, "1 not started "); /* it was too late */
+        lab_shut(&lab);
+    }
+}
+
+/* What ends because nobody asked for it is not what a person has stopped. */
+static void test_ended_by_itself_under_those_who_wait(void **state)
+{
+    struct lab lab;
+
+    (void)state;
+    lab_open_several(&lab);
+    SEE(&lab, "m", {"m", INSTANCE_WAITING, .slots = 4});
+    ask_name(&lab, 0, "m");
+    EXPECT(&lab, "0 waits ");
+    SEE(&lab, "m", {"m", INSTANCE_STOPPING, .slots = 4, .leaving = true});
+    EXPECT(&lab, "[ensure m] ");
+    lab_shut(&lab);
+}
+
+/* ---- names ---- */
+
+/* Two sections of one file: the one that is there does not answer for the other. */
+static void test_a_name_before_a_models_name(void **state)
+{
+    struct lab lab;
+
+    (void)state;
+    lab_open_several(&lab);
+    SEE(&lab, "tiny", {"tiny-long", INSTANCE_READY, .slots = 4});
+    ask_name(&lab, 0, "tiny");
+    EXPECT(&lab, "0 waits [ensure tiny] ");
+    SEE(&lab, "tiny", {"tiny-long", INSTANCE_READY, .slots = 4}, {"tiny", INSTANCE_LOADING, .slots = 4});
+    EXPECT(&lab, "");
+    SEE(&lab, "tiny", {"tiny-long", INSTANCE_READY, .slots = 4}, {"tiny", INSTANCE_READY, .slots = 4});
+    EXPECT(&lab, "0>b ");
+    lab_shut(&lab);
+}
+
 /* ---- starts ---- */
+
+/* What was asked for has been there and is gone: it is asked for again at once. */
+static void test_asked_again_at_once_when_it_has_been(void **state)
+{
+    struct lab lab;
+
+    (void)state;
+    lab_open_several(&lab);
+    see_all(&lab, NULL, 0, "m");
+    ask_name(&lab, 0, "m");
+    EXPECT(&lab, "0 waits [ensure m] ");
+    SEE(&lab, "m", {"m", INSTANCE_READY, .slots = 4});
+    EXPECT(&lab, "0>a ");
+    done(&lab, 0, 200);
+    pass(&lab, 10);
+    SEE(&lab, "m", {"m", INSTANCE_DRAINING, .slots = 4, .leaving = true});
+    ask_name(&lab, 1, "m");
+    EXPECT(&lab, "1 waits [ensure m] ");
+    lab_shut(&lab);
+}
+
+/* The leader could not decide: nobody is refused by that, and it is asked again. */
+static void test_not_decided(void **state)
+{
+    static const char *const codes[] = {"busy", "store_failed", "too_early"};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++) {
+        struct lab lab;
+
+        lab_open_several(&lab);
+        see_all(&lab, NULL, 0, "m");
+        ask_name(&lab, 0, "m");
+        EXPECT(&lab, "0 waits [ensure m] ");
+        refuse_start(&lab, "m", codes[i], "try again");
+        ask_name(&lab, 1, "m");
+        EXPECT(&lab, "1 waits ");
+        pass(&lab, ADMISSION_ENSURE_MS);
+        EXPECT(&lab, "[ensure m] ");
+        refuse_start(&lab, "m", "no_fit", "no node has 40 GiB");
+        EXPECT(&lab, "0 not started 1 not started ");
+        lab_shut(&lab);
+    }
+}
+
+/* One of several has failed: those who come have it tried again, now and then; the others serve them. */
+static void test_failed_replica(void **state)
+{
+    struct lab lab;
+
+    (void)state;
+    lab_open_several(&lab);
+    SEE(&lab, "m", {"m", INSTANCE_READY, .slots = 4}, {"m", INSTANCE_FAILED, .failed_s = 10});
+    ask_name(&lab, 0, "m");
+    EXPECT(&lab, "0>a ");
+    pass(&lab, ADMISSION_FAILED_MS - 10001);
+    EXPECT(&lab, "");
+    pass(&lab, 1);
+    EXPECT(&lab, "[ensure m] ");
+    refuse_start(&lab, "m", "no_fit", "no node has 40 GiB"); /* nobody waits for that one */
+    SEE(&lab, "m", {"m", INSTANCE_READY, .slots = 4}, {"m", INSTANCE_FAILED, .failed_s = 31});
+    ask_name(&lab, 1, "m");
+    EXPECT(&lab, "1>a ");
+    pass(&lab, ADMISSION_FAILED_MS);
+    EXPECT(&lab, "[ensure m] ");
+    pass(&lab, 10 * ADMISSION_FAILED_MS); /* nobody has come since */
+    EXPECT(&lab, "");
+    SEE(&lab, NULL, {"m", INSTANCE_READY, .slots = 4}, {"m", INSTANCE_FAILED, .failed_s = 31});
+    ask_name(&lab, 2, "m"); /* by hand */
+    EXPECT(&lab, "2>a ");
+    lab_shut(&lab);
+}
 
 static void test_case_02_one_start_for_all(void **state)
 {
@@ -393,7 +530,9 @@ static void test_who_may_be_started(void **state)
         {{"m", INSTANCE_FAILED, .failed_s = 30}, "m", "0 waits [ensure m] "},
         {{"m", INSTANCE_FAILED, .failed_s = 30}, NULL, "0 failed "},
         {{"m", INSTANCE_READY, .leaving = true}, "m", "0 waits [ensure m] "},
-        {{"m", INSTANCE_READY, .leaving = true}, NULL, "0 not ready "},
+        {{"m", INSTANCE_READY, .leaving = true}, NULL, "0 waits [ensure m] "}, /* not to start it, but to keep it */
+        {{"m", INSTANCE_STOPPING, .leaving = true}, NULL, "0 not ready "},
+        {{"m", INSTANCE_STOPPING, .leaving = true}, "m", "0 waits [ensure m] "},
         {{"m", INSTANCE_WAITING, .slots = 1}, "m", "0 waits "},
         {{"m", INSTANCE_RECOVERING, .slots = 1}, "m", "0 waits "},
     };
@@ -577,6 +716,12 @@ int main(void)
         cmocka_unit_test(test_draining),
         cmocka_unit_test(test_suspect_waits_for_a_slot),
         cmocka_unit_test(test_leaving),
+        cmocka_unit_test(test_leaving_by_any_name),
+        cmocka_unit_test(test_ended_by_itself_under_those_who_wait),
+        cmocka_unit_test(test_a_name_before_a_models_name),
+        cmocka_unit_test(test_asked_again_at_once_when_it_has_been),
+        cmocka_unit_test(test_not_decided),
+        cmocka_unit_test(test_failed_replica),
         cmocka_unit_test(test_case_02_one_start_for_all),
         cmocka_unit_test(test_case_02_start_refused),
         cmocka_unit_test(test_who_may_be_started),
