@@ -187,6 +187,7 @@ static void end_voice(struct fanout *f, size_t voice)
     if (c.asked_ms != UINT64_MAX) {
         const struct gateway_account a = {.name = in ? in->name : NULL,
                                           .x = f->x,
+                                          .part = true,
                                           .status = c.state == FANOUT_ANSWERED ? 200 : v->error.status,
                                           .streamed = true,
                                           .total_us = (c.ended_ms - c.asked_ms) * 1000,

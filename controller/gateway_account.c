@@ -48,7 +48,7 @@ static void log_answer(const struct gateway *g, const struct gateway_account *a,
 
     if (a->times.sent_us)
         id128_short(&a->instance, instance);
-    log_info("gateway.request",
+    log_info(a->part ? "gateway.member" : "gateway.request",
              "request=%s model=%s instance=%s node=%s client=%s status=%d stream=%s bytes=%" PRIu64 " tokens=%" PRId64
              " queue_ms=%.1f first_ms=%.1f total_ms=%.1f",
              LOG_STR(http_request_id(a->x)),

@@ -98,6 +98,7 @@ struct gateway_account {
     const char *name;  /* of the instance; NULL: none of ours */
     const char *asked; /* the model, as the request said it; NULL: it was not read */
     const struct http_exchange *x;
+    bool part;                        /* of a fan-out, which is told of as a whole, too */
     int status;                       /* 499: its client left */
     bool streamed;                    /* its head is out, and it is a stream's */
     struct id128 instance;            /* where it was sent last; zero: nowhere */
