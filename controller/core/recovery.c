@@ -289,6 +289,12 @@ int recovery_on_released(struct step *s, struct instance *i, const struct cause 
     return 0;
 }
 
+/* Nobody has said that it is to be there, and nobody has had anything of it yet: it takes no other one's place. */
+static bool is_only_asked_for(const struct instance *i)
+{
+    return i->demand && !i->served && id128_is_zero(&i->follows);
+}
+
 int recovery_on_no_room(struct step *s, struct instance *i, const struct cause *cause)
 {
     struct recovery *r = &i->recovery;
@@ -296,8 +302,9 @@ int recovery_on_no_room(struct step *s, struct instance *i, const struct cause *
     recovery_rest(i);
     i->placed = true;
     i->want_ms = s->now_ms;
+    i->unsure_ms = 0;
     r->look_ms = s->now_ms + RECOVERY_LOOK_MS;
-    if (task_live(s->c, i->deploy_task))
+    if (task_live(s->c, i->deploy_task) || is_only_asked_for(i))
         r->patience_ms = s->now_ms + RECOVERY_PATIENCE_MS;
     text_format(i->code, sizeof(i->code), "%s", cause->code);
     text_format(i->reason, sizeof(i->reason), "%s", cause->text);
@@ -317,11 +324,24 @@ static int forget(struct step *s, struct instance *i)
     return kept ? err_fold(record_instance(s, i, 0, false)) : 0;
 }
 
+/* Whoever asks for it is told so at once from now on, and later begins it anew. */
+static int stop_waiting(struct step *s, struct instance *i)
+{
+    char text[PROTO_TEXT_MAX];
+
+    text_format(text, sizeof(text), "there was no room for it in %d s: %s", RECOVERY_PATIENCE_MS / 1000, i->reason);
+    memcpy(i->reason, text, sizeof(i->reason));
+    recovery_rest(i);
+    return err_fold(instance_event(s, i, INSTANCE_EV_GIVE_UP, &(struct cause){.code = i->code, .text = i->reason}));
+}
+
 /* A person who waits for an answer has one; what he asked for goes on. */
 static int lose_patience(struct step *s, struct instance *i)
 {
     char text[PROTO_TEXT_MAX];
 
+    if (is_only_asked_for(i))
+        return err_fold(stop_waiting(s, i));
     i->recovery.patience_ms = UINT64_MAX;
     text_format(text, sizeof(text), "it waits for room, and starts by itself when there is some: %s", i->reason);
     return err_fold(replicas_task_end(s, i, TASK_EV_FAIL, &(struct cause){.code = "waiting", .text = text}));

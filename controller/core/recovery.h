@@ -13,7 +13,8 @@ enum {
     RECOVERY_BACKOFF_MAX_MS = 30000,
     RECOVERY_REPORT_MS = 2000,    /* for the first reports after an end, before it is said that there is no room */
     RECOVERY_LOOK_MS = 5000,      /* waiting: memory that others gave back shows in no event */
-    RECOVERY_PATIENCE_MS = 120000 /* waiting: then whoever asked for it is told, and it waits on by itself */
+    RECOVERY_PATIENCE_MS = 120000 /* waiting: then whoever asked for it is told, and it waits on by itself; but not what
+                                     requests alone have asked for in vain: that fails */
 };
 
 /* The code of a cause that no other attempt can change: a file, a flag, a model that llama.cpp does not take. */

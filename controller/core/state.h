@@ -236,7 +236,8 @@ struct instance {
     uint64_t newest_epoch; /* a node said that it has seen this one */
     uint64_t asked_ms;     /* the gateway's last word of it, or when it became ready */
     uint64_t failed_ms;    /* when it was given up; 0: not by this controller */
-    uint64_t want_ms; /* waiting: whether somebody could make room is looked at then; UINT64_MAX: it does not wait */
+    uint64_t want_ms;   /* waiting: whether somebody could make room is looked at then; UINT64_MAX: it does not wait */
+    uint64_t unsure_ms; /* waiting: since then that look has been put off; 0: it has not */
     struct recovery recovery;
     struct leave drain;
     size_t n_debts;

@@ -215,9 +215,7 @@ static int choose(const struct cluster *c, const struct instance *i, struct inst
     return err_fold(r);
 }
 
-/* Memory may be there that is not known of: what has just been let go is not measured yet, a node has not come yet, or is
- * not heard for a moment. */
-static bool is_unsure(const struct step *s)
+bool unloading_unsure(const struct step *s)
 {
     if (s->now_ms < s->c->numbers.settle_ms)
         return true;
@@ -229,6 +227,17 @@ static bool is_unsure(const struct step *s)
             return true;
     }
     return false;
+}
+
+/* A node that comes and goes does not put it off for ever. */
+static bool looks_later(const struct step *s, struct instance *i)
+{
+    if (!unloading_unsure(s) || (i->unsure_ms && s->now_ms >= i->unsure_ms + UNLOADING_UNSURE_MS)) {
+        i->unsure_ms = 0;
+        return false;
+    }
+    i->unsure_ms = i->unsure_ms ? i->unsure_ms : s->now_ms;
+    return true;
 }
 
 static int want(struct step *s, struct instance *i)
@@ -243,7 +252,7 @@ static int want(struct step *s, struct instance *i)
     if (r)
         return err_fold(r);
     i->want_ms = s->now_ms + UNLOADING_LOOK_MS;
-    if (is_unsure(s))
+    if (looks_later(s, i))
         return 0;
     r = choose(s->c, i, &victim);
     if (r || !victim)
@@ -286,14 +295,37 @@ static void say_idle(uint64_t ms, char *buf, size_t size)
         text_format(buf, size, "idle for %" PRIu64 " s", ms / 1000);
 }
 
+/* Those of its name that wait for room, where none serves any more that they could join. */
+static int unload_waiting(struct step *s, const struct instance *i, const struct cause *cause)
+{
+    int r = 0;
+
+    for (size_t k = 0; k < s->c->instances.n; k++) {
+        const struct instance *other = CLUSTER_INSTANCE(s->c, k);
+
+        if (other != i && other->state == INSTANCE_READY && !strcmp(other->name, i->name))
+            return 0;
+    }
+    for (size_t k = 0; !r && k < s->c->instances.n; k++) {
+        struct instance *other = CLUSTER_INSTANCE(s->c, k);
+
+        if (other->state == INSTANCE_WAITING && !other->request.pinned && !strcmp(other->name, i->name))
+            r = instance_event(s, other, INSTANCE_EV_UNLOAD, cause);
+    }
+    return err_fold(r);
+}
+
 static int outlive(struct step *s, struct instance *i)
 {
     char text[64];
+    const struct cause cause = {.code = "unloaded", .text = text};
+    int r;
 
     if (ttl_due_ms(s->c, i) > s->now_ms)
         return 0;
     say_idle(i->request.ttl_ms, text, sizeof(text));
-    return err_fold(instance_event(s, i, INSTANCE_EV_UNLOAD, &(struct cause){.code = "unloaded", .text = text}));
+    r = instance_event(s, i, INSTANCE_EV_UNLOAD, &cause);
+    return r ? err_fold(r) : err_fold(unload_waiting(s, i, &cause));
 }
 
 /* ---- leaving ------------------------------------------------------------------------------------------------------ */

@@ -14,7 +14,10 @@
 
 enum {
     UNLOADING_QUIET_MS = 500, /* from its being shown until its end: the gateway tells of a first request in 100 ms */
-    UNLOADING_LOOK_MS = 1000  /* waiting: between two looks at who could leave */
+    UNLOADING_LOOK_MS = 1000, /* waiting: between two looks at who could leave */
+    UNLOADING_UNSURE_MS =
+        60000 /* so long, twice what a silent node has at most, a look is put off while memory may be there
+                                   that is not known of */
 };
 
 /* All that take a step return 0 or -ENOMEM. */
@@ -22,6 +25,10 @@ enum {
 /* Whether that would fit if all who may leave were gone; those that are asked just now may when they have answered, and what
  * is wanted waits for that. who: NULL: a new one. */
 int unloading_may_help(struct step *s, const struct place_request *request, const struct instance *who, bool *ret);
+
+/* Memory may be there that is not known of: what has just been let go is not measured yet, a node has not come yet, or is
+ * not heard for a moment. */
+bool unloading_unsure(const struct step *s);
 
 /* The gateway has told of it, and had told so before. The caller has said step_instance. */
 int unloading_traffic(struct step *s, struct instance *i, const struct cluster_traffic *before);

@@ -112,7 +112,7 @@ static void test_only_recovery_and_the_first_placement_give_up(void **state)
             const struct instance_cell *cell = instance_cell(st, ev);
 
             if (cell->verdict == GO && cell->to == INSTANCE_FAILED)
-                assert_true((st == INSTANCE_RECOVERING && ev == INSTANCE_EV_GIVE_UP) ||
+                assert_true(((st == INSTANCE_RECOVERING || st == INSTANCE_WAITING) && ev == INSTANCE_EV_GIVE_UP) ||
                             ((st == INSTANCE_REQUESTED || st == INSTANCE_PLACING) && ev == INSTANCE_EV_UNPLACEABLE));
         }
     }
