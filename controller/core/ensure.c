@@ -11,6 +11,7 @@
 #include "controller/core/effects.h"
 #include "controller/core/instances.h"
 #include "controller/core/planning.h"
+#include "controller/core/replicas.h"
 #include "controller/core/starts.h"
 #include "controller/core/tasks.h"
 #include "controller/core/unloading.h"
@@ -129,14 +130,39 @@ static int start(struct step *s, const struct cluster_ev *ev, const struct meant
     return err_fold(fx_refuse(s, ev->request_id, why.code, why.text));
 }
 
+/* Of several one has failed a while ago: it is tried again for those who ask. Where it cannot be, the others serve on. */
+static int begin_failed(struct step *s, const struct cluster_ev *ev, const struct instance *i, bool *ret_begun)
+{
+    const struct start st = {.request_id = ev->request_id,
+                             .request = &i->request,
+                             .id = ev->new_instance,
+                             .demand = i->demand,
+                             .failed = true};
+    uint32_t number[SERVED_REPLICAS_MAX];
+    struct refusal why = {.code = ""};
+    struct meant meant;
+    int r;
+
+    *ret_begun = false;
+    if (!replicas_failed(s->c, i->name, replicas_wanted(&i->request), sat_sub(s->now_ms, ENSURE_FAILED_MS), number) ||
+        !find_meant(s->c, i->name, &meant, &why) || meant.start == SERVED_MANUAL)
+        return 0;
+    r = begin(s, &st, &why);
+    *ret_begun = !why.code[0];
+    return err_fold(r);
+}
+
 /* It is there or on its way: whoever asks waits for the same. */
 static int attach(struct step *s, const struct cluster_ev *ev, struct instance *i)
 {
     const struct task *t = task_live(s->c, i->deploy_task);
     const struct cluster_answer there = {.accepted = true, .attached = true, .instance = i->id};
     int r = unloading_keep_all(s, i->name);
+    bool begun = false;
 
-    if (r)
+    if (!r)
+        r = begin_failed(s, ev, i, &begun);
+    if (r || begun)
         return err_fold(r);
     return t ? err_fold(starts_answer(s, ev->request_id, t, true)) : err_fold(fx_answer(s, 0, ev->request_id, &there));
 }

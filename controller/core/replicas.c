@@ -34,6 +34,28 @@ size_t replicas_missing(const struct cluster *c, const char *name, size_t wanted
     return n;
 }
 
+static bool was_given_up(const struct cluster *c, const char *name, uint32_t number, uint64_t since_ms)
+{
+    for (size_t k = c->instances.n; k--;) {
+        const struct instance *i = CLUSTER_INSTANCE(c, k);
+
+        if (i->replica == number && !strcmp(i->name, name))
+            return i->state == INSTANCE_FAILED && i->failed_ms <= since_ms;
+    }
+    return false;
+}
+
+size_t replicas_failed(const struct cluster *c, const char *name, size_t wanted, uint64_t since_ms, uint32_t *ret)
+{
+    size_t n_missing = replicas_missing(c, name, wanted, ret), n = 0;
+
+    for (size_t k = 0; k < n_missing; k++) {
+        if (was_given_up(c, name, ret[k], since_ms))
+            ret[n++] = ret[k];
+    }
+    return n;
+}
+
 bool replicas_are_sisters(const struct instance *i, const struct instance *other)
 {
     return other != i && !strcmp(other->name, i->name) && !id128_equal(&other->id, &i->follows) &&

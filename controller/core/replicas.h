@@ -10,6 +10,9 @@ size_t replicas_wanted(const struct place_request *r);
 /* The numbers under `wanted` that no instance of the name has, but for such as end. ret: room for SERVED_REPLICAS_MAX. Returns how many. */
 size_t replicas_missing(const struct cluster *c, const char *name, size_t wanted, uint32_t *ret);
 
+/* Those of them whose newest instance was given up, and not since since_ms. */
+size_t replicas_failed(const struct cluster *c, const char *name, size_t wanted, uint64_t since_ms, uint32_t *ret);
+
 /* The other one bears the same name, runs or is about to, and is not the one whose place it takes or that takes its. */
 bool replicas_are_sisters(const struct instance *i, const struct instance *other);
 

@@ -3,8 +3,10 @@
 #include <string.h>
 
 #include "common/core/err.h"
+#include "common/core/sat.h"
 #include "common/core/text.h"
 #include "controller/core/effects.h"
+#include "controller/core/ensure.h"
 #include "controller/core/instances.h"
 #include "controller/core/planning.h"
 #include "controller/core/release.h"
@@ -31,9 +33,13 @@ int starts_answer(struct step *s, uint64_t request_id, const struct task *t, boo
     return err_fold(fx_answer(s, t->token, request_id, &answer));
 }
 
-static void fill_batch(const struct cluster *c, const struct start *st, struct batch *b)
+static void fill_batch(const struct step *s, const struct start *st, struct batch *b)
 {
-    b->n = replicas_missing(c, starts_name(st->request), replicas_wanted(st->request), b->number);
+    const char *name = starts_name(st->request);
+    size_t wanted = replicas_wanted(st->request);
+
+    b->n = st->failed ? replicas_failed(s->c, name, wanted, sat_sub(s->now_ms, ENSURE_FAILED_MS), b->number)
+                      : replicas_missing(s->c, name, wanted, b->number);
 }
 
 const char *starts_objection(const struct step *s, const struct start *st, char *why, size_t size)
@@ -42,7 +48,7 @@ const char *starts_objection(const struct step *s, const struct start *st, char 
     struct batch b;
     int r;
 
-    fill_batch(s->c, st, &b);
+    fill_batch(s, st, &b);
     if (st->plan && replicas_wanted(st->request) > 1) {
         text_format(why, size, "a plan is for one instance: deploy replicas without it");
         return "one_plan";
@@ -138,7 +144,7 @@ int starts_begin(struct step *s, const struct start *st)
     struct batch b;
     int r;
 
-    fill_batch(s->c, st, &b);
+    fill_batch(s, st, &b);
     r = add_all(s, st, &b);
     if (!r)
         r = give_task(s, st, &b);

@@ -10,6 +10,7 @@ struct start {
     const struct plan *plan; /* NULL: places freely */
     struct id128 id;         /* of the first one; those of the others follow from it */
     bool demand;             /* a request begins it */
+    bool failed;             /* only those of its replicas that have failed, and not just now */
     struct task *task;       /* pending; NULL: a new one */
 };
 

@@ -125,6 +125,57 @@ static void test_one_that_waits_ends_with_the_last_that_serves(void **state)
     assert_int_equal(the(&id[0])->state, INSTANCE_READY);
 }
 
+/* ---- replicas ----------------------------------------------------------------------------------------------------- */
+
+static void test_a_replica_that_failed_is_tried_again_for_those_who_ask(void **state)
+{
+    struct id128 id[2];
+
+    (void)state;
+    ensure(7, "pair");
+    commit();
+    id[0] = live("pair", 0)->id;
+    id[1] = live("pair", 1)->id;
+    answer_with(node_of_instance(&id[1]), COMMAND_LEASE, RESULT_REFUSED, "unservable", "no such flag");
+    bring_down(id[1]);
+    commit();
+    bring_up(id[0]);
+    assert_int_equal(the(&id[1])->state, INSTANCE_FAILED);
+    asked(id[0], 1);
+    serve_busy(ENSURE_FAILED_MS - 5000, id[0], 2);
+    quiet();
+    ensure(8, "pair");
+    EXPECT("answer 8: task 0 attached\n");
+    serve_busy(5000, id[0], 2);
+    ensure(9, "pair");
+    commit();
+    assert_int_equal(n_live("pair"), 2);
+    assert_int_equal(live("pair", 1)->replica, 1);
+    assert_true(live("pair", 1)->demand);
+    assert_null(instance_find(w.c, &id[1]));
+}
+
+static void test_a_replica_that_somebody_stopped_is_not(void **state)
+{
+    struct id128 id[2];
+
+    (void)state;
+    ensure(7, "pair");
+    commit();
+    id[0] = live("pair", 0)->id;
+    id[1] = live("pair", 1)->id;
+    bring_up(id[0]);
+    bring_up(id[1]);
+    stop(8, ID128(&id[1]));
+    commit();
+    bring_down(id[1]);
+    serve_busy(ENSURE_FAILED_MS, id[0], 2);
+    quiet();
+    ensure(9, "pair");
+    EXPECT("answer 9: task 0 attached\n");
+    assert_int_equal(n_live("pair"), 1);
+}
+
 /* A node says hello again and again, and never what it has: what waits for memory does not wait for that. */
 static void test_a_node_that_never_joins_puts_it_off_for_so_long(void **state)
 {
@@ -153,6 +204,8 @@ int main(void)
         TEST(test_what_requests_alone_want_waits_for_room_so_long),
         TEST(test_a_person_has_it_wait_on),
         TEST_TWO(test_one_that_waits_ends_with_the_last_that_serves),
+        TEST_TWO(test_a_replica_that_failed_is_tried_again_for_those_who_ask),
+        TEST_TWO(test_a_replica_that_somebody_stopped_is_not),
         TEST(test_a_node_that_never_joins_puts_it_off_for_so_long),
     };
 

@@ -135,6 +135,25 @@ static void test_who_asks_while_it_leaves_has_it_back(void **state)
     assert_true(id128_equal(&live("a", 0)->id, &id));
 }
 
+/* By its id too; that starts nothing. */
+static void test_who_asks_for_just_this_one_has_it_back(void **state)
+{
+    struct id128 id = started(7, "a");
+
+    (void)state;
+    serve_pass(TTL_MS, 1);
+    quiet();
+    ensure(8, ID128(&id));
+    EXPECT("instance a draining -> ready (keep): somebody asks for it\n"
+           "answer 8: task 0 attached\n");
+    stop(9, "a");
+    commit();
+    bring_down(id);
+    quiet();
+    ensure(10, ID128(&id));
+    assert_true(strncmp(w.log, "answer 10: refused not_found", 28) == 0);
+}
+
 /* Its end was being written when somebody asked: what was written is taken back. */
 static void test_a_request_at_the_last_moment_keeps_it(void **state)
 {
@@ -428,6 +447,7 @@ int main(void)
         TEST(test_each_request_begins_the_time_anew),
         TEST(test_a_request_that_was_on_its_way_keeps_it),
         TEST(test_who_asks_while_it_leaves_has_it_back),
+        TEST(test_who_asks_for_just_this_one_has_it_back),
         TEST(test_a_request_at_the_last_moment_keeps_it),
         TEST(test_a_store_that_fails_lets_it_stay_a_moment_longer),
         TEST(test_one_that_breaks_while_it_leaves_does_not_come_back),
