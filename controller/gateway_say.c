@@ -77,6 +77,11 @@ static void say_not_found(const struct view *v, const char *model, struct gatewa
         say(r, 503, "model \"%s\" is not running: caravan deploy %s", model, model);
         return;
     }
+    if (v->settling) {
+        r->retry_after_s = GATEWAY_RETRY_AFTER_S;
+        say(r, 503, "model \"%.127s\" is not known yet: nodes are still joining", model);
+        return;
+    }
     list_names(v, &names);
     say(r, 404, "model \"%.127s\" not found; there is: %s", model, names.text);
 }

@@ -50,6 +50,17 @@ static int judge(struct step *s, const struct start *st, struct refusal *ret)
     return err_fold(r);
 }
 
+/* A refusal for want of what may just not be known yet is none. */
+static void reconsider(const struct step *s, struct refusal *why)
+{
+    static const char *const unknown[] = {"unknown_model", "no_file", "too_few", "no_fit"};
+
+    for (size_t k = 0; unloading_unsure(s) && k < sizeof(unknown) / sizeof(unknown[0]); k++) {
+        if (!strcmp(why->code, unknown[k]))
+            refuse(why, ENSURE_TOO_EARLY);
+    }
+}
+
 static int begin(struct step *s, const struct start *st, struct refusal *ret)
 {
     int r = judge(s, st, ret);
@@ -124,6 +135,7 @@ static int start(struct step *s, const struct cluster_ev *ev, const struct meant
         text_format(why.text, sizeof(why.text), "%s", failed->reason);
     } else {
         r = begin(s, &st, &why);
+        reconsider(s, &why);
     }
     if (r || !why.code[0])
         return err_fold(r);
@@ -230,11 +242,23 @@ static bool has_appeared(const struct cluster *c, const char *name)
     return planning_model(c, name, &model, unused, sizeof(unused)) == 0;
 }
 
+/* From now on what is not known is not there: the picture says so. */
+static void note_settled(struct step *s)
+{
+    struct numbers *n = &s->c->numbers;
+
+    if (n->settled_ms == n->settle_ms || s->now_ms < n->settle_ms)
+        return;
+    n->settled_ms = n->settle_ms;
+    s->changed = true;
+}
+
 int ensure_boots(struct step *s)
 {
     struct cluster *c = s->c;
     int r = 0;
 
+    note_settled(s);
     if (s->now_ms < c->numbers.boot_ms || c->numbers.settle_ms == UINT64_MAX)
         return 0;
     c->numbers.boot_ms = UINT64_MAX; /* a model that is not there yet is looked for when one comes */
@@ -253,5 +277,9 @@ int ensure_boots(struct step *s)
 
 uint64_t ensure_due_ms(const struct cluster *c)
 {
-    return c->numbers.settle_ms == UINT64_MAX ? UINT64_MAX : c->numbers.boot_ms;
+    const struct numbers *n = &c->numbers;
+
+    if (n->settle_ms == UINT64_MAX)
+        return UINT64_MAX;
+    return n->settled_ms == n->settle_ms ? n->boot_ms : sat_min(n->settle_ms, n->boot_ms);
 }

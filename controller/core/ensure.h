@@ -15,7 +15,7 @@ enum {
 /* Ends in exactly one CLUSTER_FX_ANSWER, perhaps in a later step. */
 int ensure_wish(struct step *s, const struct cluster_ev *ev);
 
-/* At the end of each step, and when ensure_due_ms has come: begins what has appeared. */
+/* At the end of each step, and when ensure_due_ms has come: begins what has appeared, and notes when no more need appear. */
 int ensure_boots(struct step *s);
 uint64_t ensure_due_ms(const struct cluster *c);
 

@@ -360,6 +360,7 @@ struct numbers {
     uint64_t quiet_ms;      /* our own machine was suspended: until then nobody's silence means anything */
     uint64_t neighbours_ms; /* not before that is anybody told again who dials whom */
     uint64_t settle_ms;     /* nodes that have not come by then are gone; UINT64_MAX: not begun */
+    uint64_t settled_ms;    /* the picture says that this one has come */
     uint64_t boot_ms;       /* when what is to be started by itself is looked at; UINT64_MAX: not at all */
 };
 

@@ -267,6 +267,7 @@ int cluster_view(const struct cluster *c, uint64_t now_ms, uint64_t wall_ms, str
     v->term = c->config.term;
     v->leader = true;
     v->trust_open = c->config.trust_open;
+    v->settling = now_ms < c->numbers.settle_ms;
     v->coordinator_starts = c->numbers.coordinator_starts;
     v->late_messages = c->numbers.late_messages;
     v->joins_refused = c->numbers.joins_refused;

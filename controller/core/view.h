@@ -194,6 +194,7 @@ struct view {
     uint64_t term;
     bool leader;
     bool trust_open;
+    bool settling; /* nodes are still joining: what is not known may be known soon */
     size_t n_nodes, n_instances, n_tasks, n_models, n_refusals, n_keys, n_api_keys;
     struct view_node *node;         /* sorted by name, then id */
     struct view_instance *instance; /* newest first */

@@ -176,6 +176,64 @@ static void test_a_replica_that_somebody_stopped_is_not(void **state)
     assert_int_equal(n_live("pair"), 1);
 }
 
+/* ---- what is not known yet ---------------------------------------------------------------------------------------- */
+
+/* The agents of a controller that has just started join one after the other. */
+static void test_nothing_is_refused_before_all_had_time_to_join(void **state)
+{
+    struct view *v;
+
+    world_teardown(state);
+    serve_open(sections, 3, SERVED_DEMAND, 0);
+    ensure(7, "a");
+    assert_true(strncmp(w.log, "answer 7: refused too_early: no node has a model named a", 55) == 0);
+    v = view_now();
+    assert_true(v->settling);
+    view_unref(&v);
+    serve_join(1);
+    ensure(8, "a"); /* what can be begun is */
+    commit();
+    assert_int_equal(n_live("a"), 1);
+    serve_pass(10000, 1);
+    quiet();
+    ensure(9, "nowhere");
+    assert_true(strncmp(w.log, "answer 9: refused not_found", 27) == 0);
+}
+
+static void test_the_picture_says_when_all_had_time_to_join(void **state)
+{
+    struct view *v;
+
+    world_teardown(state);
+    serve_open(sections, 3, SERVED_DEMAND, 0);
+    pass(9999);
+    w.changed = false;
+    pass(1);
+    assert_true(w.changed); /* though nothing else has happened */
+    v = view_now();
+    assert_false(v->settling);
+    view_unref(&v);
+    assert_true(cluster_deadline_ms(w.c) > w.now);
+}
+
+/* What has just been let go is measured with the next report. */
+static void test_nothing_is_refused_for_memory_that_has_just_been_let_go(void **state)
+{
+    struct id128 a = started(7, "a");
+
+    (void)state;
+    stop(8, "a");
+    commit();
+    bring_down(a);
+    quiet();
+    ensure(9, "b");
+    assert_true(strncmp(w.log, "answer 9: refused too_early: ", 29) == 0);
+    serve_pass(500, 1);
+    ensure(10, "b");
+    commit();
+    assert_int_equal(n_live("b"), 1);
+}
+
 /* A node says hello again and again, and never what it has: what waits for memory does not wait for that. */
 static void test_a_node_that_never_joins_puts_it_off_for_so_long(void **state)
 {
@@ -206,6 +264,9 @@ int main(void)
         TEST_TWO(test_one_that_waits_ends_with_the_last_that_serves),
         TEST_TWO(test_a_replica_that_failed_is_tried_again_for_those_who_ask),
         TEST_TWO(test_a_replica_that_somebody_stopped_is_not),
+        TEST(test_nothing_is_refused_before_all_had_time_to_join),
+        TEST(test_the_picture_says_when_all_had_time_to_join),
+        TEST(test_nothing_is_refused_for_memory_that_has_just_been_let_go),
         TEST(test_a_node_that_never_joins_puts_it_off_for_so_long),
     };
 

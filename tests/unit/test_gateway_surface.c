@@ -408,6 +408,25 @@ static void test_one_model(void **state)
     lab_shut(&lab);
 }
 
+/* Nobody is told that there is no such model by a controller that has only just begun to hear of them. */
+static void test_nodes_are_still_joining(void **state)
+{
+    struct view *v = lab_view(INSTANCE_READY, 1);
+    CLEANUP(cleanup_free) char *answer = NULL;
+    struct lab lab;
+
+    (void)state;
+    lab_open(&lab);
+    v->settling = true;
+    gateway_set_view(lab.gateway, v);
+    view_unref(&v);
+    answer = ask(&lab, "POST", "/v1/completions", "", "{\"model\":\"nothing\"}");
+    check_status(answer, 503);
+    check_part(answer, "\r\nRetry-After: ");
+    check_part(answer, "model \\\"nothing\\\" is not known yet: nodes are still joining");
+    lab_shut(&lab);
+}
+
 static void check_many_names(struct lab *lab, int width)
 {
     CLEANUP(cleanup_free) char *answer = NULL;
@@ -458,6 +477,7 @@ int main(void)
         cmocka_unit_test(test_pipelined_and_chunked),
         cmocka_unit_test(test_models),
         cmocka_unit_test(test_one_model),
+        cmocka_unit_test(test_nodes_are_still_joining),
         cmocka_unit_test(test_many_names),
     };
 
