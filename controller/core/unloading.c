@@ -34,8 +34,7 @@ int instance_on_keep(struct step *s, struct instance *i, const struct cause *cau
     i->drain.unload = false;
     i->drain.kept = i->drain.stop_asked;
     i->asked_ms = s->now_ms;
-    if (i->state == INSTANCE_READY)
-        i->reason[0] = '\0'; /* in another state it tells of that */
+    i->reason[0] = '\0';
     return 0;
 }
 
@@ -51,9 +50,18 @@ bool unloading_shows(const struct instance *i)
 
 int unloading_keep(struct step *s, struct instance *i)
 {
-    return unloading_leaves(i)
-               ? err_fold(instance_event(s, i, INSTANCE_EV_KEEP, &(struct cause){.text = "somebody asks for it"}))
-               : 0;
+    int r;
+
+    if (!unloading_leaves(i))
+        return 0;
+    if (i->state == INSTANCE_DRAINING)
+        return err_fold(instance_event(s, i, INSTANCE_EV_KEEP, &(struct cause){.text = "somebody asks for it"}));
+    r = step_instance(s, i);
+    if (r)
+        return err_fold(r);
+    i->drain.unload = false;
+    i->drain.kept = i->drain.stop_asked;
+    return 0;
 }
 
 int unloading_keep_all(struct step *s, const char *name)
@@ -295,6 +303,18 @@ static void say_idle(uint64_t ms, char *buf, size_t size)
         text_format(buf, size, "idle for %" PRIu64 " s", ms / 1000);
 }
 
+/* There is nothing of it that could serve meanwhile: it ends at once. */
+static int stop_waiting(struct step *s, struct instance *i, const struct cause *cause)
+{
+    int r = step_instance(s, i);
+
+    if (r)
+        return err_fold(r);
+    i->drain.unload = true;
+    text_format(i->reason, sizeof(i->reason), "%s", cause->text);
+    return 0;
+}
+
 /* Those of its name that wait for room, where none serves any more that they could join. */
 static int unload_waiting(struct step *s, const struct instance *i, const struct cause *cause)
 {
@@ -310,7 +330,7 @@ static int unload_waiting(struct step *s, const struct instance *i, const struct
         struct instance *other = CLUSTER_INSTANCE(s->c, k);
 
         if (other->state == INSTANCE_WAITING && !other->request.pinned && !strcmp(other->name, i->name))
-            r = instance_event(s, other, INSTANCE_EV_UNLOAD, cause);
+            r = stop_waiting(s, other, cause);
     }
     return err_fold(r);
 }

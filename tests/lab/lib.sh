@@ -197,6 +197,11 @@ nodes_say() { cv nodes --json | jq -e "$@" >/dev/null; }
 instances_say() { cv instances --json | jq -e "$@" >/dev/null; }
 node_says() { nodes_say --arg name "$1" ".nodes[] | select(.name == \$name) | $2"; }
 
+# The leader knows all that it will hear of models: who asks for another one is told that there is none.
+knows_models() {
+    [ "$(curl -s -o /dev/null -w '%{http_code}' -d '{"model": "no-such-model", "messages": []}' "$URL/v1/chat/completions")" = 404 ]
+}
+
 nodes_ready() { # COUNT
     nodes_say --argjson n "$1" '[.nodes[] | select(.state == "ready" and
         ([.units[] | select(.standing and .state == "running")] | length) == 1)] | length == $n'

@@ -24,7 +24,7 @@ expect_error 3 'split-00002-of-00003.gguf' cv deploy split
 expect_error 1 '[0-9.]+ GiB' cv deploy huge
 expect_error 3 '--rpc' cv deploy good -- --rpc 10.0.0.1:50052
 expect_error 2 'nodes' cv deploy good --nodes 17
-expect_error 3 'not_yet|later|gateway' cv deploy good --replicas 2
+expect_error 2 'replicas' cv deploy good --replicas 17
 expect_error 3 'nosuch' cv stop nosuch
 expect_error 2 'frobnicate' cv frobnicate
 expect_error 4 '127.0.0.1:1' cv nodes --controller http://127.0.0.1:1
@@ -94,6 +94,7 @@ out=$(raw 'POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nTransfer-Enc
 code() { curl -s -o "$WORK/body" -w '%{http_code}' "$@"; }
 [ "$(code -d '{"model": ' "$URL/v1/chat/completions")" = 400 ] || fail "bad JSON: $(cat "$WORK/body")"
 [ "$(jq -r .error.type "$WORK/body")" = invalid_request_error ] || fail "bad JSON: $(cat "$WORK/body")"
+until_ok 30 knows_models
 [ "$(code -d '{"model": "nosuch", "messages": []}' "$URL/v1/chat/completions")" = 404 ] || fail "unknown model: $(cat "$WORK/body")"
 [ "$(code -d '{"model": "good", "frob": 1}' "$URL/api/instances")" = 400 ] || fail "unknown key: $(cat "$WORK/body")"
 grep -q frob "$WORK/body" || fail "the unknown key is not named"

@@ -29,6 +29,7 @@ holds "$WORK/four" '.parallel_efficiency > 0.5 and .members_ms <= .wall_ms'
 say "four at once: $(jq -c '{members_ms, parallel_efficiency}' "$WORK/four")"
 
 # case 25: a model that is not there, a prompt that is too long, one that is slow; the synthesis gets the one that is left
+until_ok 30 knows_models
 long=$(printf 'word %.0s' $(seq 3000))
 question "$(members 1 8 | jq -c --arg l "$long" '[{name: "nobody", model: "nobody"}, {name: "long", model: "tiny", system: $l}] + . +
     [{name: "slow", model: "tiny", max_tokens: 100000, timeout: 0.5, extra: {ignore_eos: true}}]')" \

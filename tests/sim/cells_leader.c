@@ -50,6 +50,8 @@ const struct instance_cell *__wrap_instance_cell(enum instance_state state, enum
 
 static const char *instance_unreachable(unsigned state, unsigned event)
 {
+    if (state == INSTANCE_WAITING && event == INSTANCE_EV_GIVE_UP)
+        return "no story lasts so long that what requests alone want is waited for in vain";
     return state == INSTANCE_REQUESTED && event != INSTANCE_EV_PLACE
                ? "an instance is requested only within the step that makes it"
                : NULL;

@@ -285,14 +285,14 @@ static void test_a_busy_one_is_not_cut(void **state)
     ensure(8, "c");
     commit();
     assert_non_null(strstr(w.log, "answer 8: task 2\n")); /* when it has answered it may leave, so that is waited for */
-    serve_busy(60000, b, 1);
+    serve_busy(30000, b, 1);
     assert_int_equal(the(&b)->state, INSTANCE_READY);
     asked(b, 0);
     serve_pass(UNLOADING_LOOK_MS, 1);
     assert_int_equal(the(&b)->state, INSTANCE_DRAINING);
     asked(b, 1); /* it was on its way */
     assert_int_equal(the(&b)->state, INSTANCE_READY);
-    serve_busy(60000, b, 1);
+    serve_busy(30000, b, 1);
     assert_int_equal(the(&b)->state, INSTANCE_READY);
     assert_int_equal(live("c", 0)->state, INSTANCE_WAITING);
     asked(b, 0);
