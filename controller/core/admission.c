@@ -120,7 +120,7 @@ void admission_progress(struct admission *a, struct admission_ticket *t, size_t 
     if (suspects_none(a->suspects) && u->turn != t)
         return;
     s = suspects_find(a->suspects, &t->body, now_ms);
-    if (s ? t->reached_bytes <= 2 * s->reached_bytes : u->turn != t)
+    if (s ? t->reached_bytes <= 2 * s->reached_bytes + ADMISSION_FURTHER_BYTES : u->turn != t)
         return;
     end_suspicion(a, t);
     queue_serve(a, now_ms);

@@ -41,6 +41,9 @@ enum {
     ADMISSION_TURN_MS = 20000,   /* how long a suspect is left alone; four times that after each further abort */
     ADMISSION_QUIET_MS = 10000,  /* how long new requests are held back until a suspect can be alone */
     ADMISSION_CAUSE_MS = 1500,   /* how long the end of a cut answer waits for the leader's word why */
+    /* So many more than twice what it had when it was interrupted clear a suspect: some 60 tokens of a stream. Alone it gets on
+     * faster than it did among others, which proves nothing yet. */
+    ADMISSION_FURTHER_BYTES = 16 * 1024,
     ADMISSION_TRAFFIC_MS = 1000,
     ADMISSION_SLOTLESS_MAX = 6, /* of these, in flight at an instance beside the others; llama-server has 32 threads */
     ADMISSION_TRAFFIC_SOON_MS = 100 /* the first request of an instance, and the end of its last */

@@ -526,6 +526,33 @@ static void test_told_by_the_leader(void **state)
     }
 }
 
+/* Nothing of its answer had come yet when it was interrupted. Alone it gets on faster, which clears it only far beyond that. */
+static void test_poison_gets_on_faster_alone(void **state)
+{
+    (void)state;
+    for (int is_poison = 0; is_poison < 2; is_poison++) {
+        struct lab lab;
+
+        lab_open_ready(&lab);
+        ask(&lab, 0, 0);
+        EXPECT(&lab, "0>3 ");
+        abort_all(&lab, 0, 0, 3);
+        EXPECT(&lab, "0>4 ");
+        ask(&lab, 1, 1);
+        EXPECT(&lab, "1 waits ");
+        progress(&lab, 0, ADMISSION_FURTHER_BYTES);
+        EXPECT(&lab, "");
+        if (is_poison) {
+            broken(&lab, 0, ADMISSION_BROKEN);
+            EXPECT(&lab, "0 poison [poison 4] ");
+        } else {
+            progress(&lab, 0, 1);
+            EXPECT(&lab, "1>4 ");
+        }
+        lab_shut(&lab);
+    }
+}
+
 /* It aborts late in its answer: the answer is cut, its client asks again, and gets no company until it is further. */
 static void test_poison_in_mid_answer(void **state)
 {
@@ -716,6 +743,7 @@ int main(void)
         cmocka_unit_test(test_a_rank_was_to_blame),
         cmocka_unit_test(test_acquitted),
         cmocka_unit_test(test_told_by_the_leader),
+        cmocka_unit_test(test_poison_gets_on_faster_alone),
         cmocka_unit_test(test_poison_in_mid_answer),
         cmocka_unit_test(test_turn_ends_by_time),
         cmocka_unit_test(test_long_line),
