@@ -53,7 +53,7 @@ give 2
 until_ok 60 indexed
 until_ok 60 told
 load "the file"
-[[ $notes == *"rank 1 on node2 loads its tensors from its own file"* ]] || fail "the plan does not say it: $notes"
+[[ $notes == *"loads from its own file: rank 1 on node2"* ]] || fail "the plan does not say it: $notes"
 [ "$text" = "$first" ] || fail "the answer is another one: $text / $first"
 [ "$fed" = "$LARGE" ] || fail "$fed bytes were fed in place of $LARGE"
 [ "$bytes" -lt $((plain - fed + fed / 50)) ] || fail "$bytes bytes passed all the same"
