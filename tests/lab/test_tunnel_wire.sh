@@ -20,7 +20,9 @@ watch() {
         until_ok 20 grep -q ready "$WORK/$1.ready$node"
     done
     cv deploy tiny --nodes 2 --ctx 512 --slots 1 >/dev/null
-    ask tiny "$PROMPT" 32 >"$WORK/$1.text"
+    # of text: the whole answer of a chat would pass in pieces
+    jq -n --arg p "$PROMPT" '{model: "tiny", prompt: $p, max_tokens: 32, temperature: 0, ignore_eos: true}' |
+        curl -sS -m 60 -d @- "$URL/v1/completions" | jq -r '.choices[0].text' >"$WORK/$1.text"
     kill -TERM "${capture[@]}"
     for pid in "${capture[@]}"; do wait "$pid" || true; done
     cat "$WORK/$1.wire1" "$WORK/$1.wire2" >"$WORK/$1.wire"
